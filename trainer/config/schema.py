@@ -1,0 +1,245 @@
+"""Every leaf a configuration may have: its type, its range and what it means.
+
+The YAML files in ``conf/`` only choose values; this file says which keys there are. ``None`` means *as the model's
+authors wrote it* wherever a key changes something that the OpenMMLab base config already has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+TASKS = ("detection", "instance_segmentation", "semantic_segmentation", "pose")
+
+
+def leaf(
+    default: Any = None,
+    doc: str = "",
+    *,
+    choices: tuple[str, ...] | None = None,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    kind: str | None = None,
+) -> Any:
+    """A typed leaf: its default, one line of help, and what :mod:`trainer.config.check` holds it to.
+
+    ``kind`` names a form that Python's types can't say: ``size`` (an integer or ``[width, height]``), ``path``.
+    """
+    limits = {"choices": choices, "ge": ge, "gt": gt, "le": le, "kind": kind}
+    metadata = {"doc": doc, **{name: value for name, value in limits.items() if value is not None}}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class Task:
+    name: str = leaf("detection", "what the model learns to do", choices=TASKS)
+    primary_metric: str = leaf("mAP50-95", "the metric that chooses the best checkpoint")
+    mode: str = leaf("max", "whether a larger or a smaller primary metric is better", choices=("max", "min"))
+
+
+@dataclass
+class Model:
+    name: str = leaf("", "the model's name in this trainer")
+    base: str = leaf("", "the OpenMMLab config it starts from, package::path")
+    tasks: list[str] = leaf([], "what it can do, the usual one first")
+    aliases: list[str] = leaf([], "other names for it")
+    weights: str = leaf("none", "none | backbone | a checkpoint's path or URL", kind="path")
+
+
+@dataclass
+class Dataset:
+    name: str = leaf("", "what the data set is called in run names and the tracker")
+    format: str = leaf("digits", "how it is stored", choices=("digits", "dice", "coco"))
+    path: str | None = leaf(None, "the data set's folder", kind="path")
+    train_annotations: str | None = leaf(None, "COCO file of the training split, relative to path", kind="path")
+    val_annotations: str | None = leaf(None, "COCO file of the validation split, relative to path", kind="path")
+    train_images: str | None = leaf(None, "folder of the training images, relative to path", kind="path")
+    val_images: str | None = leaf(None, "folder of the validation images, relative to path", kind="path")
+    val_ratio: float = leaf(0.2, "share of images validated on when the data set names no split", gt=0, le=0.9)
+    seed: int = leaf(42, "seed of the split, and of the digit scenes", ge=0)
+    image_size: Any = leaf(None, "size fed to the network in px: one integer or [width, height]", kind="size")
+    scenes: int = leaf(1200, "digits: training scenes", ge=1)
+    val_scenes: int = leaf(200, "digits: validation scenes", ge=1)
+    scene_size: int = leaf(96, "digits: width and height of a scene in px", ge=32, le=2048)
+
+
+@dataclass
+class Optimizer:
+    name: str = leaf("default", "the update rule", choices=("default", "sgd", "adam", "adamw"))
+    lr: float | None = leaf(None, "learning rate", gt=0)
+    weight_decay: float | None = leaf(None, "weight decay", ge=0)
+    momentum: float | None = leaf(None, "sgd: momentum", ge=0, le=1)
+    nesterov: bool | None = leaf(None, "sgd: Nesterov's momentum")
+    betas: list[float] | None = leaf(None, "adam, adamw: decay rates of the two moments")
+    eps: float | None = leaf(None, "adam, adamw: added to the denominator", gt=0)
+    amsgrad: bool | None = leaf(None, "adam, adamw: the AMSGrad variant")
+    norm_decay_mult: float | None = leaf(None, "weight decay's factor for normalisation layers", ge=0)
+    bias_decay_mult: float | None = leaf(None, "weight decay's factor for biases", ge=0)
+    backbone_lr_mult: float | None = leaf(None, "the learning rate's factor for the backbone", ge=0)
+
+
+@dataclass
+class Scheduler:
+    name: str = leaf(
+        "default",
+        "how the learning rate changes",
+        choices=("default", "constant", "step", "multistep", "cosine", "poly", "onecycle"),
+    )
+    warmup_iters: int | None = leaf(None, "iterations of linear warm-up", ge=0)
+    warmup_epochs: float | None = leaf(None, "epochs of linear warm-up (instead of warmup_iters)", ge=0)
+    warmup_ratio: float | None = leaf(None, "the learning rate's factor where warm-up starts", gt=0, le=1)
+    gamma: float | None = leaf(None, "step, multistep: factor at each step", gt=0, le=1)
+    step_size: int | None = leaf(None, "step: epochs between two steps", ge=1)
+    milestones: list[float] | None = leaf(None, "multistep: epochs, or shares of the run when all are below 1")
+    min_ratio: float | None = leaf(None, "cosine, poly: the learning rate's factor at the end", ge=0, le=1)
+    flat_ratio: float | None = leaf(None, "cosine: share of the run at full rate before it falls", ge=0, le=0.95)
+    power: float | None = leaf(None, "poly: the exponent", gt=0)
+    pct_start: float | None = leaf(None, "onecycle: share of the run in which the rate rises", gt=0, le=0.99)
+
+
+@dataclass
+class Augmentation:
+    name: str = leaf(
+        "default",
+        "which set of augmentations",
+        choices=("default", "none", "light", "mosaic", "mosaic_mixup", "strong"),
+    )
+    mosaic: bool | None = leaf(None, "four images in one (detection, instance segmentation)")
+    mixup: bool | None = leaf(None, "two images blended (detection, instance segmentation)")
+    hsv: bool | None = leaf(None, "random hue, saturation and value")
+    flip: float | None = leaf(None, "probability of a horizontal flip; 0 where left and right matter", ge=0, le=1)
+    rotation: float | None = leaf(None, "largest rotation in degrees, both ways", ge=0, le=180)
+    scaling: list[float] | None = leaf(None, "range of the random scale, [smallest, largest]")
+    crop: bool | None = leaf(None, "random crop of the network's input size")
+    close_mosaic_epochs: int | None = leaf(None, "last epochs without mosaic and mixup", ge=0)
+
+
+@dataclass
+class Runtime:
+    name: str = leaf("auto", "the machine's kind", choices=("auto", "cpu", "gpu", "amp"))
+    device: str = leaf("auto", "where to run", choices=("auto", "cpu", "gpu"))
+    epochs: int | None = leaf(None, "epochs to train", ge=1)
+    batch_size: int | None = leaf(None, "images a step and process", ge=1)
+    val_batch_size: int | None = leaf(None, "images a validation step", ge=1)
+    val_interval: int | None = leaf(None, "epochs between two validations", ge=1)
+    workers: int | None = leaf(None, "data loader processes", ge=0, le=256)
+    seed: int = leaf(0, "seed of weights, order and augmentation", ge=0)
+    deterministic: bool = leaf(False, "deterministic algorithms, slower")
+    amp: str | None = leaf(None, "mixed precision", choices=("off", "bf16", "fp16"))
+    compile: bool | None = leaf(None, "torch.compile the model")
+    channels_last: bool = leaf(False, "channels-last memory format")
+    clip_grad: float | None = leaf(None, "largest gradient norm; 0 for no clipping", ge=0)
+    accumulate: int | None = leaf(None, "batches a weight update", ge=1)
+    ema: bool | None = leaf(None, "exponential moving average of the weights")
+    sync_bn: bool | None = leaf(None, "batch normalisation over all processes")
+    auto_scale_lr: bool | None = leaf(
+        None, "scale the learning rate by batch size; None: only when the rate is the model's own"
+    )
+    early_stopping: int | None = leaf(None, "validations without improvement before stopping", ge=1)
+    log_interval: int = leaf(10, "iterations between two logged losses", ge=1)
+    checkpoint_interval: int = leaf(1, "epochs between two saves of the last checkpoint", ge=1)
+
+
+@dataclass
+class Tracking:
+    name: str = leaf("mlflow", "the tracker", choices=("mlflow", "none"))
+    uri: str | None = leaf(None, "tracking server; None: sqlite file mlflow.db in output_dir")
+    experiment: str | None = leaf(None, "experiment's name; None: <dataset>-<task>")
+    run_name: str | None = leaf(None, "run's name; None: the run id")
+    log_checkpoint: bool = leaf(True, "upload the best checkpoint")
+
+
+@dataclass
+class Callback:
+    name: str = leaf("none", "who is told about the run", choices=("none",))
+
+
+@dataclass
+class Launcher:
+    name: str = leaf("local", "how the run is started", choices=("local",))
+
+
+@dataclass
+class Sweep:
+    name: str = leaf("grid", "what -m does with several values", choices=("grid",))
+    max_failures: int = leaf(3, "failed trials after which the sweep stops", ge=1)
+
+
+@dataclass
+class Debug:
+    name: str = leaf("none", "a short-cut for finding mistakes", choices=("none", "one_batch", "overfit", "profile"))
+    max_batches: int | None = leaf(None, "training and validation batches an epoch", ge=1)
+    overfit: int | None = leaf(None, "train and validate on the same first images", ge=1)
+    profile: bool = leaf(False, "write a torch profile of a few iterations")
+
+
+@dataclass
+class Experiment:
+    """``python -m trainer [train]``."""
+
+    task: Task = field(default_factory=Task)
+    model: Model = field(default_factory=Model)
+    dataset: Dataset = field(default_factory=Dataset)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    runtime: Runtime = field(default_factory=Runtime)
+    tracking: Tracking = field(default_factory=Tracking)
+    callback: Callback = field(default_factory=Callback)
+    launcher: Launcher = field(default_factory=Launcher)
+    sweep: Sweep = field(default_factory=Sweep)
+    debug: Debug = field(default_factory=Debug)
+    name: str | None = leaf(None, "the experiment's folder; None: <dataset>-<task>")
+    output_dir: str = leaf("runs", "where run directories are made", kind="path")
+    resume: Any = leaf(False, "false | true (the newest run of this experiment) | a run's id or folder", kind="resume")
+    mm: dict[str, Any] = leaf({}, "differences to any key of the MMEngine config")
+
+
+@dataclass
+class Evaluate:
+    """``python -m trainer evaluate``: the metrics of a checkpoint on a split."""
+
+    checkpoint: str | None = leaf(None, "a run's id or folder, or a .pth file", kind="path")
+    split: str = leaf("val", "which split", choices=("train", "val", "test"))
+    output_dir: str = leaf("runs", "where runs are looked up and the result goes", kind="path")
+    device: str = leaf("auto", "where to run", choices=("auto", "cpu", "gpu"))
+    batch_size: int | None = leaf(None, "images a step", ge=1)
+    workers: int = leaf(0, "data loader processes", ge=0, le=256)
+
+
+@dataclass
+class Predict:
+    """``python -m trainer predict``: annotated pictures and predictions.json for images."""
+
+    checkpoint: str | None = leaf(None, "a run's id or folder, or a .pth file", kind="path")
+    source: str | None = leaf(None, "an image, a folder or a glob; None: the run's validation images", kind="path")
+    output: str | None = leaf(None, "where to write; None: predictions/ in the run", kind="path")
+    output_dir: str = leaf("runs", "where runs are looked up", kind="path")
+    threshold: float = leaf(0.3, "lowest score drawn and written", ge=0, le=1)
+    max_images: int | None = leaf(None, "stop after so many images", ge=1)
+    device: str = leaf("auto", "where to run", choices=("auto", "cpu", "gpu"))
+    batch_size: int = leaf(8, "images a step", ge=1)
+
+
+@dataclass
+class Export:
+    """``python -m trainer export``: the network as an ONNX file, compared with PyTorch."""
+
+    checkpoint: str | None = leaf(None, "a run's id or folder, or a .pth file", kind="path")
+    format: str = leaf("onnx", "what to write", choices=("onnx",))
+    output: str | None = leaf(None, "where to write; None: export/ in the run", kind="path")
+    output_dir: str = leaf("runs", "where runs are looked up", kind="path")
+    opset: int = leaf(18, "ONNX operator set", ge=17, le=20)
+    tolerance: float = leaf(1e-3, "largest difference to PyTorch's answers, relative to the largest answer", gt=0)
+
+
+COMMANDS: dict[str, type] = {
+    "train": Experiment,
+    "show": Experiment,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "export": Export,
+}
