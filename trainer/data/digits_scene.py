@@ -1,0 +1,147 @@
+"""One scene of the built-in data set: real handwritten digits in light ink on a darkened piece of a photograph.
+
+All labels come from the ink itself, seen at four times the scene's resolution: the box is its extent, the polygons its
+outline, the keypoints its outermost points. A polygon can't have a hole, and readers of polygons drop or mangle
+outlines that touch themselves, so ink with a hole (0, 6, 8, 9) is cut through the hole into plain polygons that
+together cover exactly the ink.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_CELL = 8  # a digit's width and height in load_digits, values 0..16
+_FINE = 4  # sub-pixels a pixel
+_SIZES = (28, 56)  # of a digit, in px of a 96 px scene
+_SCENE = 96
+_INK = 0.5  # of the alpha: what counts as ink
+_TRIES = 40
+_GAP = 2  # px between two digits' ink
+POINTS = ("top", "right", "bottom", "left")
+
+
+@dataclass(frozen=True)
+class Ink:
+    """A digit's labels in scene px, and which of the 1,797 it is."""
+
+    digit: int
+    label: int
+    box: tuple[float, float, float, float]
+    area: float
+    polygons: list[list[float]]
+    points: list[tuple[float, float]]
+
+
+def compose_scene(
+    digits: list[int], cells: np.ndarray, labels: np.ndarray, photo: np.ndarray, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, list[Ink]]:
+    """A ``size`` x ``size`` BGR image with ``digits`` (indices into ``cells``) on it, and the labels of those that fit.
+
+    The first digit always fits. ``photo`` is the only part of a photograph that may be seen.
+    """
+    canvas = _backdrop(photo, size, rng)
+    inks: list[Ink] = []
+    for digit in digits:
+        ink = _place(digit, cells[digit], int(labels[digit]), inks, canvas, rng)
+        if ink is not None:
+            inks.append(ink)
+    return np.rint(canvas.clip(0, 255)).astype(np.uint8), inks
+
+
+def _backdrop(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random square of the photograph, flipped or not, at a quarter to half of its brightness."""
+    side = int(rng.integers(64, min(photo.shape[:2]) + 1))
+    top = int(rng.integers(0, photo.shape[0] - side + 1))
+    left = int(rng.integers(0, photo.shape[1] - side + 1))
+    crop = photo[top : top + side, left : left + side]
+    if rng.random() < 0.5:
+        crop = crop[:, ::-1]
+    crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+    return crop.astype(np.float64) * rng.uniform(0.25, 0.5)
+
+
+def _place(
+    digit: int, cell: np.ndarray, label: int, inks: list[Ink], canvas: np.ndarray, rng: np.random.Generator
+) -> Ink | None:
+    """Draw a digit where its ink overlaps no other's box; None when there is no room after many tries."""
+    size = canvas.shape[0]
+    for _ in range(_TRIES):
+        side = max(_CELL, round(float(rng.uniform(*_SIZES)) * size / _SCENE))
+        alpha = _alpha(cell, side)
+        fine = alpha > _INK
+        span = alpha.shape[0] // _FINE
+        x, y = (int(n) for n in rng.integers(0, size - span + 1, 2))
+        rows, columns = np.flatnonzero(fine.any(1)), np.flatnonzero(fine.any(0))
+        left, right = x + columns[0] / _FINE, x + (columns[-1] + 1) / _FINE
+        top, bottom = y + rows[0] / _FINE, y + (rows[-1] + 1) / _FINE
+        box = (float(left), float(top), float(right - left), float(bottom - top))
+        if any(_near(box, other.box) for other in inks):
+            continue
+        ink = rng.uniform(205, 255) + rng.uniform(-25, 25, 3)
+        cover = alpha.reshape(span, _FINE, span, _FINE).mean((1, 3))[:, :, None]
+        window = canvas[y : y + span, x : x + span]
+        window[:] = window * (1 - cover) + ink.clip(0, 255) * cover
+        polygons = [((p + 0.5) / _FINE + (x, y)).round(2).ravel().tolist() for p in outlines(fine)]
+        points = [(round(px / _FINE + x, 3), round(py / _FINE + y, 3)) for px, py in _outermost(fine)]
+        return Ink(digit, label, box, float(fine.sum()) / _FINE**2, polygons, points)
+    return None
+
+
+def _near(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return all(a[i] < b[i] + b[i + 2] + _GAP and b[i] < a[i] + a[i + 2] + _GAP for i in (0, 1))
+
+
+def _alpha(cell: np.ndarray, side: int) -> np.ndarray:
+    """The digit drawn ``side`` px wide, as cover 0..1 in sub-pixels, with an empty rim of one cell around it."""
+    span = round(side * (_CELL + 2) / _CELL)
+    weights = _spline(span * _FINE, _CELL + 2)
+    smooth = weights @ (np.pad(cell, 1) / 16.0) @ weights.T
+    return ((smooth - 0.15) / 0.5).clip(0, 1)
+
+
+def _spline(n: int, cells: int) -> np.ndarray:
+    """(n, cells) weights of a cubic B-spline through the cells' centres: no ringing, no steps.
+
+    Plain matrices instead of cv2.resize, whose last bits differ between processors, and labels must not.
+    """
+    at = (np.arange(n) + 0.5) * cells / n - 0.5
+    d = np.abs(at[:, None] - np.arange(cells)[None])
+    return np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0.0))
+
+
+def outlines(fine: np.ndarray) -> list[np.ndarray]:
+    """Polygons (n, 2) in sub-pixel indices that together cover the mask, none with a hole."""
+    contours, tree = cv2.findContours(fine.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return []
+    holes = [contours[i] for i in range(len(contours)) if tree[0][i][3] >= 0]
+    if holes:
+        hole = max(holes, key=cv2.contourArea)
+        cut = int(hole[:, 0, 0].min() + hole[:, 0, 0].max()) // 2
+        left, right = fine.copy(), fine.copy()
+        left[:, cut + 1 :] = False  # both keep the column of the cut, so that no gap opens between them
+        right[:, :cut] = False
+        return outlines(left) + outlines(right)
+    simple = (cv2.approxPolyDP(contour, 1.0, True)[:, 0] for contour in contours)
+    return [polygon for polygon in simple if len(polygon) >= 3]
+
+
+def _outermost(fine: np.ndarray) -> list[tuple[float, float]]:
+    """The middle of the ink's first row, last column, last row and first column, in sub-pixels."""
+    rows, columns = np.flatnonzero(fine.any(1)), np.flatnonzero(fine.any(0))
+    top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
+
+    def middle(line: np.ndarray) -> int:
+        ink = np.flatnonzero(line)
+        return int(ink[len(ink) // 2])
+
+    spots = (
+        (middle(fine[top]), top),
+        (right, middle(fine[:, right])),
+        (middle(fine[bottom]), bottom),
+        (left, middle(fine[:, left])),
+    )
+    return [(float(x) + 0.5, float(y) + 0.5) for x, y in spots]

@@ -1,0 +1,255 @@
+"""An annotation document, COCO-style or nested by image, -> categories and pictures (contract, section 6.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.data.files import image_size, inside
+from trainer.data.keypoints import keypoint_set
+from trainer.data.labels import read_item
+from trainer.data.records import Category, Picture, Problems, Records
+
+Locate = Callable[[str], "tuple[Path, str] | None"]
+SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+}  # fmt: skip
+_BACKGROUND = {"__background__", "_background_", "background"}
+
+
+@dataclass
+class Document:
+    """A parsed file: ``raw`` as it stands, and ``folder``, against which ``mask_file`` is read."""
+
+    path: Path
+    raw: dict[str, Any]
+    folder: Path
+
+    @property
+    def raw_categories(self) -> list[dict[str, Any]]:
+        listed = self.raw.get("categories") or self.raw.get("classes") or []
+        if not isinstance(listed, list):
+            return []
+        return [entry if isinstance(entry, dict) else {"id": i, "name": entry} for i, entry in enumerate(listed)]
+
+
+def read_categories(document: Document, problems: Problems) -> list[Category]:
+    """The classes in the file's order, background left out."""
+    file = document.path.name
+    found: list[Category] = []
+    for i, entry in enumerate(document.raw_categories):
+        name = entry.get("name")
+        if not isinstance(name, str) or not name.strip():
+            problems.error(f"{file}: a category without a name", f"entry {i + 1}")
+        elif not is_background(name):
+            found.append(Category(name.strip(), entry.get("id", i), _color(entry.get("color"))))
+    for what, values in (("name", [c.name for c in found]), ("id", [str(c.original_id) for c in found])):
+        for value in sorted({v for v in values if values.count(v) > 1}):
+            problems.error(f"{file}: two categories have the same {what}", repr(value))
+    if not found:
+        problems.error(f"{file} names no class: 'categories' (or 'classes') is missing or empty")
+    return found
+
+
+def read_pictures(
+    document: Document, categories: list[Category], locate: Locate, problems: Problems
+) -> list[Picture]:
+    """All pictures with their labels; ``locate`` finds the file of a ``file_name`` as (folder, name in it)."""
+    file = document.path.name
+    images = document.raw.get("images")
+    if not isinstance(images, list) or not images:
+        problems.error(f"{file} lists no image: 'images' is missing or empty")
+        return []
+    nested = _nested(images)
+    by_id: dict[str, Picture] = {}
+    pictures: list[tuple[dict[str, Any], Picture]] = []
+    names: set[str] = set()
+    for i, entry in enumerate(images):
+        if not isinstance(entry, dict):
+            problems.error(f"{file}: entries of 'images' must be objects", f"entry {i + 1}")
+            continue
+        picture = _picture(entry, document, locate, problems)
+        if picture is None:
+            continue
+        if picture.file_name in names:
+            problems.error(f"{file}: images listed twice", picture.name)
+        names.add(picture.file_name)
+        if picture.key in by_id and not nested:
+            problems.error(f"{file}: two images have the same id", f"{picture.key} ({picture.name})")
+        by_id[picture.key] = picture
+        pictures.append((entry, picture))
+    lookup = _Lookup(document, categories, problems)
+    if nested:
+        if document.raw.get("annotations"):
+            problems.note(f"{file}: the images carry their annotations, so the top-level 'annotations' was not read")
+        for entry, picture in pictures:
+            _read_into(picture, _own(entry), lookup, document, problems)
+    else:
+        _read_flat(document, by_id, lookup, problems)
+    return [picture for _, picture in pictures]
+
+
+def read_keypoints(records: Records, document: Document, problems: Problems) -> None:
+    """Set ``records.keypoints`` from what is labelled; objects without keypoints are left out."""
+    counts = {len(item.keypoints) // 3 for picture in records.pictures for item in picture.items if item.keypoints}
+    if not counts:
+        return
+    if len(counts) > 1:
+        problems.error(f"{document.path.name}: annotations differ in their number of keypoints: {sorted(counts)}")
+        return
+    entries = {str(entry.get("name", "")).strip(): entry for entry in document.raw_categories}
+    described = [entries[c.name] for c in records.categories if entries.get(c.name, {}).get("keypoints")]
+    try:
+        sets = {keypoint_set(entry, *counts) for entry in described or [{}]}
+    except (ValueError, TypeError, IndexError) as error:
+        problems.error(f"{document.path.name}: {error}")
+        return
+    if len(sets) > 1:
+        problems.error(f"{document.path.name}: its categories have different keypoints; one set can be trained at a time")
+        return
+    records.keypoints = sets.pop()
+
+
+def is_background(name: str) -> bool:
+    return name.strip().lower() in _BACKGROUND
+
+
+class _Lookup:
+    """Which label an annotation means: ``category_id``, else ``class_id``, else ``class_name``."""
+
+    def __init__(self, document: Document, categories: list[Category], problems: Problems) -> None:
+        labels = {category.name: i for i, category in enumerate(categories)}
+        self._file = document.path.name
+        self._problems = problems
+        self._names: dict[str, int | None] = dict(labels)
+        self._ids: dict[str, int | None] = {}
+        for i, entry in enumerate(document.raw_categories):
+            name = str(entry.get("name", "")).strip()
+            if is_background(name):
+                self._ids[str(entry.get("id", i))] = self._names[name] = None
+            elif name in labels:
+                self._ids[str(entry.get("id", i))] = labels[name]
+
+    def __call__(self, raw: dict[str, Any], where: str) -> int | None:
+        """The label; None for background and, after noting the mistake, for a class nobody declared."""
+        for key in ("category_id", "class_id", "class_name"):
+            value = raw.get(key)
+            if value is None:
+                continue
+            table = self._names if key == "class_name" else self._ids
+            text = str(value).strip()
+            if text in table:
+                return table[text]
+            if key == "class_name" and is_background(text):
+                return None
+            self._problems.error(f"{self._file}: annotations of a class that is not declared", f"{where} {key} {value!r}")
+            return None
+        self._problems.error(f"{self._file}: annotations without category_id, class_id or class_name", where)
+        return None
+
+
+def _picture(entry: dict[str, Any], document: Document, locate: Locate, problems: Problems) -> Picture | None:
+    file, name = document.path.name, entry.get("file_name")
+    clean = inside(name)
+    if clean is None:
+        problems.error(f"{file}: file_name must be a path inside the data set's folder", repr(name))
+        return None
+    place = locate(clean)
+    if place is None:
+        problems.error(f"{file}: image files missing below {document.folder}", clean)
+        return None
+    root, file_name = place
+    size = entry.get("width"), entry.get("height")
+    if not all(isinstance(n, int) and n > 0 for n in size):
+        read = image_size(root / file_name)
+        if read is None:
+            problems.error(f"{file}: image files that can't be read", clean)
+            return None
+        size = read
+    split = entry.get("split")
+    if split is not None and str(split).lower() not in SPLITS:
+        problems.error(f"{file}: split must be train, val or test", f"{clean}: {split!r}")
+        split = None
+    return Picture(
+        original_id=entry.get("id", clean),
+        name=clean,
+        root=root,
+        file_name=file_name,
+        width=int(size[0]),  # type: ignore[arg-type]
+        height=int(size[1]),  # type: ignore[arg-type]
+        split=SPLITS[str(split).lower()] if split is not None else None,
+        mask=_mask(entry, document, problems),
+    )
+
+
+def _nested(images: list[Any]) -> bool:
+    return any(isinstance(entry, dict) and ("annotations" in entry or "annotation" in entry) for entry in images)
+
+
+def _own(entry: dict[str, Any]) -> list[Any]:
+    """An image's own annotations: a list, or the older single object."""
+    listed = entry.get("annotations")
+    if isinstance(listed, list):
+        return listed
+    single = entry.get("annotation")
+    return single if isinstance(single, list) else [single] if single else []
+
+
+def _read_flat(document: Document, by_id: dict[str, Picture], lookup: _Lookup, problems: Problems) -> None:
+    known = {str(entry.get("id")) for entry in document.raw["images"] if isinstance(entry, dict)}
+    per_picture: dict[str, list[Any]] = {}
+    for i, raw in enumerate(document.raw.get("annotations") or []):
+        key = str(raw.get("image_id")) if isinstance(raw, dict) else None
+        if key is None or (key not in by_id and key not in known):
+            problems.error(f"{document.path.name}: annotations of an image that is not listed", f"entry {i + 1} image {key}")
+        elif key in by_id:
+            per_picture.setdefault(key, []).append(raw)
+    for key, raws in per_picture.items():
+        _read_into(by_id[key], raws, lookup, document, problems)
+
+
+def _read_into(
+    picture: Picture, raws: list[Any], lookup: _Lookup, document: Document, problems: Problems
+) -> None:
+    for i, raw in enumerate(raws):
+        where = f"{picture.name}#{raw.get('id', i + 1) if isinstance(raw, dict) else i + 1}"
+        if not isinstance(raw, dict):
+            problems.error(f"{document.path.name}: annotations must be objects", where)
+            continue
+        if raw.get("mask_file"):
+            picture.mask = _mask(raw, document, problems)
+            if not any(raw.get(key) for key in ("bbox", "segmentation", "keypoints")):
+                continue
+        label = lookup(raw, where)
+        item = read_item(raw, label, picture, where, problems) if label is not None else None
+        if item is not None:
+            picture.items.append(item)
+
+
+def _mask(entry: dict[str, Any], document: Document, problems: Problems) -> Path | None:
+    """The index PNG an image or annotation names, relative to the data set's folder."""
+    name, file = entry.get("mask_file"), document.path.name
+    if not name:
+        return None
+    form = entry.get("mask_format", "indexed_png")
+    if form != "indexed_png":
+        problems.error(f"{file}: mask_format must be indexed_png", f"{name}: {form!r}")
+        return None
+    clean = inside(name)
+    if clean is None:
+        problems.error(f"{file}: mask_file must be a path inside the data set's folder", repr(name))
+    elif not (document.folder / clean).is_file():
+        problems.error(f"{file}: mask files missing below {document.folder}", clean)
+    else:
+        return document.folder / clean
+    return None
+
+
+def _color(text: Any) -> tuple[int, int, int] | None:
+    if isinstance(text, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", text.strip()):
+        digits = text.strip()[1:]
+        return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+    return None

@@ -1,0 +1,140 @@
+"""One annotation as the file has it -> one :class:`Item`: box, mask and keypoints put into one form."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from trainer.data.geometry import clip_box, rle_mask, segmentation_area, segmentation_box
+from trainer.data.records import Item, Picture, Problems
+
+BOX_FORMATS = ("xywh", "xyxy", "cxcywh")
+
+
+def read_item(raw: dict[str, Any], label: int, picture: Picture, where: str, problems: Problems) -> Item | None:
+    """``raw`` in ``picture``, or None (with a remark or a mistake in ``problems``) when it labels nothing.
+
+    The box is clipped to the picture; where it is missing it comes from the mask, else from the keypoints. ``where``
+    names the annotation in messages.
+    """
+    segmentation = _segmentation(raw.get("segmentation"), picture, where, problems)
+    keypoints = _keypoints(raw.get("keypoints"), where, problems)
+    box = _box(raw, segmentation, keypoints, where, problems)
+    if box is None:
+        return None
+    clipped = clip_box(box, picture.width, picture.height)
+    if clipped is None:
+        problems.note("boxes without area inside the image dropped", where)
+        return None
+    area = raw.get("area")
+    if not (_number(area) and area > 0):
+        area = segmentation_area(segmentation) if segmentation else clipped[2] * clipped[3]
+    return Item(
+        label=label,
+        bbox=clipped,
+        area=float(area),
+        iscrowd=1 if raw.get("iscrowd") in (1, True, "1") else 0,
+        segmentation=segmentation,
+        keypoints=keypoints,
+        original_id=raw.get("id"),
+    )
+
+
+def _box(
+    raw: dict[str, Any], segmentation: Any, keypoints: list[float] | None, where: str, problems: Problems
+) -> tuple[float, float, float, float] | None:
+    given = raw.get("bbox")
+    if given:
+        if not (isinstance(given, (list, tuple)) and len(given) == 4 and all(map(_number, given))):
+            problems.error("bbox must be four numbers", f"{where}: {given!r}")
+            return None
+        a, b, c, d = (float(n) for n in given)
+        form = str(raw.get("bbox_format") or "xywh").lower()
+        if form == "xyxy":
+            return a, b, c - a, d - b
+        if form == "cxcywh":
+            return a - c / 2, b - d / 2, c, d
+        if form != "xywh":
+            problems.error(f"bbox_format must be one of {', '.join(BOX_FORMATS)}", f"{where}: {form!r}")
+            return None
+        return a, b, c, d
+    if segmentation:
+        box = segmentation_box(segmentation)
+        if box is None:
+            problems.note("annotations with an empty mask skipped", where)
+        return box
+    if keypoints and any(keypoints[2::3]):
+        xs, ys = (
+            [value for value, seen in zip(keypoints[axis::3], keypoints[2::3], strict=True) if seen] for axis in (0, 1)
+        )
+        return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    problems.note("annotations with neither bbox nor segmentation nor keypoints skipped", where)
+    return None
+
+
+def _segmentation(
+    given: Any, picture: Picture, where: str, problems: Problems
+) -> list[list[float]] | dict[str, Any] | None:
+    if not given:
+        return None
+    if isinstance(given, dict):
+        try:
+            if rle_mask(given).shape != (picture.height, picture.width):
+                raise ValueError(f"size {given['size']} is not the image's {picture.height} x {picture.width}")
+        except (ValueError, KeyError, TypeError) as error:
+            problems.error("segmentation is no valid RLE", f"{where}: {error}")
+            return None
+        return {"size": [picture.height, picture.width], "counts": given["counts"]}
+    if not isinstance(given, list):
+        problems.error("segmentation must be polygons or an RLE object", f"{where}: {type(given).__name__}")
+        return None
+    kept = []
+    for polygon in _polygons(given):
+        if not all(map(_number, polygon)):
+            problems.error("segmentation must hold numbers", where)
+            return None
+        if len(polygon) < 6 or len(polygon) % 2:
+            problems.note("polygons with fewer than three points, or half a point, dropped", where)
+            continue
+        limits = (picture.width, picture.height)
+        kept.append([min(max(float(n), 0.0), limits[i % 2]) for i, n in enumerate(polygon)])
+    return kept or None
+
+
+def _polygons(given: list[Any]) -> list[list[Any]]:
+    """Polygons from one flat list, a list of flat lists, or lists of points."""
+    if not isinstance(given[0], (list, tuple)):
+        return [given]
+    if all(isinstance(point, (list, tuple)) and len(point) == 2 for point in given):
+        return [_flat(given)]
+    return [_flat(polygon) for polygon in given]
+
+
+def _flat(polygon: Any) -> list[Any]:
+    if not isinstance(polygon, (list, tuple)):
+        return [None]
+    return [n for part in polygon for n in (part if isinstance(part, (list, tuple)) else (part,))]
+
+
+def _keypoints(given: Any, where: str, problems: Problems) -> list[float] | None:
+    """Flat triples; ``[x, y]`` pairs get visibility 2, points given as null are not labelled."""
+    if not given:
+        return None
+    if not isinstance(given, list):
+        problems.error("keypoints must be a list", where)
+        return None
+    flat: list[Any] = []
+    if all(point is None or isinstance(point, (list, tuple)) for point in given):
+        for point in given:
+            full = [0, 0, 0] if point is None else [*point, 2] if len(point) == 2 else list(point)
+            flat.extend(full)
+    else:
+        flat = given
+    if len(flat) % 3 or not all(map(_number, flat)):
+        problems.error("keypoints must be triples x, y, visibility", where)
+        return None
+    return [float(n) for n in flat]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,75 @@
+"""Semantic segmentation: polygons, RLE and index masks -> one class index a pixel.
+
+Policy: what no object covers is ``background``, class 0; objects are painted from the largest to the smallest, so a
+small one on a large one stays visible; 255 is ignored. Where every image brings its own mask and a class has id 0,
+there is no background class: the masks say what each pixel is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.data.files import read_index_png
+from trainer.data.geometry import segmentation_mask
+from trainer.data.records import Picture, Problems, Records
+
+BACKGROUND = "background"
+IGNORED = 255
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Class names by index, the index of label 0, and the index of each value found in index masks."""
+
+    classes: tuple[str, ...]
+    first: int
+    values: dict[int, int]
+
+
+def plan(records: Records, problems: Problems) -> Plan:
+    """How this data set's labels become index values."""
+    ids = [category.original_id for category in records.categories]
+    masked = bool(records.pictures) and all(picture.mask for picture in records.pictures)
+    first = 0 if masked and any(str(i) == "0" for i in ids) else 1
+    names = tuple(category.name for category in records.categories)
+    values = {IGNORED: IGNORED} | ({0: 0} if first else {})
+    values |= {int(i): label + first for label, i in enumerate(ids) if str(i).isdigit()}
+    if len(names) + first > IGNORED:
+        problems.error(f"semantic segmentation can hold {IGNORED - 1} classes and background; there are {len(names)}")
+    return Plan((BACKGROUND, *names) if first else names, first, values)
+
+
+def index_map(picture: Picture, how: Plan, problems: Problems) -> np.ndarray | None:
+    """(height, width) uint8 of class indices, or None after noting the mistake."""
+    if picture.mask is not None:
+        return _from_mask(picture, how, problems)
+    canvas = np.zeros((picture.height, picture.width), np.uint8)
+    # The order must not depend on the file's, or the same data would give different maps.
+    for item in sorted(picture.items, key=lambda item: (-item.area, item.label, item.bbox)):
+        if item.segmentation:
+            canvas[segmentation_mask(item.segmentation, picture.height, picture.width)] = item.label + how.first
+    return canvas
+
+
+def _from_mask(picture: Picture, how: Plan, problems: Problems) -> np.ndarray | None:
+    assert picture.mask is not None
+    found = read_index_png(picture.mask)
+    if found is None:
+        problems.error("mask files that are not indexed or grey PNGs", picture.mask.name)
+        return None
+    if found.shape != (picture.height, picture.width):
+        size = f"{found.shape[1]} x {found.shape[0]}, image {picture.width} x {picture.height}"
+        problems.error("masks of another size than their image", f"{picture.mask.name}: {size}")
+        return None
+    table = np.full(256, -1, np.int16)
+    for value, index in how.values.items():
+        if 0 <= value < 256:
+            table[value] = index
+    mapped = table[found]
+    if (mapped < 0).any():
+        strange = sorted(set(found[mapped < 0].tolist()))
+        problems.error("masks with values that are no class id", f"{picture.mask.name}: {strange[:5]}")
+        return None
+    return mapped.astype(np.uint8)

@@ -1,0 +1,56 @@
+"""What each task needs of its labels: objects that can't teach it are left out, and a data set of none is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trainer.data.document import Document
+from trainer.data.records import Item, Problems, Records
+
+
+def fit_to_task(records: Records, task: str, document: Document, problems: Problems) -> None:
+    """Leave in ``records`` what ``task`` learns from, with remarks and mistakes in ``problems``."""
+    file = document.path.name
+    if not records.pictures or not records.categories:
+        return  # said already, and everything below would only repeat it
+    labelled = [item for picture in records.pictures for item in picture.items]
+    if task in ("instance_segmentation", "semantic_segmentation"):
+        if not any(item.segmentation for item in labelled) and not _masked(records, task):
+            forms = "segmentation (polygons or RLE)" + (" or mask_file" if task.startswith("semantic") else "")
+            problems.error(f"no annotation in {file} has a {forms}, which task={task} needs")
+            return
+        _keep(records, "annotations without segmentation left out", problems, lambda item: bool(item.segmentation))
+    elif task == "pose":
+        if not any(item.keypoints for item in labelled):
+            problems.error(f"no annotation in {file} has keypoints, which task=pose needs")
+            return
+        _keep(records, "annotations without keypoints left out", problems, lambda item: bool(item.keypoints))
+        _keep_used_categories(records, problems)
+    elif not labelled:
+        problems.error(f"no annotation in {file} has a bbox, segmentation or keypoints, one of which task={task} needs")
+
+
+def _masked(records: Records, task: str) -> bool:
+    return task == "semantic_segmentation" and any(picture.mask for picture in records.pictures)
+
+
+def _keep(records: Records, remark: str, problems: Problems, wanted: Callable[[Item], bool]) -> None:
+    for picture in records.pictures:
+        for item in picture.items:
+            if not wanted(item):
+                problems.note(remark, f"{picture.name}#{item.original_id}")
+        picture.items = [item for item in picture.items if wanted(item)]
+
+
+def _keep_used_categories(records: Records, problems: Problems) -> None:
+    """Pose: classes whose objects have no keypoints would be heads that nothing teaches."""
+    used = sorted({item.label for picture in records.pictures for item in picture.items})
+    if len(used) == len(records.categories):
+        return
+    left_out = [c.name for i, c in enumerate(records.categories) if i not in used]
+    problems.note(f"classes without keypoints left out: {', '.join(left_out)}")
+    records.categories = [records.categories[i] for i in used]
+    renumbered = {old: new for new, old in enumerate(used)}
+    for picture in records.pictures:
+        for item in picture.items:
+            item.label = renumbered[item.label]
