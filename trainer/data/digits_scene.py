@@ -8,6 +8,8 @@ together cover exactly the ink.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -66,50 +68,68 @@ def _backdrop(photo: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
 def _place(
     digit: int, cell: np.ndarray, label: int, inks: list[Ink], canvas: np.ndarray, rng: np.random.Generator
 ) -> Ink | None:
-    """Draw a digit where its ink overlaps no other's box; None when there is no room after many tries."""
+    """Draw a digit where its box keeps clear of all others; None when there is no room after many tries."""
     size = canvas.shape[0]
+    extent = np.array(_extent(_alpha(cell, _CELL) > _INK)) / (_CELL + 2)
     for _ in range(_TRIES):
         side = max(_CELL, round(float(rng.uniform(*_SIZES)) * size / _SCENE))
-        alpha = _alpha(cell, side)
-        fine = alpha > _INK
-        span = alpha.shape[0] // _FINE
+        span = _span(side)
         x, y = (int(n) for n in rng.integers(0, size - span + 1, 2))
-        rows, columns = np.flatnonzero(fine.any(1)), np.flatnonzero(fine.any(0))
-        left, right = x + columns[0] / _FINE, x + (columns[-1] + 1) / _FINE
-        top, bottom = y + rows[0] / _FINE, y + (rows[-1] + 1) / _FINE
-        box = (float(left), float(top), float(right - left), float(bottom - top))
-        if any(_near(box, other.box) for other in inks):
-            continue
-        ink = rng.uniform(205, 255) + rng.uniform(-25, 25, 3)
-        cover = alpha.reshape(span, _FINE, span, _FINE).mean((1, 3))[:, :, None]
-        window = canvas[y : y + span, x : x + span]
-        window[:] = window * (1 - cover) + ink.clip(0, 255) * cover
-        polygons = [((p + 0.5) / _FINE + (x, y)).round(2).ravel().tolist() for p in outlines(fine)]
-        points = [(round(px / _FINE + x, 3), round(py / _FINE + y, 3)) for px, py in _outermost(fine)]
-        return Ink(digit, label, box, float(fine.sum()) / _FINE**2, polygons, points)
-    return None
+        rough = extent * span + (x, y, 0, 0)  # near enough to refuse a place without drawing
+        if not any(_near(rough, other.box) for other in inks):
+            break
+    else:
+        return None
+    alpha = _alpha(cell, side)
+    fine = alpha > _INK
+    left, top, width, height = _extent(fine)
+    cover = alpha.reshape(span, _FINE, -1).sum(1).reshape(span, span, _FINE).sum(2)[:, :, None] / _FINE**2
+    color = (rng.uniform(205, 255) + rng.uniform(-25, 25, 3)).clip(0, 255)
+    window = canvas[y : y + span, x : x + span]
+    window += (color - window) * cover
+    return Ink(
+        digit=digit,
+        label=label,
+        box=(x + left, y + top, width, height),
+        area=float(fine.sum()) / _FINE**2,
+        polygons=[((p + 0.5) / _FINE + (x, y)).round(2).ravel().tolist() for p in outlines(fine)],
+        points=[(round(px / _FINE + x, 3), round(py / _FINE + y, 3)) for px, py in _outermost(fine)],
+    )
 
 
-def _near(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+def _near(a: Sequence[float], b: Sequence[float]) -> bool:
     return all(a[i] < b[i] + b[i + 2] + _GAP and b[i] < a[i] + a[i + 2] + _GAP for i in (0, 1))
 
 
+def _span(side: int) -> int:
+    """The width of a digit drawn ``side`` px wide, with an empty rim of one cell around it."""
+    return round(side * (_CELL + 2) / _CELL)
+
+
 def _alpha(cell: np.ndarray, side: int) -> np.ndarray:
-    """The digit drawn ``side`` px wide, as cover 0..1 in sub-pixels, with an empty rim of one cell around it."""
-    span = round(side * (_CELL + 2) / _CELL)
-    weights = _spline(span * _FINE, _CELL + 2)
-    smooth = weights @ (np.pad(cell, 1) / 16.0) @ weights.T
-    return ((smooth - 0.15) / 0.5).clip(0, 1)
+    """The digit drawn ``side`` px wide with its rim, as cover 0..1 in sub-pixels."""
+    weights = _spline(_span(side) * _FINE)
+    smooth = weights @ np.pad(cell, 1) @ weights.T
+    return ((smooth / 16 - 0.15) / 0.5).clip(0, 1)
 
 
-def _spline(n: int, cells: int) -> np.ndarray:
-    """(n, cells) weights of a cubic B-spline through the cells' centres: no ringing, no steps.
+@functools.cache
+def _spline(n: int) -> np.ndarray:
+    """(n, cells with rim) weights of a cubic B-spline through the cells' centres: no ringing, no steps.
 
     Plain matrices instead of cv2.resize, whose last bits differ between processors, and labels must not.
     """
+    cells = _CELL + 2
     at = (np.arange(n) + 0.5) * cells / n - 0.5
     d = np.abs(at[:, None] - np.arange(cells)[None])
     return np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0.0))
+
+
+def _extent(fine: np.ndarray) -> tuple[float, float, float, float]:
+    """The ink's x, y, width, height in px."""
+    rows, columns = np.flatnonzero(fine.any(1)), np.flatnonzero(fine.any(0))
+    left, top, right, bottom = (int(n) / _FINE for n in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return left, top, right - left, bottom - top
 
 
 def outlines(fine: np.ndarray) -> list[np.ndarray]:
