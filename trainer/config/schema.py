@@ -10,6 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TASKS = ("detection", "instance_segmentation", "semantic_segmentation", "pose")
+BOX_TASKS = TASKS[:2]
+METRICS = {
+    "detection": ("mAP50-95", "mAP50", "mAP75", "mAP_small", "mAP_medium", "mAP_large", "AR100"),
+    "instance_segmentation": (
+        *("mAP50-95", "mAP50", "mAP75", "mAP_small", "mAP_medium", "mAP_large", "AR100"),
+        *("box_mAP50-95", "box_mAP50", "box_mAP75", "mask_mAP50-95", "mask_mAP50", "mask_mAP75"),
+    ),
+    "semantic_segmentation": ("mIoU", "mDice", "aAcc", "mAcc"),
+    "pose": ("mAP50-95", "mAP50", "mAP75", "AR", "PCK"),
+}
+_ADAMS = ("default", "adam", "adamw")
 
 
 def leaf(
@@ -21,12 +32,16 @@ def leaf(
     gt: float | None = None,
     le: float | None = None,
     kind: str | None = None,
+    only: tuple[str, ...] | None = None,
+    tasks: tuple[str, ...] | None = None,
 ) -> Any:
     """A typed leaf: its default, one line of help, and what :mod:`trainer.config.check` holds it to.
 
-    ``kind`` names a form that Python's types can't say: ``size`` (an integer or ``[width, height]``), ``path``.
+    ``kind`` names a form that Python's types can't say: ``size`` (an integer or ``[width, height]``), ``path``,
+    ``pair`` (two numbers), ``range`` (two numbers, smallest first), ``ascending``, ``resume``. Limits hold for each
+    number of a list. ``only``: the choices of its group that use this leaf; ``tasks``: the tasks that do.
     """
-    limits = {"choices": choices, "ge": ge, "gt": gt, "le": le, "kind": kind}
+    limits = {"choices": choices, "ge": ge, "gt": gt, "le": le, "kind": kind, "only": only, "tasks": tasks}
     metadata = {"doc": doc, **{name: value for name, value in limits.items() if value is not None}}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -37,6 +52,7 @@ def leaf(
 class Task:
     name: str = leaf("detection", "what the model learns to do", choices=TASKS)
     primary_metric: str = leaf("mAP50-95", "the metric that chooses the best checkpoint")
+    default_model: str = leaf("", "the model when only the task is named")
     mode: str = leaf("max", "whether a larger or a smaller primary metric is better", choices=("max", "min"))
 
 
@@ -53,17 +69,31 @@ class Model:
 class Dataset:
     name: str = leaf("", "what the data set is called in run names and the tracker")
     format: str = leaf("digits", "how it is stored", choices=("digits", "dice", "coco"))
-    path: str | None = leaf(None, "the data set's folder", kind="path")
-    train_annotations: str | None = leaf(None, "COCO file of the training split, relative to path", kind="path")
-    val_annotations: str | None = leaf(None, "COCO file of the validation split, relative to path", kind="path")
-    train_images: str | None = leaf(None, "folder of the training images, relative to path", kind="path")
-    val_images: str | None = leaf(None, "folder of the validation images, relative to path", kind="path")
-    val_ratio: float = leaf(0.2, "share of images validated on when the data set names no split", gt=0, le=0.9)
+    path: str | None = leaf(None, "the data set's folder", kind="path", only=("coco", "dice"))
+    train_annotations: str | None = leaf(
+        None, "COCO file of the training split, relative to path", kind="path", only=("coco",)
+    )
+    val_annotations: str | None = leaf(
+        None, "COCO file of the validation split, relative to path", kind="path", only=("coco",)
+    )
+    train_images: str | None = leaf(
+        None, "folder of the training images, relative to path", kind="path", only=("coco",)
+    )
+    val_images: str | None = leaf(
+        None, "folder of the validation images, relative to path", kind="path", only=("coco",)
+    )
+    val_ratio: float = leaf(
+        0.2,
+        "share of images validated on when the data set names no split",
+        gt=0,
+        le=0.9,
+        only=("coco", "dice"),
+    )
     seed: int = leaf(42, "seed of the split, and of the digit scenes", ge=0)
     image_size: Any = leaf(None, "size fed to the network in px: one integer or [width, height]", kind="size")
-    scenes: int = leaf(1200, "digits: training scenes", ge=1)
-    val_scenes: int = leaf(200, "digits: validation scenes", ge=1)
-    scene_size: int = leaf(96, "digits: width and height of a scene in px", ge=32, le=2048)
+    scenes: int = leaf(1200, "digits: training scenes", ge=1, only=("digits",))
+    val_scenes: int = leaf(200, "digits: validation scenes", ge=1, only=("digits",))
+    scene_size: int = leaf(96, "digits: width and height of a scene in px", ge=32, le=2048, only=("digits",))
 
 
 @dataclass
@@ -71,11 +101,13 @@ class Optimizer:
     name: str = leaf("default", "the update rule", choices=("default", "sgd", "adam", "adamw"))
     lr: float | None = leaf(None, "learning rate", gt=0)
     weight_decay: float | None = leaf(None, "weight decay", ge=0)
-    momentum: float | None = leaf(None, "sgd: momentum", ge=0, le=1)
-    nesterov: bool | None = leaf(None, "sgd: Nesterov's momentum")
-    betas: list[float] | None = leaf(None, "adam, adamw: decay rates of the two moments")
-    eps: float | None = leaf(None, "adam, adamw: added to the denominator", gt=0)
-    amsgrad: bool | None = leaf(None, "adam, adamw: the AMSGrad variant")
+    momentum: float | None = leaf(None, "sgd: momentum", ge=0, le=1, only=("default", "sgd"))
+    nesterov: bool | None = leaf(None, "sgd: Nesterov's momentum", only=("default", "sgd"))
+    betas: list[float] | None = leaf(
+        None, "adam, adamw: decay rates of the two moments", only=_ADAMS, kind="pair", ge=0, le=1
+    )
+    eps: float | None = leaf(None, "adam, adamw: added to the denominator", gt=0, only=_ADAMS)
+    amsgrad: bool | None = leaf(None, "adam, adamw: the AMSGrad variant", only=_ADAMS)
     norm_decay_mult: float | None = leaf(None, "weight decay's factor for normalisation layers", ge=0)
     bias_decay_mult: float | None = leaf(None, "weight decay's factor for biases", ge=0)
     backbone_lr_mult: float | None = leaf(None, "the learning rate's factor for the backbone", ge=0)
@@ -91,13 +123,27 @@ class Scheduler:
     warmup_iters: int | None = leaf(None, "iterations of linear warm-up", ge=0)
     warmup_epochs: float | None = leaf(None, "epochs of linear warm-up (instead of warmup_iters)", ge=0)
     warmup_ratio: float | None = leaf(None, "the learning rate's factor where warm-up starts", gt=0, le=1)
-    gamma: float | None = leaf(None, "step, multistep: factor at each step", gt=0, le=1)
-    step_size: int | None = leaf(None, "step: epochs between two steps", ge=1)
-    milestones: list[float] | None = leaf(None, "multistep: epochs, or shares of the run when all are below 1")
-    min_ratio: float | None = leaf(None, "cosine, poly: the learning rate's factor at the end", ge=0, le=1)
-    flat_ratio: float | None = leaf(None, "cosine: share of the run at full rate before it falls", ge=0, le=0.95)
-    power: float | None = leaf(None, "poly: the exponent", gt=0)
-    pct_start: float | None = leaf(None, "onecycle: share of the run in which the rate rises", gt=0, le=0.99)
+    gamma: float | None = leaf(
+        None, "step, multistep: factor at each step", gt=0, le=1, only=("step", "multistep")
+    )
+    step_size: int | None = leaf(None, "step: epochs between two steps", ge=1, only=("step",))
+    milestones: list[float] | None = leaf(
+        None,
+        "multistep: epochs, or shares of the run when all are below 1",
+        only=("multistep",),
+        kind="ascending",
+        gt=0,
+    )
+    min_ratio: float | None = leaf(
+        None, "cosine, poly: the learning rate's factor at the end", ge=0, le=1, only=("cosine", "poly")
+    )
+    flat_ratio: float | None = leaf(
+        None, "cosine: share of the run at full rate before it falls", ge=0, le=0.95, only=("cosine",)
+    )
+    power: float | None = leaf(None, "poly: the exponent", gt=0, only=("poly",))
+    pct_start: float | None = leaf(
+        None, "onecycle: share of the run in which the rate rises", gt=0, le=0.99, only=("onecycle",)
+    )
 
 
 @dataclass
@@ -107,14 +153,20 @@ class Augmentation:
         "which set of augmentations",
         choices=("default", "none", "light", "mosaic", "mosaic_mixup", "strong"),
     )
-    mosaic: bool | None = leaf(None, "four images in one (detection, instance segmentation)")
-    mixup: bool | None = leaf(None, "two images blended (detection, instance segmentation)")
+    mosaic: bool | None = leaf(None, "four images in one (detection, instance segmentation)", tasks=BOX_TASKS)
+    mixup: bool | None = leaf(None, "two images blended (detection, instance segmentation)", tasks=BOX_TASKS)
     hsv: bool | None = leaf(None, "random hue, saturation and value")
-    flip: float | None = leaf(None, "probability of a horizontal flip; 0 where left and right matter", ge=0, le=1)
+    flip: float | None = leaf(
+        None, "probability of a horizontal flip; 0 where left and right matter", ge=0, le=1
+    )
     rotation: float | None = leaf(None, "largest rotation in degrees, both ways", ge=0, le=180)
-    scaling: list[float] | None = leaf(None, "range of the random scale, [smallest, largest]")
+    scaling: list[float] | None = leaf(
+        None, "range of the random scale, [smallest, largest]", kind="range", gt=0
+    )
     crop: bool | None = leaf(None, "random crop of the network's input size")
-    close_mosaic_epochs: int | None = leaf(None, "last epochs without mosaic and mixup", ge=0)
+    close_mosaic_epochs: int | None = leaf(
+        None, "last epochs without mosaic and mixup", ge=0, tasks=BOX_TASKS
+    )
 
 
 @dataclass
@@ -170,7 +222,9 @@ class Sweep:
 
 @dataclass
 class Debug:
-    name: str = leaf("none", "a short-cut for finding mistakes", choices=("none", "one_batch", "overfit", "profile"))
+    name: str = leaf(
+        "none", "a short-cut for finding mistakes", choices=("none", "one_batch", "overfit", "profile")
+    )
     max_batches: int | None = leaf(None, "training and validation batches an epoch", ge=1)
     overfit: int | None = leaf(None, "train and validate on the same first images", ge=1)
     profile: bool = leaf(False, "write a torch profile of a few iterations")
@@ -194,7 +248,9 @@ class Experiment:
     debug: Debug = field(default_factory=Debug)
     name: str | None = leaf(None, "the experiment's folder; None: <dataset>-<task>")
     output_dir: str = leaf("runs", "where run directories are made", kind="path")
-    resume: Any = leaf(False, "false | true (the newest run of this experiment) | a run's id or folder", kind="resume")
+    resume: Any = leaf(
+        False, "false | true (the newest run of this experiment) | a run's id or folder", kind="resume"
+    )
     mm: dict[str, Any] = leaf({}, "differences to any key of the MMEngine config")
 
 
@@ -215,7 +271,9 @@ class Predict:
     """``python -m trainer predict``: annotated pictures and predictions.json for images."""
 
     checkpoint: str | None = leaf(None, "a run's id or folder, or a .pth file", kind="path")
-    source: str | None = leaf(None, "an image, a folder or a glob; None: the run's validation images", kind="path")
+    source: str | None = leaf(
+        None, "an image, a folder or a glob; None: the run's validation images", kind="path"
+    )
     output: str | None = leaf(None, "where to write; None: predictions/ in the run", kind="path")
     output_dir: str = leaf("runs", "where runs are looked up", kind="path")
     threshold: float = leaf(0.3, "lowest score drawn and written", ge=0, le=1)
@@ -233,7 +291,9 @@ class Export:
     output: str | None = leaf(None, "where to write; None: export/ in the run", kind="path")
     output_dir: str = leaf("runs", "where runs are looked up", kind="path")
     opset: int = leaf(18, "ONNX operator set", ge=17, le=20)
-    tolerance: float = leaf(1e-3, "largest difference to PyTorch's answers, relative to the largest answer", gt=0)
+    tolerance: float = leaf(
+        1e-3, "largest difference to PyTorch's answers, relative to the largest answer", gt=0
+    )
 
 
 COMMANDS: dict[str, type] = {

@@ -1,0 +1,169 @@
+"""The command line: which command, which of Hydra's flags, and what is said when something is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.errors import ConfigError, TrainerError, did_you_mean
+
+if TYPE_CHECKING:
+    from trainer.config.paths import Conf
+
+CONFIGURED = ("train", "show", "evaluate", "predict", "export")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit code: 0, 1 (failed), 2 (a mistake in the configuration), 130 (Ctrl-C)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except TrainerError as error:
+        print(f"{error.kind}: {error.message}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (| head); what Python would still flush must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _unexpected(error)
+
+
+def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The command (``train`` when none is named) and the rest. A bare word that is no command is a ConfigError."""
+    for index, word in enumerate(words):
+        if word.startswith("-") or "=" in word or word.startswith("~"):
+            continue
+        if index and words[index - 1] in _VALUE_FLAGS:
+            continue
+        if word not in CONFIGURED:
+            hint = did_you_mean(word, CONFIGURED) or f" Commands: {', '.join(CONFIGURED)}."
+            raise ConfigError(f"there is no command {word!r}.{hint} Everything else is key=value.")
+        if any("=" in earlier for earlier in words[:index]):
+            raise ConfigError(f"the command comes first: python -m trainer {word} ...")
+        return word, [*words[:index], *words[index + 1 :]]
+    return "train", list(words)
+
+
+def _run(words: list[str]) -> int:
+    from trainer.config.paths import with_dirs
+
+    command, rest = split_command(words)
+    args = _parse(rest)
+    if args.help:
+        from trainer.config.help import show
+
+        show(command if command in words else None)
+        return 0
+    if args.version:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"trainer {version('openmm-trainer')}")
+        except PackageNotFoundError:
+            from trainer import __version__
+
+            print(f"trainer {__version__}")
+        return 0
+    conf = with_dirs(args.config_dir)
+    if args.shell_completion:
+        from trainer.config.completion import complete
+
+        return complete(args.overrides, conf)
+    overrides = _with_saved(command, args.overrides)
+    if args.hydra_help or args.info or args.cfg in ("hydra", "all"):
+        from trainer.config import inspect
+
+        return inspect.through_hydra(command, overrides, conf, args)
+    if args.multirun:
+        from trainer.sweep.grid import run_grid
+
+        return run_grid(command, overrides, conf, dirs=args.config_dir)
+    return _command(command, overrides, conf, args)
+
+
+def _command(command: str, overrides: list[str], conf: Conf, args: argparse.Namespace) -> int:
+    from trainer.config.compose import compose
+
+    config, tree = compose(command, overrides, conf=conf, runnable=not args.cfg)
+    if args.cfg:
+        from trainer.config import inspect
+
+        return inspect.print_config(tree, args.package, resolve=args.resolve)
+    module = importlib.import_module(f"trainer.commands.{command}")
+    return int(module.main(config, overrides) or 0)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """Hydra's flags, as Hydra has them."""
+    parser = argparse.ArgumentParser("python -m trainer", add_help=False, allow_abbrev=False)
+    parser.error = _refuse  # type: ignore[method-assign]
+    parser.add_argument("overrides", nargs="*")
+    for flags in _SWITCHES:
+        parser.add_argument(*flags, action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--package", "-p")
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=_INFO)
+    return parser.parse_intermixed_args(words)
+
+
+def _refuse(message: str) -> Any:
+    hint = ""
+    if message.startswith("unrecognized arguments: "):
+        word = message.rpartition(" ")[2].partition("=")[0]
+        hint = did_you_mean(word, [flag for flags in (*_SWITCHES, *_VALUED) for flag in flags])
+    raise ConfigError(f"{message}.{hint} python -m trainer --help lists the flags.")
+
+
+def _with_saved(command: str, overrides: list[str]) -> list[str]:
+    """With ``resume=<run>``, what was typed for that run comes before what is typed now."""
+    resume = [text.partition("=")[2] for text in overrides if text.startswith("resume=")]
+    if command not in ("train", "show") or not resume or resume[-1].lower() in ("true", "false", "", "null"):
+        return overrides
+    from trainer.config.resume import with_saved
+
+    return with_saved(resume[-1].strip("'\""), overrides)
+
+
+def _unexpected(error: Exception) -> int:
+    """One line, and where the rest is: a bug's traceback is for the log."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exc()
+        return 1
+    logger = logging.getLogger("trainer")
+    files = [handler.baseFilename for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+    if files:
+        logger.error("unexpected error", exc_info=error, extra={"file_only": True})
+        where = files[0]
+    else:
+        from trainer.storage import atomic_write
+
+        where = str(atomic_write(Path("runs") / "error.log", traceback.format_exc()))
+    text = " ".join(str(error).split()) or "no message"
+    print(f"UnknownError: {type(error).__name__}: {text} (the traceback is in {where})", file=sys.stderr)
+    return 1
+
+
+_SWITCHES = (
+    ("--help", "-h"),
+    ("--hydra-help",),
+    ("--version",),
+    ("--resolve",),
+    ("--run", "-r"),
+    ("--multirun", "-m"),
+    ("--shell-completion", "-sc"),
+)
+_VALUED = (("--cfg", "-c"), ("--package", "-p"), ("--config-dir", "-cd"), ("--info", "-i"))
+_VALUE_FLAGS = {flag for flags in _VALUED for flag in flags}
+_INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]

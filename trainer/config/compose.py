@@ -1,0 +1,81 @@
+"""From what was typed to a typed, checked configuration. Nothing here imports torch or an OpenMMLab package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from trainer.config.paths import Conf
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def compose(
+    command: str, overrides: Sequence[str], *, conf: Conf | None = None, runnable: bool = True
+) -> tuple[Any, DictConfig]:
+    """The configuration of a command, as its dataclass and as OmegaConf's tree (what ``--cfg job`` prints).
+
+    Args:
+        command: train, show, evaluate, predict or export.
+        overrides: what was typed, ``key=value`` each.
+        conf: the configuration folders; ours when None.
+        runnable: False composes also what lacks a data set's path or a checkpoint.
+
+    Raises:
+        ConfigError: with all mistakes in one message.
+    """
+    from trainer.config.check import check
+    from trainer.config.together import mistakes
+
+    conf = conf or Conf()
+    checked = check(command, overrides, conf)
+    tree = composed(command, checked, conf)
+    if tree is None:
+        checked.raise_mistakes()
+    config = to_dataclass(tree, checked.mistakes)
+    if config is not None:
+        checked.mistakes += mistakes(config, checked.typed_keys, conf, runnable=runnable)
+    checked.raise_mistakes()
+    return config, tree
+
+
+def composed(command: str, checked: Any, conf: Conf) -> Any:
+    """The tree that the right overrides give; None, and one more mistake, where even these don't compose."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from trainer.config.engine import load
+    from trainer.errors import ConfigError
+
+    ours = [typed.override for typed in checked.overrides if not typed.override.is_hydra_override()]
+    try:
+        return load(command, ours, conf)
+    except (HydraException, OmegaConfBaseException, ConfigError) as error:
+        checked.mistakes.append(reason(error))
+        return None
+
+
+def to_dataclass(tree: DictConfig, mistakes: list[str]) -> Any:
+    """The tree's own dataclass, interpolations resolved; None, and one more mistake, where one leads nowhere."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_object(tree)
+    except OmegaConfBaseException as error:
+        mistakes.append(reason(error))
+        return None
+
+
+def reason(error: BaseException) -> str:
+    """What Hydra or OmegaConf says, in one line, with what lies below it."""
+    parts: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        lines = [line.strip() for line in str(current).splitlines() if line.strip()]
+        text = " ".join(line for line in lines if not line.startswith(("object_type=", "reference_type=", "See http")))
+        if text and not any(text in part for part in parts):
+            parts.append(text)
+        current = current.__cause__
+    return ": ".join(parts) or type(error).__name__

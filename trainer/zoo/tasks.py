@@ -1,0 +1,61 @@
+"""Which tasks a config of the installed packages is for: from its folder and its metafile, never by loading it."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from trainer.config.yamls import load
+from trainer.errors import ConfigError
+from trainer.zoo.locate import configs_dir
+
+_BY_RESULT = {
+    "object detection": "detection",
+    "instance segmentation": "instance_segmentation",
+    "semantic segmentation": "semantic_segmentation",
+}
+# A model with masks is usually wanted for them.
+_ORDER = ("instance_segmentation", "detection", "semantic_segmentation", "pose")
+_OTHER = ("panoptic", "tracking", "reid", "vis_", "_vis", "masktrack", "bytetrack", "sort", "qdtrack")
+
+
+def tasks_of(package: str, relative: str) -> list[str]:
+    """The tasks of a config such as ``rtmdet/rtmdet_s_8xb32-300e_coco``, the usual one first; empty: none of ours."""
+    if package == "mmseg":
+        return ["semantic_segmentation"]
+    if package == "mmpose":
+        return ["pose"] if "_2d_" in relative.partition("/")[0] else []
+    path = Path(relative)
+    if any(word in relative for word in _OTHER):
+        return []
+    published = _published(package, path.parent.as_posix())
+    if path.name in published:
+        return published[path.name]
+    # Not in the metafile: as its namesakes are (rtmdet-ins_..., mask-rcnn_...), else as the folder's models are.
+    family = [tasks for name, tasks in published.items() if name.split("_")[0] == path.name.split("_")[0]]
+    found = {task for tasks in family or published.values() for task in tasks}
+    return [task for task in _ORDER if task in found] or ["detection"]
+
+
+@functools.cache
+def _published(package: str, folder: str) -> dict[str, list[str]]:
+    """Each config's tasks by the results published in its folder's metafile."""
+    root = configs_dir(package)
+    metafile = root / folder / "metafile.yml" if root else None
+    if metafile is None or not metafile.is_file():
+        return {}
+    try:
+        models = load(metafile).get("Models") or []
+    except ConfigError:
+        return {}
+    found: dict[str, list[str]] = {}
+    for model in models:
+        tasks = {_BY_RESULT.get(str(result.get("Task", "")).lower()) for result in _results(model)}
+        found[Path(str(model.get("Config", ""))).stem] = [task for task in _ORDER if task in tasks]
+    return found
+
+
+def _results(model: Any) -> list[dict[str, Any]]:
+    results = model.get("Results") if isinstance(model, dict) else None
+    return [result for result in results or [] if isinstance(result, dict)]
