@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import logging
 import os
@@ -95,7 +96,11 @@ def _run(words: list[str]) -> int:
 def _command(command: str, overrides: list[str], conf: Conf, args: argparse.Namespace) -> int:
     from trainer.config.compose import compose
 
+    # Thousands of small nodes that all live on: the collector would look at them again and again.
+    gc.disable()
     config, tree = compose(command, overrides, conf=conf, runnable=not args.cfg)
+    gc.freeze()
+    gc.enable()
     if args.cfg:
         from trainer.config import inspect
 

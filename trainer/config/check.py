@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from trainer.config.infer import inferred
-from trainer.config.leaves import Leaf, leaves
+from trainer.config.leaves import leaves
 from trainer.config.paths import Conf
 from trainer.config.schema import COMMANDS
 from trainer.config.typed import Typed, parse
@@ -163,12 +163,13 @@ class _Check:
         if own:
             names = {leaf.partition(".")[2]: leaf for leaf in own}
             near = [names[hit] for hit in nearest(key.partition(".")[2], names)]
-            near = near or [leaf for leaf in self._elsewhere(key)]
+            near = self._elsewhere(key) or near or self._similar(key)
             hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else f" Keys: {', '.join(names)}."
             return f"there is no key {key!r}.{hint}"
-        near = self._elsewhere(key) or nearest(key, [*self.groups, *self.leaves])
-        if not near and "." in key:
-            near = nearest(head, [*self.groups, "mm"])
+        tops = [*self.groups, *(leaf for leaf in self.leaves if "." not in leaf)]
+        near = self._elsewhere(key) or nearest(head, tops)
+        if not near:
+            near = nearest(key, self.leaves) or self._similar(key)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         if not near and self.groups:
             hint = f" Groups: {', '.join(self.groups)}; any key of MMEngine's configuration is under mm."
@@ -178,6 +179,13 @@ class _Check:
         """Leaves of that very name in other groups: epochs -> runtime.epochs."""
         last = fold(key.rpartition(".")[2])
         return [leaf for leaf in self.leaves if fold(leaf.rpartition(".")[2]) == last and leaf != key][:3]
+
+    def _similar(self, key: str) -> list[str]:
+        """Leaves whose last name looks like the key's: epoch -> runtime.epochs."""
+        lasts: dict[str, str] = {}
+        for leaf in self.leaves:
+            lasts.setdefault(leaf.rpartition(".")[2], leaf)
+        return [lasts[hit] for hit in nearest(key.rpartition(".")[2], lasts)]
 
     def _complete_choices(self) -> None:
         """Add task or model where only the other is typed, and the other form of warm-up where one is."""
@@ -192,6 +200,3 @@ class _Check:
     @cached_property
     def all_groups(self) -> dict[str, list[str]]:
         return self.conf.groups
-
-
-__all__ = ["Checked", "Leaf", "check", "listed"]

@@ -33,7 +33,7 @@ QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"
 
 def load(command: str, overrides: Sequence[Override], conf: Conf) -> DictConfig:
     """The composed configuration of a command, typed by its schema. Raises Hydra's and OmegaConf's own errors."""
-    register()
+    register(command)
     loader = ConfigLoaderImpl(search_path(conf))
     repository = CachingConfigRepository(loader.repository)
     defaults = create_defaults_list(
@@ -49,14 +49,14 @@ def load(command: str, overrides: Sequence[Override], conf: Conf) -> DictConfig:
     return config
 
 
-def whole_hydra(conf: Conf) -> Hydra:
+def whole_hydra(command: str, conf: Conf) -> Hydra:
     """Hydra with all its parts, for ``--info``, ``--cfg hydra`` and shell completion."""
     from hydra._internal.hydra import Hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
 
     Plugins.instance()
-    register()
+    register(command)
     GlobalHydra.instance().clear()
     return Hydra.create_main_hydra2("trainer", search_path(conf, whole=True))
 
@@ -73,11 +73,12 @@ def search_path(conf: Conf, whole: bool = False) -> ConfigSearchPathImpl:
     return path
 
 
-def register() -> None:
-    """Tell Hydra of our schemas and sources."""
+def register(command: str) -> None:
+    """Tell Hydra of a command's schema and of our sources."""
     version.setbase("1.3")
     store = ConfigStore.instance()
-    for command, schema in COMMANDS.items():
-        store.store(name=f"schema_{command}", node=schema, provider="trainer")
+    name = config_name(command)
+    if f"schema_{name}.yaml" not in store.repo:
+        store.store(name=f"schema_{name}", node=COMMANDS[name], provider="trainer")
     for source in (FolderSource, ZooSource, StructuredConfigSource):
         SourcesRegistry.instance().register(source)
