@@ -16,7 +16,7 @@ from trainer.bridge.walk import Cfg, Path, get_path, leaf_dataset, switch_pipeli
 _RUNNER_KEYS = {
     "model", "train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg", "test_cfg",
     "optim_wrapper", "param_scheduler", "auto_scale_lr", "val_evaluator", "test_evaluator", "default_hooks",
-    "custom_hooks", "data_preprocessor", "load_from", "resume", "launcher", "env_cfg", "log_processor", "log_level",
+    "custom_hooks", "load_from", "resume", "launcher", "env_cfg", "log_processor", "log_level",
     "visualizer", "default_scope", "randomness", "experiment_name", "work_dir", "custom_imports", "compile",
     "tta_model",
 }  # fmt: skip

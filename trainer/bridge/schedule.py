@@ -51,18 +51,33 @@ def cap_warmup(cfg: Cfg, epoch_length: int) -> None:
             item["end"] = limit
 
 
-def set_scheduler(cfg: Cfg, scheduler: Scheduler, epoch_length: int) -> None:
-    """Replace the base's schedule by the one that is named, or change its warm-up alone (``default``)."""
+def set_scheduler(cfg: Cfg, scheduler: Scheduler, epoch_length: int) -> list[str]:
+    """Replace the base's schedule by the one that is named, or change its warm-up alone (``default``).
+
+    Returns notes for the user.
+    """
     total = total_iterations(cfg, epoch_length)
-    if scheduler.name == "default":
-        warmup = _warmup(scheduler, epoch_length, total)
-        if warmup is not None:
-            kept = [item for item in _schedulers(cfg) if type_name(item) not in ("LinearLR", "QuadraticWarmupLR")]
-            cfg["param_scheduler"] = [*warmup, *kept]
-        return
-    warmup = _warmup(scheduler, epoch_length, total) or []
-    begin = warmup[0]["end"] if warmup else 0
-    cfg["param_scheduler"] = [*warmup, *_main(scheduler, begin, total, epoch_length, learning_rate(cfg))]
+    wanted = scheduler.warmup_iters or 0
+    length = warmup_length(scheduler, epoch_length, total)
+    warmup = [] if not length or scheduler.name == "onecycle" else [_warmup(scheduler, length)]
+    if scheduler.name != "default":
+        begin = length if warmup and length else 0
+        cfg["param_scheduler"] = [*warmup, *_main(scheduler, begin, total, epoch_length, learning_rate(cfg))]
+    elif length is not None:
+        kept = [item for item in _schedulers(cfg) if type_name(item) not in ("LinearLR", "QuadraticWarmupLR")]
+        cfg["param_scheduler"] = [*warmup, *kept]
+    if length is not None and length < wanted and scheduler.warmup_epochs is None:
+        return [f"warm-up of {wanted} iterations shortened to {length}: the run has only {total}"]
+    return []
+
+
+def warmup_length(scheduler: Scheduler, epoch_length: int, total: int) -> int | None:
+    """Iterations of warm-up, at most a tenth of the run unless said in epochs; None when nothing is said."""
+    if scheduler.warmup_epochs is not None:
+        return min(total, round(scheduler.warmup_epochs * epoch_length))
+    if scheduler.warmup_iters is None:
+        return None
+    return min(scheduler.warmup_iters, max(1, int(total * _LONGEST_WARMUP)))
 
 
 def follow_lr(cfg: Cfg, old: float) -> None:
@@ -111,18 +126,9 @@ def _main(scheduler: Scheduler, begin: int, total: int, epoch_length: int, lr: f
     return [{"type": "ConstantLR", "factor": 1.0, **per_iteration}]
 
 
-def _warmup(scheduler: Scheduler, epoch_length: int, total: int) -> list[Cfg] | None:
-    """None: nothing is said about warm-up. OneCycle brings its own."""
-    if scheduler.warmup_epochs is None and scheduler.warmup_iters is None:
-        return None
-    if scheduler.warmup_epochs is not None:
-        length = round(scheduler.warmup_epochs * epoch_length)
-    else:
-        length = min(scheduler.warmup_iters or 0, max(1, total // 2))
-    if length == 0 or scheduler.name == "onecycle":
-        return []
+def _warmup(scheduler: Scheduler, length: int) -> Cfg:
     start = scheduler.warmup_ratio or 0.001
-    return [{"type": "LinearLR", "start_factor": start, "by_epoch": False, "begin": 0, "end": length}]
+    return {"type": "LinearLR", "start_factor": start, "by_epoch": False, "begin": 0, "end": length}
 
 
 def _rescale(item: Cfg, epoch_ratio: float | None, iter_ratio: float | None, epoch_length: int, total: int) -> Cfg:

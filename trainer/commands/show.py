@@ -1,0 +1,33 @@
+"""``python -m trainer show ...``: the final MMEngine config of a command line, with what differs from its base."""
+
+from __future__ import annotations
+
+import sys
+
+from trainer.bridge.build import build_config
+from trainer.bridge.show import marked
+from trainer.commands.common import notes_to_stderr
+from trainer.config.schema import Experiment
+from trainer.data.prepare import prepare
+
+
+def main(exp: Experiment, overrides: list[str]) -> int:
+    """Compose, prepare the data, bridge and print; nothing is trained and no run directory is made."""
+    bundle = prepare(exp.dataset, exp.task.name)
+    built = build_config(exp, bundle)
+    notes_to_stderr(built.notes)
+    lines = marked(built.cfg, built.base)
+    counts = {mark: sum(line.mark == mark for line in lines) for mark in ("changed", "new", "removed")}
+    print(f"# base: {exp.model.base}")
+    print(f"# {', '.join(f'{count} {mark}' for mark, count in counts.items())} (marked at the end of each line)")
+    if not sys.stdout.isatty():
+        print("\n".join(map(str, lines)))
+        return 0
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    styles = {"same": "dim", "changed": "bold yellow", "new": "bold green", "removed": "red"}
+    for line in lines:
+        console.print(Text(str(line), style=styles[line.mark]))
+    return 0

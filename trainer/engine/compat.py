@@ -1,0 +1,222 @@
+"""The one place that repairs third-party behaviour. Each repair says why, for which versions, and when it
+can go.
+
+``apply()`` comes before the first import of an mm* package; a second call does nothing. For every repair
+``needed()`` shows the unrepaired behaviour to be still there: a test asks it and fails when a repair can go.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import inspect
+import os
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One repair: name, why it is there, versions it was seen with, what does it, whether it must stay."""
+
+    name: str
+    reason: str
+    versions: str
+    apply: Callable[[], None]
+    needed: Callable[[], bool]
+
+
+_applied: set[str] = set()
+_stock: dict[str, Any] = {}
+
+
+def apply() -> None:
+    """Apply every repair once. Imports torch and mmengine, no other mm* package."""
+    for repair in REPAIRS:
+        if repair.name not in _applied:
+            repair.apply()
+            _applied.add(repair.name)
+
+
+def hide_gpus() -> None:
+    """Make torch and mmengine see no accelerator. Works only before CUDA is first used in this process."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    import mmengine.device.utils as device
+
+    # mmengine decides once, at import.
+    device.DEVICE = "cpu"
+
+
+# --- formatting of configs ----------------------------------------------------------------------------------
+
+
+def _fast_pretty_text() -> None:
+    from mmengine.config import Config
+
+    from trainer.engine.config_text import config_text
+
+    _stock["pretty_text"] = Config.__dict__["pretty_text"]
+    Config.pretty_text = property(lambda self: config_text(self.to_dict()))
+
+
+def _pretty_text_uses_yapf() -> bool:
+    return "FormatCode" in inspect.getsource(_stock["pretty_text"].fget)
+
+
+# --- torchvision --------------------------------------------------------------------------------------------
+
+
+def _disown_broken_torchvision() -> None:
+    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except Exception:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        # From here on an import raises ModuleNotFoundError, which everybody guards against.
+        sys.modules["torchvision"] = None  # type: ignore[assignment]
+
+
+def _report_guards_import_errors_only() -> bool:
+    from mmengine.utils.dl_utils import collect_env
+
+    module = sys.modules[collect_env.__module__]
+    source = inspect.getsource(module).partition("import torchvision")[2]
+    return source.partition("except ")[2].startswith(("ModuleNotFoundError", "ImportError"))
+
+
+class _SimccFinder(importlib.abc.MetaPathFinder):
+    """Loads mmpose's simcc_vis with a stand-in for the one name that it takes from torchvision."""
+
+    target = "mmpose.visualization.simcc_vis"
+
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != self.target:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is not None and spec.loader is not None:
+            vars(spec.loader)["exec_module"] = _with_to_pil_image(spec.loader.exec_module)
+        return spec
+
+
+def _with_to_pil_image(execute: Callable[[types.ModuleType], None]) -> Callable[[types.ModuleType], None]:
+    names = ("torchvision", "torchvision.transforms")
+
+    def exec_module(module: types.ModuleType) -> None:
+        try:
+            execute(module)
+            return
+        except (ImportError, RuntimeError, AttributeError):
+            before = {name: sys.modules[name] for name in names if name in sys.modules}
+        for name in names:
+            sys.modules[name] = types.ModuleType(name)
+        sys.modules[names[1]].ToPILImage = _ToPILImage  # type: ignore[attr-defined]
+        try:
+            execute(module)
+        finally:
+            for name in names:
+                del sys.modules[name]
+            sys.modules.update(before)
+
+    return exec_module
+
+
+class _ToPILImage:
+    """torchvision's ToPILImage for what simcc_vis hands it: one float map in 0..1 as (H, W) or (1, H, W)."""
+
+    def __call__(self, tensor: Any) -> Any:
+        from PIL import Image
+
+        plane = tensor.detach().cpu().float().reshape(tensor.shape[-2:])
+        return Image.fromarray(plane.mul(255).byte().numpy(), mode="L")
+
+
+def _simcc_imports_torchvision() -> bool:
+    spec = importlib.util.find_spec("mmpose")
+    if spec is None or spec.origin is None:
+        return True  # can't tell
+    source = os.path.join(os.path.dirname(spec.origin), "visualization", "simcc_vis.py")
+    with open(source, encoding="utf-8") as file:
+        return "import ToPILImage" in file.read()
+
+
+# --- network ------------------------------------------------------------------------------------------------
+
+
+def _stop_update_check() -> None:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+
+def _albumentations_checks_for_updates() -> bool:
+    spec = importlib.util.find_spec("albumentations")
+    if spec is None or spec.origin is None:
+        return True  # can't tell
+    with open(spec.origin, encoding="utf-8") as file:
+        return "NO_ALBUMENTATIONS_UPDATE" in file.read()
+
+
+# --- checkpoints --------------------------------------------------------------------------------------------
+
+
+def _load_without_code() -> None:
+    import mmengine.runner.checkpoint as checkpoint
+
+    _stock["_safe_torch_load"] = checkpoint._safe_torch_load
+    checkpoint._safe_torch_load = _load_tensors_only
+
+
+def _load_tensors_only(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
+    from trainer.engine.checkpoint_file import load
+
+    return load(file, map_location)
+
+
+def _falls_back_to_unpickling() -> bool:
+    return "weights_only=False" in inspect.getsource(_stock["_safe_torch_load"])
+
+
+REPAIRS = (
+    Repair(
+        "no-update-check",
+        "albumentations asks the network for a newer version whenever it is imported",
+        "albumentations 1.4.18",
+        _stop_update_check,
+        _albumentations_checks_for_updates,
+    ),
+    Repair(
+        "broken-torchvision",
+        "beside a CPU build of torch, importing a CUDA torchvision raises RuntimeError, and mmengine's "
+        "environment report guards against ModuleNotFoundError only: training dies before it starts",
+        "onedl-mmengine 0.10.12, torch 2.13.0+cpu",
+        _disown_broken_torchvision,
+        _report_guards_import_errors_only,
+    ),
+    Repair(
+        "simcc-without-torchvision",
+        "mmpose can't be imported without torchvision, although only one drawing routine uses it",
+        "mmpose 1.3.2",
+        lambda: sys.meta_path.insert(0, _SimccFinder()),
+        _simcc_imports_torchvision,
+    ),
+    Repair(
+        "fast-pretty-text",
+        "Config.pretty_text formats with yapf, 0.2 to 0.6 s a call, several times at every start",
+        "onedl-mmengine 0.10.12, yapf 0.43.0",
+        _fast_pretty_text,
+        _pretty_text_uses_yapf,
+    ),
+    Repair(
+        "tensors-only-load",
+        "mmengine unpickles a checkpoint that the safe loader refuses, which runs any code that is in it",
+        "onedl-mmengine 0.10.12",
+        _load_without_code,
+        _falls_back_to_unpickling,
+    ),
+)

@@ -1,0 +1,59 @@
+"""What went wrong, in the kinds that people can act on. The cause stays attached for the log file."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from trainer.errors import DatasetError, FrameworkError, ResourceError, TrainerError
+
+
+def as_trainer_error(error: BaseException) -> TrainerError:
+    """``error`` as the fitting kind of TrainerError, decided by its type; itself when it is one."""
+    if isinstance(error, TrainerError):
+        return error
+    found = _classify(error)
+    found.__cause__ = error
+    return found
+
+
+def _classify(error: BaseException) -> TrainerError:
+    import torch
+
+    text = _essence(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return ResourceError(
+            f"the GPU's memory is full ({text}). Smaller: runtime.batch_size, dataset.image_size; "
+            "or runtime.amp=bf16, runtime.accumulate to keep the effective batch"
+        )
+    if isinstance(error, MemoryError):
+        return ResourceError(
+            f"memory is full ({text}). Smaller: runtime.batch_size, runtime.workers, dataset.image_size"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(f"the disk is full: {error.filename or text}")
+    if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+        return DatasetError(f"a file is missing: {error.filename or text}")
+    if isinstance(error, PermissionError):
+        return ResourceError(f"no permission: {error.filename or text}")
+    if _is_image_error(error):
+        return DatasetError(f"an image can't be read: {text}")
+    if "DataLoader worker" in text and "exited unexpectedly" in text:
+        return ResourceError(f"a data loader process was killed, mostly for lack of (shared) memory: {text}")
+    return FrameworkError(f"{type(error).__name__}: {text}")
+
+
+def _is_image_error(error: BaseException) -> bool:
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
+    if kinds & {"cv2.error", "PIL.UnidentifiedImageError"}:
+        return True
+    # mmcv and mmengine report these with bare assertions and Exceptions.
+    return bool(re.search(r"failed to load image|Cannot find valid image", str(error)))
+
+
+def _essence(error: BaseException) -> str:
+    """The message without the traceback that torch puts into errors from a data loader process."""
+    text = str(error).strip() or type(error).__name__
+    if text.startswith("Caught ") and "Original Traceback" in text:
+        text = text.splitlines()[-1]
+    return text.partition("\n")[0][:500]

@@ -1,0 +1,255 @@
+"""Training: MMEngine's Runner with our hooks, from a config to ``result.json``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer import __version__
+from trainer.config.schema import Experiment
+from trainer.data.bundle import DataBundle
+from trainer.engine.manifest import Entry, Manifest
+from trainer.engine.next_steps import next_steps, resume_command, short
+from trainer.engine.result import Result, build_result
+from trainer.engine.runlog import RunLog
+from trainer.errors import ResourceError, TrainerError
+from trainer.events.console import ConsoleView
+from trainer.events.log import EventLog
+from trainer.run import Run
+from trainer.storage import atomic_write
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from trainer.engine.stop import StopSignals
+
+
+@dataclass
+class _Session:
+    """What the steps below share."""
+
+    cfg: Config
+    run: Run
+    exp: Experiment
+    bundle: DataBundle
+    log: EventLog
+    file: RunLog
+    signals: StopSignals
+
+
+def fit(cfg: Config, run: Run, exp: Experiment, bundle: DataBundle) -> Result:
+    """Train, and leave events, checkpoints and ``result.json`` in the run directory.
+
+    With ``exp.resume`` set, goes on from the newest whole checkpoint there, or from the start when none was
+    written. SIGINT or SIGTERM stops after the current iteration and saves; a second one stops at once.
+
+    Args:
+        cfg: complete for ``Runner.from_cfg``; not changed.
+
+    Returns:
+        What ``result.json`` holds, status ``finished`` or ``cancelled``; its ``exit_code`` is 0, or 130
+        (SIGINT) or 143 (SIGTERM).
+
+    Raises:
+        TrainerError: training failed. ``result.json`` says so too, ``train.log`` has the traceback.
+    """
+    prepare_process(exp)
+    from rich.console import Console
+
+    from trainer.engine.stop import Stopped, StopSignals
+
+    run.start_attempt()
+    view = ConsoleView(Console(highlight=False), short(run.dir), next_steps(exp, run), resume_command(run))
+    # The view keeps the terminal; everything printed from here on goes to the log file.
+    view.console.file = view.console.file
+    with RunLog(run.dir / "train.log") as file, EventLog(run.events) as log, StopSignals() as signals:
+        log.listen(file.tell)
+        log.listen(view)
+        view.open()
+        error: TrainerError | None = None
+        stopped: Stopped | None = None
+        try:
+            _train(_Session(cfg, run, exp, bundle, log, file, signals))
+        except (Stopped, KeyboardInterrupt) as reason:
+            stopped = reason if isinstance(reason, Stopped) else Stopped(2, None)
+        except Exception as reason:
+            stopped, error = _explain(reason, signals, file)
+        result = _close(run, exp, log, stopped, error)
+        view.close()
+    if error is not None:
+        raise error
+    return result
+
+
+def prepare_process(exp: Experiment) -> None:
+    """Settle what must be settled before the first tensor: devices, repairs, threads.
+
+    Raises:
+        ResourceError: a GPU is asked for and there is none.
+    """
+    from trainer.engine import compat
+
+    if exp.runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    compat.apply()
+    if exp.runtime.device == "cpu":
+        compat.hide_gpus()
+    import torch
+
+    from trainer.engine.limits import set_threads
+
+    if exp.runtime.device == "gpu" and not torch.cuda.is_available():
+        raise ResourceError(
+            "runtime.device=gpu, but torch sees no GPU; runtime.device=cpu or auto would run here"
+        )
+    set_threads()
+
+
+def _train(session: _Session) -> None:
+    """Build the Runner with our hooks and let it train."""
+    import torch
+    from mmengine.runner import CheckpointLoader
+    from mmengine.utils import import_modules_from_strings
+
+    from trainer.engine.checkpoint_file import SCHEME, load_for_runner
+    from trainer.engine.runner import TrainRunner, runner_config, shorten
+
+    cfg, run, exp = session.cfg, session.run, session.exp
+    manifest = Manifest(run.checkpoints)
+    start = _resume_point(session, manifest)
+    text = cfg.pretty_text
+    atomic_write(run.dir / "mmengine.py", text)
+    TrainRunner.mm_logger = session.file.take_mmengine()
+    CheckpointLoader.register_scheme(SCHEME, load_for_runner, force=True)
+    import_modules_from_strings(**cfg.get("custom_imports", {"imports": []}))
+    import trainer.engine.worker_seeds  # noqa: F401 - named by runner_config
+
+    path = start[0] if start else None
+    runner = TrainRunner.from_cfg(runner_config(cfg, exp, run.id, run.dir, path))
+    if exp.runtime.deterministic:
+        torch.use_deterministic_algorithms(
+            True, warn_only=True
+        )  # some losses have no deterministic form on a GPU
+    if exp.runtime.channels_last:
+        runner.model = runner.model.to(memory_format=torch.channels_last)
+    if exp.debug.max_batches:
+        shorten(runner, exp.debug.max_batches)
+    _register_hooks(session, runner, manifest, text, path)
+    runner.train()
+
+
+def _register_hooks(session: _Session, runner: Any, manifest: Manifest, text: str, path: Path | None) -> None:
+    """Events, checkpoints, profile, stop; intervals and the metric are those of the config's stock hooks."""
+    from trainer.engine.checkpoint_hook import CheckpointsHook
+    from trainer.engine.events_hook import EventsHook
+    from trainer.engine.profile_hook import ProfileHook
+    from trainer.engine.stop import StopHook
+
+    cfg, exp, run, log = session.cfg, session.exp, session.run, session.log
+    hooks = cfg.get("default_hooks", {})
+    stock, logger = hooks.get("checkpoint") or {}, hooks.get("logger") or {}
+    checkpoints = CheckpointsHook(
+        manifest,
+        log,
+        _about(session, text),
+        interval=stock.get("interval", 1),
+        by_epoch=stock.get("by_epoch", True),
+        save_best=stock.get("save_best") or exp.task.primary_metric,
+        rule=stock.get("rule") or ("greater" if exp.task.mode == "max" else "less"),
+        source=path.stem if path else "last",
+    )
+    identity = {
+        "run_id": run.id,
+        "run_dir": str(run.dir),
+        "experiment": run.experiment,
+        "task": exp.task.name,
+        "model": exp.model.name,
+        "dataset": exp.dataset.name,
+        "classes": list(session.bundle.classes),
+        "primary_metric": {"name": exp.task.primary_metric, "mode": exp.task.mode},
+    }
+    runner.register_hook(EventsHook(log, logger.get("interval", exp.runtime.log_interval), identity))
+    if exp.debug.profile:
+        runner.register_hook(ProfileHook(run.dir / "profile", log))
+    runner.register_hook(checkpoints)
+    runner.register_hook(StopHook(session.signals, checkpoints))
+
+
+def _about(session: _Session, text: str) -> dict[str, Any]:
+    """What inference must know about a checkpoint, in plain values."""
+    exp, bundle = session.exp, session.bundle
+    return {
+        "version": __version__,
+        "task": exp.task.name,
+        "model": exp.model.name,
+        "dataset": exp.dataset.name,
+        "classes": list(bundle.classes),
+        "palette": [list(colour) for colour in bundle.palette],
+        "config": text,
+        "run_id": session.run.id,
+        "fingerprint": bundle.fingerprint,
+    }
+
+
+def _resume_point(session: _Session, manifest: Manifest) -> tuple[Path, Entry] | None:
+    """The checkpoint to go on from, or None for a start from the beginning.
+
+    Raises:
+        CheckpointError: there were checkpoints, but none is whole.
+    """
+    manifest.clean()
+    if not session.exp.resume:
+        return None
+    if not manifest.path.exists():
+        session.log.emit("warning", message="nothing was saved before: training starts from the beginning")
+        return None
+    path, entry, complaints = manifest.newest_valid()
+    for complaint in complaints:
+        session.log.emit(
+            "warning", message=f"{complaint}; going on from {path.name} of epoch {entry['epoch']}"
+        )
+    return path, entry
+
+
+def _explain(reason: Exception, signals: StopSignals, file: RunLog) -> tuple[Any, TrainerError | None]:
+    """An exception as (stopped, error), one of the two; its traceback goes to the log file."""
+    from trainer.engine.failures import as_trainer_error
+    from trainer.engine.stop import Stopped
+
+    file.write("training ended with an exception", logging.ERROR, reason)
+    if signals.received is not None:
+        # A signal to all processes ends the data loader's workers under the training process.
+        return Stopped(signals.received, None), None
+    return None, as_trainer_error(reason)
+
+
+def _close(run: Run, exp: Experiment, log: EventLog, stopped: Any, error: TrainerError | None) -> Result:
+    """The last event, ``result.json`` and the end of the attempt in ``run.json``."""
+    status = "failed" if error else "cancelled" if stopped else "finished"
+    told = {"type": error.kind, "message": error.message} if error else None
+    log.flush()
+    result = build_result(
+        run,
+        status=status,
+        task=exp.task.name,
+        model=exp.model.name,
+        dataset=exp.dataset.name,
+        metric=exp.task.primary_metric,
+        mode=exp.task.mode,
+        error=told,
+    )
+    if error is not None:
+        log.emit("failed", error=told, result=dict(result))
+    elif stopped is not None:
+        result.exit_code = 128 + stopped.signum
+        saved = stopped.saved or result["checkpoints"]["last"]
+        log.emit("cancelled", signal=str(stopped), saved=saved, result=dict(result))
+    else:
+        log.emit("finished", result=dict(result))
+    run.write_result(result)
+    run.end_attempt(status)
+    log.close()
+    return result
