@@ -73,8 +73,8 @@ def unpack_hub(state: dict[str, Any]) -> dict[str, Any]:
 
 def rng_state() -> dict[str, Any]:
     """All random generators' states in this process."""
-    _, keys, position, has_gauss, cached = np.random.get_state()
-    state = {
+    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    state: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": [keys.tolist(), int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
