@@ -22,7 +22,7 @@ CONFIGURED = ("train", "show", "evaluate", "predict", "export")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return the exit code: 0, 1 (failed), 2 (a mistake in the configuration), 130 (Ctrl-C)."""
+    """Run a command line. Returns 0, 1 (failed), 2 (a mistake in the configuration) or 130 (Ctrl-C)."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _run(words)
@@ -36,17 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone (| head); what Python would still flush must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 a user gets one line; the log gets the rest
         return _unexpected(error)
 
 
 def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
-    """The command (``train`` when none is named) and the rest. A bare word that is no command is a ConfigError."""
+    """The command (``train`` when none is named) and the rest; a ConfigError for any other bare word."""
     for index, word in enumerate(words):
-        if word.startswith("-") or "=" in word or word.startswith("~"):
+        if word.startswith(("-", "~")) or "=" in word:
             continue
-        if index and words[index - 1] in _VALUE_FLAGS:
-            continue
+        if index and words[index - 1].startswith("-") and words[index - 1] not in _SWITCH_FLAGS:
+            continue  # a flag's value; an unknown flag is told of later
         if word not in CONFIGURED:
             hint = did_you_mean(word, CONFIGURED) or f" Commands: {', '.join(CONFIGURED)}."
             raise ConfigError(f"there is no command {word!r}.{hint} Everything else is key=value.")
@@ -76,6 +76,9 @@ def _run(words: list[str]) -> int:
 
             print(f"trainer {__version__}")
         return 0
+    modes = {"--run": args.run, "--multirun": args.multirun, "--cfg": args.cfg, "--info": args.info}
+    if len(given := [flag for flag, value in modes.items() if value]) > 1:
+        raise ConfigError(f"{' and '.join(given)} exclude each other; give one of them.")
     conf = with_dirs(args.config_dir)
     if args.shell_completion:
         from trainer.config.completion import complete
@@ -147,14 +150,19 @@ def _unexpected(error: Exception) -> int:
         traceback.print_exc()
         return 1
     logger = logging.getLogger("trainer")
-    files = [handler.baseFilename for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
-    if files:
-        logger.error("unexpected error", exc_info=error, extra={"file_only": True})
-        where = files[0]
-    else:
-        from trainer.storage import atomic_write
+    files = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+    try:
+        if files:
+            info = (type(error), error, error.__traceback__)
+            files[0].handle(logger.makeRecord("trainer", logging.ERROR, "", 0, "unexpected error", (), info))
+            where = files[0].baseFilename
+        else:
+            from trainer.storage import atomic_write
 
-        where = str(atomic_write(Path("runs") / "error.log", traceback.format_exc()))
+            where = str(atomic_write(Path("runs") / "error.log", traceback.format_exc()))
+    except OSError:
+        traceback.print_exc()
+        return 1
     text = " ".join(str(error).split()) or "no message"
     print(f"UnknownError: {type(error).__name__}: {text} (the traceback is in {where})", file=sys.stderr)
     return 1
@@ -170,5 +178,5 @@ _SWITCHES = (
     ("--shell-completion", "-sc"),
 )
 _VALUED = (("--cfg", "-c"), ("--package", "-p"), ("--config-dir", "-cd"), ("--info", "-i"))
-_VALUE_FLAGS = {flag for flags in _VALUED for flag in flags}
+_SWITCH_FLAGS = {flag for flags in _SWITCHES for flag in flags}
 _INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]

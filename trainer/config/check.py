@@ -1,7 +1,8 @@
-"""All mistakes in what was typed, found before anything is composed, each with the nearest thing that is right."""
+"""All mistakes in what was typed, before anything is composed, each with the nearest thing that is right."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,7 +32,7 @@ class Checked:
 
 
 def check(command: str, overrides: Sequence[str], conf: Conf, *, multirun: bool = False) -> Checked:
-    """Look at each override by itself. Sweeps are looked at value by value, and only allowed with ``multirun``."""
+    """Look at each override by itself, at a sweep value by value; sweeps need ``multirun``."""
     return _Check(command, conf, multirun).run(overrides)
 
 
@@ -56,17 +57,18 @@ class _Check:
         self.chosen: dict[str, str] = {}
 
     def run(self, overrides: Sequence[str]) -> Checked:
-        parsed: list[Typed] = []
-        for text in overrides:
+        wrong: dict[int, str] = {}
+        parsed: dict[int, Typed] = {}
+        for place, text in enumerate(overrides):
             try:
-                parsed.append(parse(text))
+                parsed[place] = parse(text)
             except ConfigError as error:
-                self.result.mistakes.append(error.message)
+                wrong[place] = error.message
         # The task first: it decides between models of one name.
-        for typed in sorted(parsed, key=lambda typed: typed.key != "task"):
-            mistake = self._override(typed)
-            if mistake:
-                self.result.mistakes.append(f"{typed.text}: {mistake}")
+        for place, typed in sorted(parsed.items(), key=lambda item: item[1].key != "task"):
+            if mistake := self._override(typed):
+                wrong[place] = f"{typed.text}: {mistake}"
+        self.result.mistakes = [wrong[place] for place in sorted(wrong)]
         if self.groups and not self.multirun:
             self._complete_choices()
         return self.result
@@ -121,7 +123,9 @@ class _Check:
         if same:
             return same[0]
         choices = self.groups[group]
-        raise ConfigError(f"there is no {group} {word!r}.{did_you_mean(word, choices)} Choices: {', '.join(choices)}.")
+        raise ConfigError(
+            f"there is no {group} {word!r}.{did_you_mean(word, choices)} Choices: {', '.join(choices)}."
+        )
 
     def _framework(self, typed: Typed) -> str | None:
         """``mm.*`` reaches any key of MMEngine's configuration, so that no ``+`` is needed."""
@@ -144,8 +148,7 @@ class _Check:
             return f"a key can't be taken away{f'; write {key}=null.' if leaf.optional else '.'}"
         if typed.sign == "+":
             return f"{key} is there already; write {typed.text[1:]}"
-        group, _, name = key.partition(".")
-        if name == "name" and leaf.metadata.get("choices"):
+        if key.endswith(".name") and leaf.metadata.get("choices"):
             return f"the name follows the choice; write {typed.text.replace('.name=', '=')}"
         for value in typed.values():
             if complaint := leaf.complaint(value):
@@ -169,7 +172,7 @@ class _Check:
         tops = [*self.groups, *(leaf for leaf in self.leaves if "." not in leaf)]
         near = self._elsewhere(key) or nearest(head, tops)
         if not near:
-            near = nearest(key, self.leaves) or self._similar(key)
+            near = self._similar(key)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         if not near and self.groups:
             hint = f" Groups: {', '.join(self.groups)}; any key of MMEngine's configuration is under mm."
@@ -181,18 +184,21 @@ class _Check:
         return [leaf for leaf in self.leaves if fold(leaf.rpartition(".")[2]) == last and leaf != key][:3]
 
     def _similar(self, key: str) -> list[str]:
-        """Leaves whose last name looks like the key's: epoch -> runtime.epochs."""
-        lasts: dict[str, str] = {}
+        """Leaves with the key's last word in their name (batch -> runtime.batch_size), else similar ones."""
+        word = fold(key.rpartition(".")[2])
+        lasts: dict[str, list[str]] = {}
         for leaf in self.leaves:
-            lasts.setdefault(leaf.rpartition(".")[2], leaf)
-        return [lasts[hit] for hit in nearest(key.rpartition(".")[2], lasts)]
+            lasts.setdefault(fold(leaf.rpartition(".")[2]), []).append(leaf)
+        same = [leaf for last, found in lasts.items() if word in last.split("-") for leaf in found]
+        # Stricter than for whole keys: short names resemble each other soon.
+        alike = difflib.get_close_matches(word, lasts, n=2, cutoff=0.7)
+        return (same or [leaf for last in alike for leaf in lasts[last]])[:3]
 
     def _complete_choices(self) -> None:
         """Add task or model where only the other is typed, and the other form of warm-up where one is."""
-        unresolved = {mistake.partition("=")[0] for mistake in self.result.mistakes}
-        if not unresolved & {"task", "model", "experiment"}:
-            extra = inferred({k: v for k, v in self.chosen.items() if v != "null"}, self.conf, self.models)
-            self.result.overrides += [parse(f"{group}={choice}") for group, choice in extra.items()]
+        chosen = {group: choice for group, choice in self.chosen.items() if choice != "null"}
+        extra = inferred(chosen, self.conf, self.models)
+        self.result.overrides += [parse(f"{group}={choice}") for group, choice in extra.items()]
         warm_up = {"scheduler.warmup_iters", "scheduler.warmup_epochs"}
         if len(typed := warm_up & self.result.typed_keys) == 1:
             self.result.overrides.append(parse(f"{(warm_up - typed).pop()}=null"))

@@ -23,7 +23,8 @@ _trainer_completion() {
         [[ "${COMP_WORDS[1]}" == "-m" && "${COMP_WORDS[2]}" == "trainer" ]] || return
         helper="$helper -m trainer"
     fi
-    local choices; choices=$(COMP_LINE="${COMP_LINE:0:$COMP_POINT}" $helper --shell-completion query=bash 2>/dev/null)
+    local line="${COMP_LINE:0:$COMP_POINT}" choices
+    choices=$(COMP_LINE="$line" $helper --shell-completion query=bash 2>/dev/null)
     COMPREPLY=($(compgen -o nospace -W "$choices" -- "${COMP_WORDS[$COMP_CWORD]}"))
 }
 COMP_WORDBREAKS=${COMP_WORDBREAKS//=}
@@ -33,7 +34,7 @@ _SHELLS = ("bash", "zsh", "fish")
 
 
 def complete(words: Sequence[str], conf: Conf) -> int:
-    """``install=SHELL``, ``uninstall=SHELL`` or ``query=SHELL``: print a script, or the words that fit ``COMP_LINE``."""
+    """``install=SHELL``, ``uninstall=`` or ``query=``: print a script, or the words that fit ``COMP_LINE``."""
     action, _, shell = (words[0] if len(words) == 1 else "").partition("=")
     if action not in ("install", "uninstall", "query") or shell not in _SHELLS:
         raise ConfigError(f"--shell-completion: expected install, uninstall or query = {', '.join(_SHELLS)}.")
@@ -41,7 +42,11 @@ def complete(words: Sequence[str], conf: Conf) -> int:
         found = matches(os.environ.get("COMP_LINE", ""), conf)
         print("\n".join(found) if shell == "fish" else " ".join(found))
     elif shell == "bash":
-        print(_BASH if action == "install" else "complete -r trainer python python3; unset -f _trainer_completion")
+        print(
+            _BASH
+            if action == "install"
+            else "complete -r trainer python python3; unset -f _trainer_completion"
+        )
     else:
         from trainer.config.engine import whole_hydra
 
@@ -78,12 +83,14 @@ def _values(command: str, key: str, value: str, words: Sequence[str], conf: Conf
     if key == "model":
         choices = _models(last, words, conf, choices)
     elif leaf := leaves(COMMANDS[command]).get(key):
-        choices = list(leaf.metadata.get("choices") or (["true", "false"] if "bool" in str(leaf.type) else []))
+        choices = list(
+            leaf.metadata.get("choices") or (["true", "false"] if "bool" in str(leaf.type) else [])
+        )
     return [f"{before}{comma}{choice}" for choice in choices if choice.startswith(last)]
 
 
 def _models(last: str, words: Sequence[str], conf: Conf, named: list[str]) -> list[str]:
-    """Named models (those of the typed task), or, after a package's name, the next part of the path of a config."""
+    """Named models (of the typed task), or, after a package's name, the next part of a config's path."""
     package, slash, rest = last.partition("/")
     if slash and package in PACKAGES:
         depth = rest.count("/") + 1

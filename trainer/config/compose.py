@@ -1,11 +1,15 @@
-"""From what was typed to a typed, checked configuration. Nothing here imports torch or an OpenMMLab package."""
+"""From what was typed to a typed, checked configuration, without torch or any OpenMMLab package."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from trainer.config.leaves import leaves
 from trainer.config.paths import Conf
+from trainer.config.schema import COMMANDS
+from trainer.errors import did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -57,7 +61,7 @@ def composed(command: str, checked: Any, conf: Conf) -> Any:
 
 
 def to_dataclass(tree: DictConfig, mistakes: list[str]) -> Any:
-    """The tree's own dataclass, interpolations resolved; None, and one more mistake, where one leads nowhere."""
+    """The tree's dataclass, interpolations resolved; None, and one more mistake, where one leads nowhere."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -74,8 +78,21 @@ def reason(error: BaseException) -> str:
     current: BaseException | None = error
     while current is not None:
         lines = [line.strip() for line in str(current).splitlines() if line.strip()]
-        text = " ".join(line for line in lines if not line.startswith(("object_type=", "reference_type=", "See http")))
+        text = " ".join(
+            line for line in lines if not line.startswith(("object_type=", "reference_type=", "See http"))
+        )
         if text and not any(text in part for part in parts):
             parts.append(text)
         current = current.__cause__
-    return ": ".join(parts) or type(error).__name__
+    text = ": ".join(parts) or type(error).__name__
+    return text + _hint(text)
+
+
+def _hint(text: str) -> str:
+    """The nearest key where a file has one that isn't there."""
+    found = re.search(r"Key '[^']*' not in '\w+' full_key: (\S+)", text)
+    return (
+        did_you_mean(found[1], {key: 0 for schema in COMMANDS.values() for key in leaves(schema)})
+        if found
+        else ""
+    )

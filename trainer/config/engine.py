@@ -1,7 +1,7 @@
 """Hydra's composition with only the parts that a composition needs.
 
-The steps are those of Hydra's own ``ConfigLoaderImpl``: defaults list, merging, overrides. Left out is its ``hydra``
-node (launchers, logging, output folders: half of the time), unless somebody asks for it.
+The steps are those of Hydra's own ``ConfigLoaderImpl``: defaults list, merging, overrides. Left out is its
+``hydra`` node (launchers, logging, output folders: half of the time), unless somebody asks for it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none"
 
 
 def load(command: str, overrides: Sequence[Override], conf: Conf) -> DictConfig:
-    """The composed configuration of a command, typed by its schema. Raises Hydra's and OmegaConf's own errors."""
+    """A command's composed configuration, typed by its schema. Raises Hydra's and OmegaConf's own errors."""
     register(command)
     loader = ConfigLoaderImpl(search_path(conf))
     repository = CachingConfigRepository(loader.repository)

@@ -1,7 +1,7 @@
 """Task and model when only one of them is typed.
 
-What is typed wins over an experiment's file, and that over ``train.yaml``. A model that is typed brings its usual
-task; a task that is typed brings its default model, unless the experiment's model can do it.
+What is typed wins over an experiment's file, and that over ``train.yaml``. A model that is typed brings its
+usual task; a task that is typed brings its default model, unless the experiment's model can do it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def inferred(chosen: Mapping[str, str], conf: Conf, models: Models) -> dict[str,
 
 
 def defaults(conf: Conf, group: str, choice: str) -> dict[str, str]:
-    """The choices that a file makes in its defaults list, and those of the files of its own group that it builds on."""
+    """The choices that a file's defaults list makes, and those of the files of its group below it."""
     path = conf.file(group, choice)
     if path is None:
         return {}

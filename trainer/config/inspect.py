@@ -57,7 +57,9 @@ def through_hydra(command: str, overrides: Sequence[str], conf: Conf, args: argp
     name = config_name(command)
     try:
         if args.hydra_help:
-            hydra.hydra_help(config_name=name, args_parser=get_args_parser(), args=argparse.Namespace(overrides=[]))
+            hydra.hydra_help(
+                config_name=name, args_parser=get_args_parser(), args=argparse.Namespace(overrides=[])
+            )
         elif args.info:
             hydra.show_info(args.info, config_name=name, overrides=texts)
         else:

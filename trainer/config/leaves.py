@@ -47,7 +47,9 @@ class Leaf:
             return f"one of {', '.join(choices)}"
         kind = self.metadata.get("kind", "")
         words = _KINDS.get(kind) or _NAMES.get(self._plain, "a value")
-        limits = [f"{sign} {self.metadata[name]:g}" for name, sign in _LIMITS.items() if name in self.metadata]
+        limits = [
+            f"{sign} {self.metadata[name]:g}" for name, sign in _LIMITS.items() if name in self.metadata
+        ]
         return f"{words} {' and '.join(limits)}".rstrip()
 
     @property

@@ -16,7 +16,9 @@ def conf_dir() -> Path:
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / "train.yaml").is_file():
             return folder
-    raise ConfigError(f"the configuration files are missing: neither {package / 'conf'} nor {package.parent / 'conf'}")
+    raise ConfigError(
+        f"the configuration files are missing: neither {package / 'conf'} nor {package.parent / 'conf'}"
+    )
 
 
 def config_name(command: str) -> str:

@@ -32,7 +32,9 @@ def saved(path: Path) -> list[str]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:
-        raise ConfigError(f"resume: {path} is missing, so nobody knows how that run was configured.") from None
+        raise ConfigError(
+            f"resume: {path} is missing, so nobody knows how that run was configured."
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"resume: {path} can't be read: {' '.join(str(error).split())}") from None
     if content is None:

@@ -1,7 +1,7 @@
 """Every leaf a configuration may have: its type, its range and what it means.
 
-The YAML files in ``conf/`` only choose values; this file says which keys there are. ``None`` means *as the model's
-authors wrote it* wherever a key changes something that the OpenMMLab base config already has.
+The YAML files in ``conf/`` only choose values; this file says which keys there are. ``None`` means *as the
+model's authors wrote it* wherever a key changes something that the OpenMMLab base config already has.
 """
 
 from __future__ import annotations
@@ -37,15 +37,19 @@ def leaf(
 ) -> Any:
     """A typed leaf: its default, one line of help, and what :mod:`trainer.config.check` holds it to.
 
-    ``kind`` names a form that Python's types can't say: ``size`` (an integer or ``[width, height]``), ``path``,
-    ``pair`` (two numbers), ``range`` (two numbers, smallest first), ``ascending``, ``resume``. Limits hold for each
-    number of a list. ``only``: the choices of its group that use this leaf; ``tasks``: the tasks that do.
+    ``kind`` names a form that Python's types can't say: ``size`` (an integer or ``[width, height]``),
+    ``path``, ``pair`` (two numbers), ``range`` (two numbers, smallest first), ``ascending``, ``resume``.
+    Limits hold for each number of a list. ``only``: the choices of its group that use this leaf; ``tasks``:
+    the tasks that do.
     """
     limits = {"choices": choices, "ge": ge, "gt": gt, "le": le, "kind": kind, "only": only, "tasks": tasks}
     metadata = {"doc": doc, **{name: value for name, value in limits.items() if value is not None}}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+# ruff: noqa: RUF009  leaf() makes a dataclass field
 
 
 @dataclass

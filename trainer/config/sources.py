@@ -1,4 +1,4 @@
-"""Where Hydra finds configurations: our folders, read with the fast YAML parser, and the installed packages' zoo."""
+"""Where Hydra finds configurations: our folders, read with the fast YAML parser, and the packages' zoo."""
 
 from __future__ import annotations
 
@@ -66,10 +66,14 @@ class ZooSource(ConfigSource):
             raise ConfigLoadError(f"{package} has no config {relative!r}")
         tasks = tasks_of(package, relative)
         if not tasks:
-            raise ConfigError(f"model={package}/{relative}: none of this trainer's tasks is what this config is for.")
+            raise ConfigError(
+                f"model={package}/{relative}: none of this trainer's tasks is what this config is for."
+            )
         content = {"name": relative.split("/")[-1], "base": f"{package}::{relative}.py", "tasks": tasks}
         header: dict[str, str | None] = {"package": "model"}
-        return ConfigResult(provider=self.provider, path="zoo://", config=OmegaConf.create(content), header=header)
+        return ConfigResult(
+            provider=self.provider, path="zoo://", config=OmegaConf.create(content), header=header
+        )
 
     def available(self) -> bool:
         return True
@@ -79,7 +83,9 @@ class ZooSource(ConfigSource):
         if len(parts) < 2 or parts[0] != "model":
             return config_path == "model"
         folder = "/".join(parts[2:])
-        return any(not folder or name.startswith(f"{folder}/") for name in configs(parts[1]) if parts[1] in PACKAGES)
+        return any(
+            not folder or name.startswith(f"{folder}/") for name in configs(parts[1]) if parts[1] in PACKAGES
+        )
 
     def is_config(self, config_path: str) -> bool:
         package, relative = self._split(config_path)

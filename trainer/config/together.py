@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from trainer.config.leaves import Leaf, leaves, value_at
@@ -13,7 +14,7 @@ from trainer.zoo.locate import config_path
 from trainer.zoo.names import Models
 
 
-def mistakes(config: Any, typed: Set[str], conf: Conf, *, runnable: bool = True) -> list[str]:
+def mistakes(config: Any, typed: AbstractSet[str], conf: Conf, *, runnable: bool = True) -> list[str]:
     """All mistakes in a composed configuration.
 
     Args:
@@ -32,9 +33,10 @@ def mistakes(config: Any, typed: Set[str], conf: Conf, *, runnable: bool = True)
     return found
 
 
-def _values(config: Any, typed: Set[str]) -> Iterator[str]:
+def _values(config: Any, typed: AbstractSet[str]) -> Iterator[str]:
     """Values that files gave."""
-    for key, leaf in leaves(type(config)).items():
+    schema: type = type(config)
+    for key, leaf in leaves(schema).items():
         value = value_at(config, key)
         # None and an empty text are a schema's own defaults, never what a file had to say.
         if value != leaf.default and (complaint := leaf.complaint(value)):
@@ -44,8 +46,13 @@ def _values(config: Any, typed: Set[str]) -> Iterator[str]:
 def _task_and_model(config: Experiment, conf: Conf) -> Iterator[str]:
     task, model = config.task, config.model
     if task.name not in model.tasks:
-        able = f"it is for {' and '.join(model.tasks)}" if model.tasks else "none of this trainer's tasks is its own"
-        others = ", ".join(Models(conf).of_task(task.name, like=model.name))
+        able = (
+            f"it is for {' and '.join(model.tasks)}"
+            if model.tasks
+            else "none of this trainer's tasks is its own"
+        )
+        near = Models(conf).of_task(task.name, like=model.name)
+        others = ", ".join(dict.fromkeys([task.default_model, *near]))
         yield f"model={model.name} can't do task={task.name}; {able}. Models for {task.name}: {others}."
     metrics = METRICS[task.name]
     if task.primary_metric not in metrics:
@@ -53,7 +60,7 @@ def _task_and_model(config: Experiment, conf: Conf) -> Iterator[str]:
         yield f"task.primary_metric={task.primary_metric}: {task.name} has no such metric.{hint}"
 
 
-def _ignored(config: Experiment, typed: Set[str]) -> Iterator[str]:
+def _ignored(config: Experiment, typed: AbstractSet[str]) -> Iterator[str]:
     """Typed keys that the chosen variant would not look at."""
     for key, leaf in leaves(Experiment).items():
         value = value_at(config, key)
@@ -69,7 +76,7 @@ def _ignored(config: Experiment, typed: Set[str]) -> Iterator[str]:
             yield f"{key} is ignored with task={config.task.name}; it is for {' and '.join(tasks)}."
 
 
-def _conflicts(config: Experiment, typed: Set[str]) -> Iterator[str]:
+def _conflicts(config: Experiment, typed: AbstractSet[str]) -> Iterator[str]:
     if {"scheduler.warmup_iters", "scheduler.warmup_epochs"} <= typed:
         yield "scheduler.warmup_iters and scheduler.warmup_epochs: give one of them."
     if config.runtime.device == "cpu" and config.runtime.amp == "fp16":

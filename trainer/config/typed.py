@@ -54,7 +54,7 @@ class Typed:
 
 def parse(text: str) -> Typed:
     """One override; :class:`ConfigError` says what is wrong with its form."""
-    if "=" not in text and not text.startswith("~"):
+    if not key_of(text) or ("=" not in text and not text.startswith("~")):
         raise ConfigError(f"{text}: expected key=value.")
     try:
         override = _parser().parse_overrides([text])[0]

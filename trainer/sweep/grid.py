@@ -1,6 +1,6 @@
 """``-m``: every combination of the typed values, each job in a process of its own, one after the other.
 
-A second Runner in one process clashes with the first, and a job that is killed must not take the others with it.
+A second Runner in one process clashes with the first, and a killed job must not take the others with it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def run_grid(
     configs = _composed(command, combinations, conf)
     varied = {typed.key for typed in checked.overrides if typed.is_sweep}
     jobs = [Job(words, [word for word in words if key_of(word) in varied]) for words in combinations]
-    limit = max((config.sweep.max_failures for config in configs if hasattr(config, "sweep")), default=len(jobs))
+    limit = max(
+        (config.sweep.max_failures for config in configs if hasattr(config, "sweep")), default=len(jobs)
+    )
     flags = [word for folder in dirs for word in ("--config-dir", folder)]
     stopped = False
     for number, (job, config) in enumerate(zip(jobs, configs, strict=True), 1):
@@ -72,7 +74,10 @@ def run_grid(
             break
         failures = sum(job.failed for job in jobs)
         if failures >= limit and number < len(jobs):
-            print(f"{failures} jobs failed (sweep.max_failures={limit}); the others are not started.", file=sys.stderr)
+            print(
+                f"{failures} jobs failed (sweep.max_failures={limit}); the others are not started.",
+                file=sys.stderr,
+            )
             break
     output = Path(configs[0].output_dir)
     report = atomic_write(
@@ -86,7 +91,7 @@ def run_grid(
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
-    """The command lines of all jobs, by Hydra's own grid sweeper: ``a=1,2``, ``a=choice(x,y)``, ``a=range(1,4)``."""
+    """The command lines of all jobs, by Hydra's sweeper: ``a=1,2``, ``a=choice(x,y)``, ``a=range(1,4)``."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -130,11 +135,12 @@ def _run(job: Job, command: Sequence[str], output: Path) -> None:
         run = find_run(output, process.pid, started)
         _note_result(job, run)
     if interrupted:
+        job.status = "cancelled" if job.failed else job.status
         raise KeyboardInterrupt
 
 
 def find_run(output: Path, pid: int, since: float) -> Path | None:
-    """The run directory whose ``run.json`` names an attempt of that process, started no earlier than ``since``."""
+    """The run directory whose ``run.json`` names an attempt of that process, not started before ``since``."""
     for path in output.glob("*/*/run.json"):
         try:
             if path.stat().st_mtime < since - 1:

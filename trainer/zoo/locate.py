@@ -18,15 +18,21 @@ def config_path(base: str) -> Path:
     """
     package, separator, relative = base.partition("::")
     if not separator or not relative:
-        raise ConfigError(f"model.base={base}: expected package::path, as in mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py.")
+        raise ConfigError(
+            f"model.base={base}: expected package::path, as in mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py."
+        )
     if package not in PACKAGES:
-        raise ConfigError(f"model.base={base}: expected one of {', '.join(PACKAGES)} before '::', got {package!r}.")
+        raise ConfigError(
+            f"model.base={base}: expected one of {', '.join(PACKAGES)} before '::', got {package!r}."
+        )
     folder = configs_dir(package)
     if folder is None:
         raise ConfigError(f"model.base={base}: the package {package} is not installed.")
     path = folder / (relative if relative.endswith(".py") else f"{relative}.py")
     if not path.is_file():
-        raise ConfigError(f"model.base={base}: {package} has no such config.{did_you_mean(relative, configs(package))}")
+        raise ConfigError(
+            f"model.base={base}: {package} has no such config.{did_you_mean(relative, configs(package))}"
+        )
     return path
 
 
@@ -44,10 +50,12 @@ def configs_dir(package: str) -> Path | None:
 
 @functools.cache
 def configs(package: str) -> list[str]:
-    """All configs of a package as ``folder/name`` without ``.py``, sorted; the shared ``_base_`` parts left out."""
+    """All configs of a package as ``folder/name`` without ``.py``, sorted, without the shared ``_base_``."""
     folder = configs_dir(package)
     if folder is None:
         return []
     paths = (path.relative_to(folder) for path in folder.rglob("*.py"))
     hidden = ("_base_", "__pycache__")
-    return sorted(p.with_suffix("").as_posix() for p in paths if len(p.parts) > 1 and not set(hidden) & set(p.parts))
+    return sorted(
+        p.with_suffix("").as_posix() for p in paths if len(p.parts) > 1 and not set(hidden) & set(p.parts)
+    )

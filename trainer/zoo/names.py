@@ -1,4 +1,4 @@
-"""Models by name: the named ones of ``conf/model/``, their aliases, and every config of the installed packages."""
+"""Models by name: those of ``conf/model/``, their aliases, and every config of the installed packages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class Models:
         hits.sort(key=lambda model: (task is not None and task not in model.tasks, squash(model.name) != key))
         if hits:
             return hits[0].name
-        same = [f"{p}/{config}" for p in PACKAGES for config in configs(p) if squash(config.split("/")[-1]) == key]
+        same = [
+            f"{p}/{config}" for p in PACKAGES for config in configs(p) if squash(config.split("/")[-1]) == key
+        ]
         if len(same) == 1:
             return same[0]
         if same:
@@ -88,7 +90,9 @@ class Models:
         choice = word.replace("::", "/").removesuffix(".py")
         package, _, relative = choice.partition("/")
         if package not in PACKAGES:
-            raise ConfigError(f"there is no model {word!r}: a config's name begins with {', '.join(PACKAGES)}.")
+            raise ConfigError(
+                f"there is no model {word!r}: a config's name begins with {', '.join(PACKAGES)}."
+            )
         known = configs(package)
         if relative in known:
             return choice

@@ -1,4 +1,4 @@
-"""Which tasks a config of the installed packages is for: from its folder and its metafile, never by loading it."""
+"""Which tasks a config of the installed packages is for, from folder and metafile, never by loading it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OTHER = ("panoptic", "tracking", "reid", "vis_", "_vis", "masktrack", "bytetrac
 
 
 def tasks_of(package: str, relative: str) -> list[str]:
-    """The tasks of a config such as ``rtmdet/rtmdet_s_8xb32-300e_coco``, the usual one first; empty: none of ours."""
+    """The tasks of a config such as ``rtmdet/rtmdet_s_8xb32-300e_coco``, the usual first; may be empty."""
     if package == "mmseg":
         return ["semantic_segmentation"]
     if package == "mmpose":
@@ -32,7 +32,7 @@ def tasks_of(package: str, relative: str) -> list[str]:
     published = _published(package, path.parent.as_posix())
     if path.name in published:
         return published[path.name]
-    # Not in the metafile: as its namesakes are (rtmdet-ins_..., mask-rcnn_...), else as the folder's models are.
+    # Not in the metafile: as its namesakes are (rtmdet-ins_..., mask-rcnn_...), else as its folder is.
     family = [tasks for name, tasks in published.items() if name.split("_")[0] == path.name.split("_")[0]]
     found = {task for tasks in family or published.values() for task in tasks}
     return [task for task in _ORDER if task in found] or ["detection"]

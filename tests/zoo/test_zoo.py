@@ -1,0 +1,157 @@
+"""Names of models, and the installed packages' configs as choices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from trainer.config.paths import Conf
+from trainer.errors import ConfigError
+from trainer.zoo.locate import PACKAGES, config_path, configs
+from trainer.zoo.names import Models, squash
+from trainer.zoo.tasks import tasks_of
+
+CONTRACT = {
+    "faster-rcnn-r50": "faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
+    "mask-rcnn-r50": "mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
+    "cascade-mask-rcnn-r50": "cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py",
+    "retinanet-r50": "retinanet/retinanet_r50_fpn_1x_coco.py",
+    "fcos-r50": "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py",
+    "yolox-s": "yolox/yolox_s_8xb8-300e_coco.py",
+    "yolox-m": "yolox/yolox_m_8xb8-300e_coco.py",
+    "rtmdet-s": "rtmdet/rtmdet_s_8xb32-300e_coco.py",
+    "rtmdet-m": "rtmdet/rtmdet_m_8xb32-300e_coco.py",
+}
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models(Conf())
+
+
+def test_every_named_model_starts_from_an_installed_config(models: Models) -> None:
+    assert len(models.named) >= 50
+    for model in models.named:
+        path = config_path(models.conf.read("model", model.name)["base"])
+        assert path.is_file()
+
+
+@pytest.mark.parametrize(("name", "base"), CONTRACT.items())
+def test_the_promised_models(models: Models, name: str, base: str) -> None:
+    assert models.conf.read("model", name)["base"] == f"mmdet::{base}"
+
+
+def test_named_tasks_agree_with_what_was_published(models: Models) -> None:
+    for model in models.named:
+        package, _, relative = models.conf.read("model", model.name)["base"].partition("::")
+        inferred = tasks_of(package, relative.removesuffix(".py"))
+        assert set(model.tasks) <= set(inferred), model
+        assert model.tasks[0] == inferred[0], model
+
+
+def test_names_are_one_whatever_their_case_and_separators(models: Models) -> None:
+    for model in models.named:
+        for name in (model.name, model.name.upper(), model.name.replace("-", "_"), model.name.replace("-", "")):
+            assert models.resolve(name) == model.name
+        for alias in model.aliases:
+            task = model.tasks[0]
+            assert models.resolve(alias, task) == model.name
+
+
+def test_no_two_models_share_a_name_for_one_task(models: Models) -> None:
+    keys = Counter((key, task) for model in models.named for key in model.keys for task in model.tasks)
+    assert [key for key, count in keys.items() if count > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("faster-rcnn_r50_fpn", "faster-rcnn-r50"),
+        ("deeplabv3plus_r50-d8", "deeplabv3plus-r50"),
+        ("segformer_mit-b0", "segformer-b0"),
+        ("dino-4scale_r50", "dino-r50"),
+    ],
+)
+def test_the_platforms_longer_names(models: Models, alias: str, name: str) -> None:
+    assert models.resolve(alias) == name
+
+
+def test_an_unknown_name_gets_the_nearest(models: Models) -> None:
+    with pytest.raises(ConfigError, match="'rtmdet-s'"):
+        models.resolve("rtmdet-ss")
+    with pytest.raises(ConfigError, match="there is no model 'zzzzzz'"):
+        models.resolve("zzzzzz")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "mmdet/rtmdet/rtmdet_s_8xb32-300e_coco",
+        "mmdet/rtmdet/rtmdet_s_8xb32-300e_coco.py",
+        "mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py",
+        "rtmdet_s_8xb32-300e_coco",
+    ],
+)
+def test_any_config_by_its_path_or_its_own_name(models: Models, word: str) -> None:
+    assert models.resolve(word) == "mmdet/rtmdet/rtmdet_s_8xb32-300e_coco"
+    assert models.tasks(models.resolve(word)) == ["detection"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_all_configs_of_a_package_are_listed_once(package: str) -> None:
+    names = configs(package)
+    assert len(names) == len(set(names)) > 300
+    assert all(config_path(f"{package}::{name}").is_file() for name in names)
+    assert not any("_base_" in name or name.endswith(".py") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("config", "tasks"),
+    [
+        ("mmdet/mask_rcnn/mask-rcnn_r50_fpn_1x_coco", ["instance_segmentation", "detection"]),
+        ("mmdet/rtmdet/rtmdet-ins_s_8xb32-300e_coco", ["instance_segmentation", "detection"]),
+        ("mmdet/yolox/yolox_s_8xb8-300e_coco", ["detection"]),
+        ("mmdet/panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco", []),
+        ("mmdet/qdtrack/qdtrack_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval", []),
+        ("mmseg/unet/unet-s5-d16_fcn_4xb4-40k_drive-64x64", ["semantic_segmentation"]),
+        ("mmpose/face_2d_keypoint/rtmpose/wflw/rtmpose-m_8xb64-60e_wflw-256x256", ["pose"]),
+        ("mmpose/hand_3d_keypoint/internet/interhand3d/internet_res50_4xb16-20e_interhand3d-256x256", []),
+    ],
+)
+def test_tasks_come_from_folder_and_metafile(config: str, tasks: list[str]) -> None:
+    package, _, relative = config.partition("/")
+    assert tasks_of(package, relative) == tasks
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        ("mmdet/rtmdet/x.py", "expected package::path"),
+        ("torch::x.py", "mmdet, mmseg, mmpose"),
+        ("mmdet::rtmdet/rtmdet_s_8xb32-300e_cocoo.py", "Did you mean 'rtmdet/rtmdet_s_8xb32-300e_coco'"),
+    ],
+)
+def test_a_base_that_is_not_there(base: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_path(base)
+    assert expected in caught.value.message
+
+
+def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, models: Models) -> None:
+    for function in ("trainer.zoo.locate.configs_dir", "trainer.zoo.tasks.configs_dir"):
+        monkeypatch.setattr(function, lambda package: None)
+    configs.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match="mmseg is not installed"):
+            config_path("mmseg::fcn/x.py")
+        with pytest.raises(ConfigError, match="mmseg is not installed"):
+            models.resolve("mmseg/fcn/x")
+    finally:
+        configs.cache_clear()
+
+
+def test_squash_forgets_what_does_not_count() -> None:
+    assert squash("RTMDet_S") == squash("rtmdet-s") == squash("rtmdets")
+    assert Path(str(config_path("mmdet::rtmdet/rtmdet_s_8xb32-300e_coco"))).suffix == ".py"
