@@ -7,6 +7,7 @@ Run as a program it trains in a fresh process: ``python toy.py <run dir> key=val
 from __future__ import annotations
 
 import ast
+import os
 import random
 import sys
 import time
@@ -21,14 +22,49 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.evaluator import BaseMetric  # noqa: E402
+from mmengine.hooks import Hook  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
-from mmengine.registry import DATASETS, METRICS, MODELS  # noqa: E402
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS  # noqa: E402
 from torch import nn  # noqa: E402
 
 from trainer.config.schema import Experiment  # noqa: E402
 from trainer.data.bundle import DataBundle, Split  # noqa: E402
 from trainer.engine.fit import fit  # noqa: E402
 from trainer.run import Run  # noqa: E402
+
+
+@HOOKS.register_module(force=True)
+class DieBeforeEpoch(Hook):
+    """kill -9, as far as a process can tell."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def before_train_epoch(self, runner: Any) -> None:
+        if runner.epoch == self.epoch:
+            os._exit(9)
+
+
+@HOOKS.register_module(force=True)
+class SignalAt(Hook):
+    """Sends this process a signal at an iteration of training, or of the validation when ``val``."""
+
+    def __init__(self, iteration: int, signum: int = 2, val: bool = False, times: int = 1) -> None:
+        self.iteration, self.signum, self.val, self.times = iteration, signum, val, times
+
+    def _send(self, now: int) -> None:
+        if now == self.iteration:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.signum)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        if not self.val:
+            self._send(runner.iter)
+
+    def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        if self.val and batch_idx == 1:
+            self._send(runner.iter)
+
 
 CLASSES = ("cat", "a/dog")
 

@@ -73,10 +73,11 @@ def unpack_hub(state: dict[str, Any]) -> dict[str, Any]:
 
 def rng_state() -> dict[str, Any]:
     """All random generators' states in this process."""
-    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    numpy = np.random.get_state(legacy=False)
+    inner = numpy["state"]
     state: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": [keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "numpy": [inner["key"].tolist(), int(inner["pos"]), int(numpy["has_gauss"]), float(numpy["gauss"])],
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():
