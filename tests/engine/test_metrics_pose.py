@@ -73,6 +73,22 @@ def test_bottom_up_equals_mmpose_in_every_score_mode(data, tmp_path, mode):
     assert values["AR"] == pytest.approx(theirs["coco/AR"], abs=1e-6)
 
 
+def test_duplicates_are_removed_as_mmpose_removes_them(data, tmp_path):
+    ann_file, annotations, images = data
+    samples = _bottom_up(annotations, images)
+    doubled = []
+    for sample in samples:
+        predicted = {key: np.concatenate([value, value]) for key, value in sample["pred_instances"].items()}
+        doubled.append({**sample, "pred_instances": predicted})
+    for mode in ("oks_nms", "none"):
+        values = _evaluate(ann_file, doubled, nms_mode=mode)
+        theirs = _mmpose(ann_file, doubled, tmp_path, nms_mode=mode)
+        assert values["mAP50-95"] == pytest.approx(theirs["coco/AP"], abs=1e-6)
+    without = _evaluate(ann_file, samples, nms_mode="none")
+    assert _evaluate(ann_file, doubled, nms_mode="oks_nms") == pytest.approx(without)
+    assert values["mAP50-95"] < without["mAP50-95"]
+
+
 def test_pck_counts_labelled_points_within_a_fifth_of_the_larger_side(tmp_path):
     ann_file, truth = _one(tmp_path)
     points = np.array(truth["keypoints"]).reshape(4, 3)[:, :2]

@@ -9,11 +9,12 @@ from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from trainer.errors import NetworkError
 from trainer.tracking.points import Point
 from trainer.tracking.state import locked
-from trainer.tracking.uri import artifact_root, database_file
+from trainer.tracking.uri import artifact_root, database_file, without_credentials
 
 BATCH_POINTS = 1000
 BATCH_PARAMS = 100
@@ -57,6 +58,7 @@ class Tracker:
     def __init__(self, uri: str) -> None:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        uri = _login(uri)
         from mlflow import MlflowClient
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -157,6 +159,16 @@ class Tracker:
 def is_final(error: Exception) -> bool:
     """Whether the same call would fail the same way again."""
     return isinstance(error, (Refused, ImportError)) or getattr(error, "error_code", None) in _FINAL
+
+
+def _login(uri: str) -> str:
+    """A server's URI without user and password, which MLflow takes from the environment and then doesn't print."""
+    parts = urlsplit(uri)
+    if not parts.scheme.startswith("http") or parts.username is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return without_credentials(uri)
 
 
 def _chunks(items: Sequence[Any], size: int) -> list[list[Any]]:

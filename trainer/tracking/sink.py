@@ -19,7 +19,7 @@ from trainer.tracking import describe
 from trainer.tracking.client import BATCH_POINTS, Tracker, is_final
 from trainer.tracking.points import STATUS, Point, points_of
 from trainer.tracking.state import Progress, State, load, locked
-from trainer.tracking.uri import tracking_uri, with_credentials, without_credentials
+from trainer.tracking.uri import scrubbed, tracking_uri, with_credentials, without_credentials
 
 logger = logging.getLogger("trainer")
 
@@ -86,7 +86,7 @@ class _Delivery:
                     self._note(None)
                     time.sleep(POLL_SECONDS)
                 except Exception as error:  # noqa: BLE001 - MLflow lets through what its transports raise
-                    self._note(f"{type(error).__name__}: {error}")
+                    self._note(scrubbed(f"{type(error).__name__}: {error}"))
                     if is_final(error):
                         return self.state
                     if not going or self._has_ended():

@@ -54,6 +54,11 @@ def without_credentials(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
 
 
+def scrubbed(text: str) -> str:
+    """A message without the user and password of any URI in it."""
+    return re.sub(r"://[^/\s@]+@", "://", text)
+
+
 def with_credentials(uri: str) -> str:
     """The URI with the user and password that the environment has for it, if any."""
     environment = os.environ.get(ENVIRONMENT, "")

@@ -48,16 +48,16 @@ def share_correct(
 def _match(
     truths: Sequence[Mapping[str, Any]], predictions: Sequence[Mapping[str, Any]], sigmas: np.ndarray
 ) -> dict[int, Mapping[str, Any]]:
-    """Ground truth id -> prediction: best score first, each to the free ground truth it is most similar to."""
+    """Ground truth id -> prediction: each speaks for the ground truth it is most similar to, the best score counts.
+
+    A second one for the same ground truth is a duplicate; given another's place it would push that one's out.
+    """
     matched: dict[int, Mapping[str, Any]] = {}
     for prediction in sorted(predictions, key=lambda p: -p["score"]):
-        rest = [truth for truth in truths if truth["id"] not in matched]
-        if not rest:
-            break
-        similarity = [_similarity(truth, prediction["keypoints"], sigmas) for truth in rest]
+        similarity = [_similarity(truth, prediction["keypoints"], sigmas) for truth in truths]
         best = int(np.argmax(similarity))
         if similarity[best] > 0:
-            matched[rest[best]["id"]] = prediction
+            matched.setdefault(truths[best]["id"], prediction)
     return matched
 
 

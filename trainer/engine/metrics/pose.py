@@ -26,8 +26,8 @@ class PoseMetrics(BaseMetric):
     """COCO's keypoint average precision ``mAP50-95 mAP50 mAP75 AR`` and ``PCK``, from 0 to 1.
 
     PCK is the share of labelled keypoints that lie within 0.2 of their box's larger side. In a top-down model each
-    ground truth has its own prediction; a bottom-up model's are matched with the ground truth, best score first, each
-    to the free one it is most similar to. A ground truth without prediction counts with all its points as missed.
+    ground truth has its own prediction. A bottom-up model's instance speaks for the ground truth it is most similar
+    to, and of several the one with the best score counts. A ground truth without prediction counts as missed.
 
     Categories don't count, only where the points are: mmpose's models don't classify. Ground truth counts on the
     images that were validated. The scores are computed as mmpose's ``CocoMetric`` computes them.

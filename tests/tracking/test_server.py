@@ -1,0 +1,121 @@
+"""The sink and a real MLflow server that dies and comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+from trainer.config.schema import Tracking
+from trainer.tracking import mlflow_run_id, start, sync
+from trainer.tracking.state import load
+
+CLASSES = 1100
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_comes_back_has_all_of_it_once(tmp_path, make_run, log, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    run = make_run(None, "outage", [log.started(), *log.epoch(1)])
+    with _server(tmp_path, port) as server:
+        handle = start(run, Tracking(uri=uri), "runs")
+        _until(lambda: (state := load(run.dir)) and state.progress.offset == run.events.stat().st_size)
+        # So many values that they take several calls, cut off somewhere in the middle.
+        for epoch in (2, 3):
+            log.append(run.dir, [*log.epoch(epoch), _wide(epoch), _wide(epoch + 10)])
+        time.sleep(1.2)
+        os.killpg(server.pid, signal.SIGKILL)
+    log.append(run.dir, [*log.epoch(4), _wide(4)])
+    _until(lambda: load(run.dir).error)
+    assert handle.process.poll() is None
+    assert not handle.wait(0.5)
+    with _server(tmp_path, port):
+        log.append(run.dir, [*log.epoch(5), {"type": "finished", "iter": 50}])
+        assert handle.wait(90), load(run.dir).error
+        before = _everything(uri, run)
+        assert sync(run.dir).error is None
+        assert _everything(uri, run) == before
+    status, steps, wide, artifacts = before
+    assert status == "FINISHED"
+    assert steps["train/loss"] == list(range(1, 51))
+    assert steps["mAP50-95"] == steps["epoch/loss"] == [1, 2, 3, 4, 5]
+    assert wide == {f"per_class/c{i}/IoU": 13 + i for i in range(CLASSES)}
+    assert steps["per_class/c0/IoU"] == steps[f"per_class/c{CLASSES - 1}/IoU"] == [2, 3, 4, 12, 13]
+    assert artifacts == ["checkpoints/best.pth"]
+
+
+def _wide(epoch):
+    per_class = {f"c{i}": {"IoU": float(epoch + i)} for i in range(CLASSES)}
+    return {"type": "validation", "epoch": epoch, "metrics": {}, "per_class": per_class}
+
+
+@contextmanager
+def _server(folder, port):
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder / 'server.db'}",
+        "--artifacts-destination",
+        str(folder / "up"),
+    ]
+    with (folder / "server.log").open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        _until(lambda: _healthy(port), 90)
+        yield process
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+def _healthy(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _everything(uri, run):
+    from mlflow import MlflowClient
+
+    client, run_id = MlflowClient(tracking_uri=uri), mlflow_run_id(run.dir)
+    found = client.get_run(run_id)
+    names = ("train/loss", "epoch/loss", "mAP50-95", "per_class/c0/IoU", f"per_class/c{CLASSES - 1}/IoU")
+    steps = {name: sorted(m.step for m in client.get_metric_history(run_id, name)) for name in names}
+    wide = {key: value for key, value in found.data.metrics.items() if key.endswith("/IoU")}
+    artifacts = [artifact.path for artifact in client.list_artifacts(run_id, "checkpoints")]
+    return found.info.status, steps, wide, artifacts
+
+
+def _until(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "took too long"
+        time.sleep(0.1)
