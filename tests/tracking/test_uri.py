@@ -57,4 +57,7 @@ def test_ui_command_can_be_typed(tmp_path, monkeypatch):
 
 def test_starting_the_sink_imports_nothing_heavy():
     code = "import sys, trainer.tracking; print({'mlflow', 'torch', 'mmengine', 'numpy'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "set()\n"
+    )
