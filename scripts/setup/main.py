@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import List, Optional, Sequence
@@ -78,6 +79,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0
     if words.check:
         return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends pip and the compilers, as Ctrl-C does
     try:
         check_all(env.folder, fresh=not env.python.exists() or not own)
         with locked(env, say):
