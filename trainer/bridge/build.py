@@ -65,7 +65,10 @@ def build_config(
     if errors:
         raise ConfigError("\n".join(errors))
     links.follow(cfg, variables)
-    step(links.patch_linked, cfg, exp.mm, variables)
+    if exp.mm:
+        variables = links.find_links(cfg)  # by now they stand in other places
+        step(links.patch_linked, cfg, exp.mm, variables)
+        links.follow(cfg, variables)
     if errors:
         raise ConfigError("\n".join(errors))
     return built

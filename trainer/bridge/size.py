@@ -16,7 +16,6 @@ from trainer.errors import ConfigError
 Size = tuple[int, int]  # width, height in px
 
 _WIDTH_FIRST = ("scale", "img_scale", "size", "scales", "img_scales", "input_size", "border")
-_HEIGHT_FIRST = ("crop_size",)
 
 
 def as_size(value: Any) -> Size:
@@ -84,11 +83,14 @@ def _detection(cfg: Cfg, size: Size) -> None:
 
 def _scale_step(step: Cfg, factor: tuple[float, float]) -> None:
     for key in _WIDTH_FIRST:
-        if key in step and step[key] is not None and key != "pad_val":
+        if step.get(key) is not None:
             step[key] = _scaled(step[key], factor)
-    for key in _HEIGHT_FIRST:
-        if key in step and step[key] is not None and step.get("crop_type", "absolute") in ("absolute", "absolute_range"):
-            step[key] = _scaled(step[key], (factor[1], factor[0]))
+    crop = step.get("crop_size")
+    if crop is None or str(step.get("crop_type", "absolute")).startswith("relative"):
+        return
+    # (height, width), but for absolute_range the shortest and the longest side.
+    ranged = step.get("crop_type") == "absolute_range"
+    step["crop_size"] = _scaled(crop, (min(factor),) * 2 if ranged else (factor[1], factor[0]))
 
 
 def _scale_batch_augment(augment: Cfg, factor: tuple[float, float]) -> None:
