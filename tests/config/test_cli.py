@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 def trainer(*words: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **env}
     command = [sys.executable, "-m", "trainer", *words]
-    return subprocess.run(command, cwd=cwd or ROOT, env=variables, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd or ROOT, env=variables, capture_output=True, text=True, check=False
+    )
 
 
 def test_three_mistakes_end_with_2_and_without_a_traceback(tmp_path: Path) -> None:
@@ -40,7 +42,11 @@ def test_cfg_job_prints_what_is_composed(tmp_path: Path) -> None:
     done = trainer("model=rtmdet-s", "mm.a='1e3'", "runtime.amp=off", "--cfg", "job", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     printed = yaml.safe_load(done.stdout)
-    assert (printed["model"]["name"], printed["mm"], printed["runtime"]["amp"]) == ("rtmdet-s", {"a": "1e3"}, "off")
+    assert (printed["model"]["name"], printed["mm"], printed["runtime"]["amp"]) == (
+        "rtmdet-s",
+        {"a": "1e3"},
+        "off",
+    )
     assert "hydra" not in printed
     assert list(tmp_path.iterdir()) == []
 
@@ -163,7 +169,11 @@ def test_the_command_gets_the_configuration_and_what_was_typed(spy: Spy) -> None
         (CheckpointError("best.pth is damaged"), 1, "CheckpointError: best.pth is damaged"),
         (ConfigError("no"), 2, "ConfigError: no"),
         (KeyboardInterrupt(), 130, "stopped"),
-        (ZeroDivisionError("division by\nzero"), 1, "ZeroDivisionError: division by zero (the traceback is in "),
+        (
+            ZeroDivisionError("division by\nzero"),
+            1,
+            "ZeroDivisionError: division by zero (the traceback is in ",
+        ),
     ],
 )
 def test_exit_codes(

@@ -21,7 +21,11 @@ def train(*overrides: str, **more: object) -> Experiment:
 
 def test_the_defaults() -> None:
     config = train()
-    assert (config.task.name, config.model.name, config.dataset.name) == ("detection", "rtmdet-tiny", "digits")
+    assert (config.task.name, config.model.name, config.dataset.name) == (
+        "detection",
+        "rtmdet-tiny",
+        "digits",
+    )
     assert (config.dataset.image_size, config.optimizer.name, config.mm) == (96, "default", {})
 
 
@@ -43,7 +47,11 @@ def test_leaves_have_the_types_of_the_schema() -> None:
         (["experiment=digits_pose", "model=hrnet-w32"], "pose", "hrnet-w32"),
         (["experiment=digits_pose", "model=fcn-r50"], "semantic_segmentation", "fcn-r50"),
         (["experiment=digits_pose", "task=detection"], "detection", "rtmdet-tiny"),
-        (["task=semantic_segmentation", "model=mask2former_r50"], "semantic_segmentation", "mask2former-semantic-r50"),
+        (
+            ["task=semantic_segmentation", "model=mask2former_r50"],
+            "semantic_segmentation",
+            "mask2former-semantic-r50",
+        ),
         (["model=mask2former_r50"], "instance_segmentation", "mask2former-r50"),
         (["model=mmseg/fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024"], "semantic_segmentation", None),
     ],
@@ -102,7 +110,8 @@ def test_other_commands_have_their_own_keys() -> None:
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
-    text = "# @package _global_\ndefaults:\n  - digits\n  - override /model: yolox-tiny\nruntime:\n  epochs: 77\n"
+    text = "# @package _global_\ndefaults:\n  - digits\n  - override /model: yolox-tiny\n"
+    text += "runtime:\n  epochs: 77\n"
     (tmp_path / "experiment" / "mine.yaml").write_text(text)
     config = train("experiment=mine", conf=Conf([conf_dir(), tmp_path]))
     assert (config.model.name, config.runtime.epochs, config.optimizer.name) == ("yolox-tiny", 77, "adamw")

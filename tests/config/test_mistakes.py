@@ -70,8 +70,14 @@ def test_all_mistakes_at_once_in_the_order_typed() -> None:
         (["dataset.image_size=[1,2,3]"], "[width, height]"),
         (["runtime.seed=null"], "got null"),
         # what doesn't go together
-        (["model=segformer-b0", "task=detection"], "can't do task=detection; it is for semantic_segmentation"),
-        (["optimizer=adamw", "optimizer.momentum=0.9"], "ignored with optimizer=adamw; it is for optimizer=sgd"),
+        (
+            ["model=segformer-b0", "task=detection"],
+            "can't do task=detection; it is for semantic_segmentation",
+        ),
+        (
+            ["optimizer=adamw", "optimizer.momentum=0.9"],
+            "ignored with optimizer=adamw; it is for optimizer=sgd",
+        ),
         (["scheduler=cosine", "scheduler.gamma=0.5"], "ignored with scheduler=cosine"),
         (["scheduler.warmup_iters=5", "scheduler.warmup_epochs=1"], "give one of them"),
         (["task=pose", "augmentation=mosaic"], "can't be used with task=pose"),
@@ -81,7 +87,10 @@ def test_all_mistakes_at_once_in_the_order_typed() -> None:
         (["dataset=coco", "dataset.path=x", "dataset.scenes=5"], "ignored with dataset=coco"),
         (["model.base=mmdet::nothing/here.py"], "no such config"),
         (["model.base=mmwhat::nothing/here.py"], "mmdet, mmseg, mmpose"),
-        (["model=mmdet/bytetrack/bytetrack_yolox_x_8xb4-80e_crowdhuman-mot17halftrain_test-mot17halfval"], "tasks"),
+        (
+            ["model=mmdet/bytetrack/bytetrack_yolox_x_8xb4-80e_crowdhuman-mot17halftrain_test-mot17halfval"],
+            "tasks",
+        ),
     ],
 )
 def test_a_mistake_says_what_to_write_instead(typed: list[str], expected: str) -> None:

@@ -53,7 +53,12 @@ def test_named_tasks_agree_with_what_was_published(models: Models) -> None:
 
 def test_names_are_one_whatever_their_case_and_separators(models: Models) -> None:
     for model in models.named:
-        for name in (model.name, model.name.upper(), model.name.replace("-", "_"), model.name.replace("-", "")):
+        for name in (
+            model.name,
+            model.name.upper(),
+            model.name.replace("-", "_"),
+            model.name.replace("-", ""),
+        ):
             assert models.resolve(name) == model.name
         for alias in model.aliases:
             task = model.tasks[0]
@@ -115,6 +120,12 @@ def test_all_configs_of_a_package_are_listed_once(package: str) -> None:
         ("mmdet/yolox/yolox_s_8xb8-300e_coco", ["detection"]),
         ("mmdet/panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco", []),
         ("mmdet/qdtrack/qdtrack_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval", []),
+        ("mmdet/mask_rcnn/mask-rcnn_x101-32x8d_fpn_ms-poly-3x_coco", ["instance_segmentation", "detection"]),
+        ("mmdet/rpn/rpn_r50_fpn_1x_coco", []),
+        ("mmdet/cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco", ["detection"]),
+        ("mmdet/cityscapes/mask-rcnn_r50_fpn_1x_cityscapes", ["instance_segmentation", "detection"]),
+        ("mmdet/swin/retinanet_swin-t-p4-w7_fpn_1x_coco", ["detection"]),
+        ("mmdet/rtmdet/classification/cspnext-s_8xb256-rsb-a1-600e_in1k", []),
         ("mmseg/unet/unet-s5-d16_fcn_4xb4-40k_drive-64x64", ["semantic_segmentation"]),
         ("mmpose/face_2d_keypoint/rtmpose/wflw/rtmpose-m_8xb64-60e_wflw-256x256", ["pose"]),
         ("mmpose/hand_3d_keypoint/internet/interhand3d/internet_res50_4xb16-20e_interhand3d-256x256", []),

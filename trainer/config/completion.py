@@ -34,7 +34,7 @@ _SHELLS = ("bash", "zsh", "fish")
 
 
 def complete(words: Sequence[str], conf: Conf) -> int:
-    """``install=SHELL``, ``uninstall=`` or ``query=``: print a script, or the words that fit ``COMP_LINE``."""
+    """``install=SHELL``, ``uninstall=`` or ``query=``: print a script, or what fits ``COMP_LINE``."""
     action, _, shell = (words[0] if len(words) == 1 else "").partition("=")
     if action not in ("install", "uninstall", "query") or shell not in _SHELLS:
         raise ConfigError(f"--shell-completion: expected install, uninstall or query = {', '.join(_SHELLS)}.")

@@ -84,7 +84,7 @@ def run_grid(
         output / "sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.json",
         json.dumps([asdict(job) for job in jobs], indent=2, ensure_ascii=False) + "\n",
     )
-    _print_table(jobs, report)
+    _print_table(jobs, output, report)
     if stopped:
         return 130
     return int(any(job.exit_code != 0 for job in jobs))
@@ -170,18 +170,32 @@ def _note_result(job: Job, run: Path | None) -> None:
     job.metric, job.value = primary.get("name"), primary.get("value")
 
 
-def _print_table(jobs: Sequence[Job], report: Path) -> None:
+def _print_table(jobs: Sequence[Job], output: Path, report: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{len(jobs)} jobs", title_justify="left")
     names = {job.metric for job in jobs if job.metric}
-    for column in ("#", "overrides", "status", names.pop() if len(names) == 1 else "metric", "s", "run"):
+    for column in (
+        "#",
+        "overrides",
+        "status",
+        names.pop() if len(names) == 1 else "metric",
+        "s",
+        f"run in {output}",
+    ):
         table.add_column(column, overflow="fold")
     for number, job in enumerate(jobs, 1):
         value = "" if job.value is None else f"{job.value:.4f}"
         seconds = "" if job.exit_code is None else f"{job.seconds:.0f}"
-        table.add_row(str(number), " ".join(job.varied), job.status, value, seconds, job.run_dir or "")
+        table.add_row(
+            str(number), " ".join(job.varied), job.status, value, seconds, _below(job.run_dir, output)
+        )
     console = Console()
     console.print(table)
     console.print(f"sweep: {report}", soft_wrap=True, highlight=False)
+
+
+def _below(run_dir: str | None, output: Path) -> str:
+    path, root = Path(run_dir or "").absolute(), output.absolute()
+    return "" if run_dir is None else str(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -17,7 +17,10 @@ _BY_RESULT = {
 }
 # A model with masks is usually wanted for them.
 _ORDER = ("instance_segmentation", "detection", "semantic_segmentation", "pose")
-_OTHER = ("panoptic", "tracking", "reid", "vis_", "_vis", "masktrack", "bytetrack", "sort", "qdtrack")
+_OTHER = (
+    *("panoptic", "tracking", "reid", "vis_", "_vis", "masktrack", "bytetrack", "sort", "qdtrack"),
+    *("classification/", "common/", "override_category", "refcoco"),
+)
 
 
 def tasks_of(package: str, relative: str) -> list[str]:
@@ -27,15 +30,33 @@ def tasks_of(package: str, relative: str) -> list[str]:
     if package == "mmpose":
         return ["pose"] if "_2d_" in relative.partition("/")[0] else []
     path = Path(relative)
-    if any(word in relative for word in _OTHER):
+    if any(word in relative for word in _OTHER) or path.name.startswith(("rpn_", "ga-rpn_")):
         return []
-    published = _published(package, path.parent.as_posix())
-    if path.name in published:
-        return published[path.name]
-    # Not in the metafile: as its namesakes are (rtmdet-ins_..., mask-rcnn_...), else as its folder is.
-    family = [tasks for name, tasks in published.items() if name.split("_")[0] == path.name.split("_")[0]]
-    found = {task for tasks in family or published.values() for task in tasks}
-    return [task for task in _ORDER if task in found] or ["detection"]
+    # A metafile doesn't list every config, and some entries forget a task: the namesakes know.
+    own = _published(package, path.parent.as_posix()).get(path.name, [])
+    found = {*own, *_families(package).get(_family(path.name), [])}
+    if not found and path.name not in _published(package, path.parent.as_posix()):
+        found = {"detection"}
+    return [task for task in _ORDER if task in found]
+
+
+@functools.cache
+def _families(package: str) -> dict[str, list[str]]:
+    """For each first word of a name, the tasks that nearly all published configs of that name are for."""
+    root = configs_dir(package)
+    seen: dict[str, list[list[str]]] = {}
+    for metafile in sorted(root.rglob("metafile.yml")) if root else []:
+        folder = metafile.parent.relative_to(root or metafile).as_posix()
+        for name, tasks in _published(package, folder).items():
+            seen.setdefault(_family(name), []).append(tasks)
+    return {
+        family: [task for task in _ORDER if sum(task in tasks for tasks in each) >= 0.8 * len(each)]
+        for family, each in seen.items()
+    }
+
+
+def _family(name: str) -> str:
+    return name.partition("_")[0]
 
 
 @functools.cache
