@@ -11,7 +11,7 @@ from trainer.run import Run
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory) -> str:
-    """One SQLite file for all tests: making its tables takes seconds. Each run has an experiment of its own."""
+    """One SQLite file for all tests, since making its tables takes seconds; each has its own experiment."""
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
 
 

@@ -77,7 +77,8 @@ def test_a_killed_training_is_told_as_killed(make_run, log, database):
     run = make_run(database, "killed", [log.started(), *log.epoch(1)])
     code = (
         "import sys, time\n"
-        "from trainer.run import Run\nfrom trainer.config.schema import Tracking\nfrom trainer.tracking import start\n"
+        "from trainer.run import Run\nfrom trainer.config.schema import Tracking\n"
+        "from trainer.tracking import start\n"
         "print(start(Run.open(sys.argv[1]), Tracking(uri=sys.argv[2]), 'runs').process.pid, flush=True)\n"
         "time.sleep(60)"
     )

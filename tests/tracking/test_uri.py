@@ -32,7 +32,7 @@ def test_the_environments_server_counts_unless_one_is_configured(monkeypatch):
 
 @pytest.mark.parametrize("uri", ["./mlruns", "/data/mlruns", "file:///data/mlruns"])
 def test_a_folder_is_refused_with_what_to_write_instead(uri):
-    with pytest.raises(ConfigError, match="tracking.uri.*sqlite:///runs/mlflow.db"):
+    with pytest.raises(ConfigError, match=r"tracking\.uri.*sqlite:///runs/mlflow\.db"):
         tracking_uri(Tracking(uri=uri), "runs")
 
 
