@@ -85,7 +85,7 @@ class _Delivery:
                     pause, deadline = 0.5, None
                     self._note(None)
                     time.sleep(POLL_SECONDS)
-                except Exception as error:  # noqa: BLE001 - MLflow lets through what its transports raise
+                except Exception as error:  # MLflow lets through what its transports raise
                     self._note(scrubbed(f"{type(error).__name__}: {error}"))
                     if is_final(error):
                         return self.state
