@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone (| head); what Python would still flush must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 a user gets one line; the log gets the rest
+    except Exception as error:  # a user gets one line; the log gets the rest
         return _unexpected(error)
 
 
@@ -67,14 +67,9 @@ def _run(words: list[str]) -> int:
         show(command if command in words else None)
         return 0
     if args.version:
-        from importlib.metadata import PackageNotFoundError, version
+        from trainer import __version__
 
-        try:
-            print(f"trainer {version('openmm-trainer')}")
-        except PackageNotFoundError:
-            from trainer import __version__
-
-            print(f"trainer {__version__}")
+        print(f"trainer {__version__}")
         return 0
     modes = {"--run": args.run, "--multirun": args.multirun, "--cfg": args.cfg, "--info": args.info}
     if len(given := [flag for flag, value in modes.items() if value]) > 1:

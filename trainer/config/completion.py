@@ -60,8 +60,8 @@ def matches(line: str, conf: Conf) -> list[str]:
     word = "" if line.endswith(" ") or not words else words.pop()
     command = words[0] if words and words[0] in COMMANDS else "train"
     found: list[str] = []
-    if not words or words == [command] and not word and words[0] not in COMMANDS:
-        found += [f"{name} " for name in COMMANDS]
+    if not words:
+        found += COMMANDS
     key, equals, value = word.partition("=")
     if equals:
         return [f"{key}={choice}" for choice in _values(command, key, value, words, conf)]
@@ -73,7 +73,7 @@ def matches(line: str, conf: Conf) -> list[str]:
         parts = name.split(".")
         # A group's keys only once its name and dot are there: a hundred words at once help nobody.
         found.append(f"{name}=" if len(parts) == depth + 1 else ".".join(parts[: depth + 1]) + ".")
-    return sorted({hit.strip() for hit in found if hit.startswith(word)})
+    return sorted({hit for hit in found if hit.startswith(word)})
 
 
 def _values(command: str, key: str, value: str, words: Sequence[str], conf: Conf) -> list[str]:
