@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from trainer.config.schema import Dataset
@@ -37,16 +38,15 @@ def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
         files["val"] = named_file(folder, dataset.val_annotations, "val_annotations", problems)
     if files["train"] is None:
         return []
-    given = {"train": dataset.train_images, "val": dataset.val_images}
+    given = {"train": dataset.train_images, "val": dataset.val_images or dataset.train_images}
     parts = []
     for split, path in files.items():
-        if path is None:
-            continue
         images = given.get(split)
-        place = folder / Path(images).expanduser() if images else folder
-        if not place.is_dir():
+        place = folder / Path(images).expanduser() if images else None
+        if place and not place.is_dir():
             problems.error(f"dataset.{split}_images: {place} is not a folder")
-        parts.append(Part(path, split, place))
+        if path is not None:
+            parts.append(Part(path, split, place))
     return parts
 
 
@@ -55,13 +55,12 @@ def read(parts: list[tuple[Part, Document]], dataset: Dataset, task: str, proble
     train = parts[0][1]
     categories = read_categories(train, problems)
     rule = SplitRule(dataset.val_ratio, dataset.seed)
-    records = Records(Path(dataset.path or ".").expanduser().absolute(), categories, [], rule)
+    records = Records(train.folder, categories, [], rule)
     has_val = any(part.split == "val" for part, _ in parts)
     for part, document in parts:
         if part.split == "test" and not document.raw.get("annotations"):
             continue  # COCO's own test files have no labels
-        given = {"train": dataset.train_images, "val": dataset.val_images or dataset.train_images}.get(part.split or "")
-        pictures = read_pictures(document, categories, _locator(part, document, given is not None, records.root), problems)
+        pictures = read_pictures(document, categories, _locator(part, document.folder), problems)
         for picture in pictures:
             if has_val or part.split != "train":
                 picture.split = part.split
@@ -75,8 +74,8 @@ def read(parts: list[tuple[Part, Document]], dataset: Dataset, task: str, proble
 def _usual_train(folder: Path, task: str) -> Path | None:
     prefixes = _TASK_PREFIXES.get(task, _TASK_PREFIXES[""])
     names = [f"annotations/{prefix}{word}.json" for prefix in prefixes for word in _TRAIN_WORDS]
-    names += ["train/_annotations.coco.json", "train.json", "annotations/annotations.json", "annotations.json"]
-    names += ["_annotations.coco.json"]
+    names += ["train/_annotations.coco.json", "_annotations.coco.json"]
+    names += ["train.json", "annotations/annotations.json", "annotations.json"]
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -92,15 +91,15 @@ def _sibling(train: Path, folder: Path, split: str) -> Path | None:
     return None
 
 
-def _locator(part: Part, document: Document, named: bool, folder: Path) -> Locate:
+def _locator(part: Part, folder: Path) -> Locate:
     """Look in the named folder, else in the folders that go with the annotation file's name."""
-    if named:
+    if part.images is not None:
         roots = [part.images]
     else:
-        word = document.path.stem.removeprefix("instances_").removeprefix("person_keypoints_").removeprefix("keypoints_")
-        names = [word, f"images/{word}", part.split or "train", f"images/{part.split}", "images", "."]
-        roots = [folder / name for name in dict.fromkeys(names)] + [document.path.parent]
-        roots = [root for root in dict.fromkeys(roots) if root.is_dir()]
+        word = re.sub("^(instances|person_keypoints|keypoints)_", "", part.path.stem)
+        names = (word, f"images/{word}", f"{part.split}", f"images/{part.split}", "images", ".")
+        found = [*(folder / name for name in names), part.path.parent]
+        roots = [root for root in dict.fromkeys(found) if root.is_dir()]
 
     def locate(name: str) -> tuple[Path, str] | None:
         return next(((root, name) for root in roots if (root / name).is_file()), None)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from trainer.config.schema import Dataset
 from trainer.data.document import Document, Locate, read_categories, read_keypoints, read_pictures
 from trainer.data.formats import Part, folder_of, listing, named_file
-from trainer.data.records import Problems, Records, SplitRule
+from trainer.data.records import Picture, Problems, Records, SplitRule
 from trainer.data.splits import declared
 
 FILES = {
@@ -32,7 +31,10 @@ def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
         names = [*FILES[task], "annotations.json"]
         main = next((folder / name for name in names if (folder / name).is_file()), None)
         if main is None:
-            problems.error(f"no annotation file for task={task}: {folder} has none of {', '.join(names)}{listing(folder)}")
+            wanted = ", ".join(names)
+            problems.error(
+                f"no annotation file for task={task}: {folder} has none of {wanted}{listing(folder)}"
+            )
     if main is None:
         return []
     if dataset.val_annotations:
@@ -40,28 +42,29 @@ def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
     else:
         names = [f"{main.stem}_val.json", "annotations_val.json"]
         val = next((folder / name for name in names if (folder / name).is_file()), None)
-    return [Part(main, None, folder)] + ([Part(val, "val", folder)] if val else [])
+    return [Part(main, None)] + ([Part(val, "val")] if val else [])
 
 
 def read(parts: list[tuple[Part, Document]], dataset: Dataset, task: str, problems: Problems) -> Records:
     """Records of the main file; the split by its own words, else by ``annotations_val.json``, else drawn."""
-    (part, main), *others = parts
+    (_, main), *others = parts
     rule = SplitRule(dataset.val_ratio, dataset.seed)
     categories = read_categories(main, problems)
-    pictures = read_pictures(main, categories, _locator(part.images, main.raw), problems)
+    pictures = read_pictures(main, categories, _locator(main), problems)
     rule = declared(main.raw, pictures, rule, problems)
-    records = Records(part.images, categories, pictures, rule)
+    records = Records(main.folder, categories, pictures, rule)
     for other, document in others:
         named = dataset.val_annotations is not None
         if not named and any(picture.split for picture in pictures):
             problems.note(f"{main.path.name} names the splits, so {other.path.name} was not read")
             continue
-        _add_validation(records, read_pictures(document, categories, _locator(part.images, document.raw), problems), problems)
+        validation = read_pictures(document, categories, _locator(document), problems)
+        _add_validation(records, validation, problems)
     read_keypoints(records, main, problems)
     return records
 
 
-def _add_validation(records: Records, pictures: list[Any], problems: Problems) -> None:
+def _add_validation(records: Records, pictures: list[Picture], problems: Problems) -> None:
     """The validation file's pictures validate, also those that the main file lists."""
     validated = {picture.file_name for picture in pictures}
     for picture in pictures:
@@ -75,12 +78,12 @@ def _add_validation(records: Records, pictures: list[Any], problems: Problems) -
     records.pictures += pictures
 
 
-def _locator(folder: Path, raw: dict[str, Any]) -> Locate:
+def _locator(document: Document) -> Locate:
     """Find a file on disk although ``file_name`` may or may not start with ``images/``.
 
     ``storage_info.image_root`` is a key of the object store; without its ``datasets/<id>/`` it is a folder here too.
     """
-    storage = raw.get("storage_info")
+    folder, storage = document.folder, document.raw.get("storage_info")
     root = str(storage.get("image_root") or "") if isinstance(storage, dict) else ""
     prefixes = ["images/", ""]
     for prefix in (root.strip("/"), _PREFIX.sub("", root).strip("/")):

@@ -23,7 +23,7 @@ from trainer.data.digits_scene import POINTS, Ink, compose_scene
 from trainer.errors import DatasetError
 from trainer.storage import atomic_write
 
-_VERSION = 1  # of the composer; raise it when scenes change
+_VERSION = 2  # of the composer; raise it when scenes change
 _VAL_DIGITS = 0.2  # share of each class's digits that only validation sees
 _TRAIN_WIDTH = 0.7  # share of each photograph, from its left, that only training sees
 _SIGMA = 0.1  # of OKS: where a stroke is flat, its outermost point can lie anywhere along it
@@ -72,7 +72,9 @@ def _compose(folder: Path, options: Dataset) -> None:
             written = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
             (folder / "images" / name).write_bytes(written.tobytes())
             side = options.scene_size
-            images.append({"id": len(images) + 1, "file_name": name, "width": side, "height": side, "split": split})
+            images.append(
+                {"id": len(images) + 1, "file_name": name, "width": side, "height": side, "split": split}
+            )
             inks += [(len(images), ink) for ink in found]
     for task, content in _documents(images, inks).items():
         atomic_write(folder / f"annotations_{task}.json", orjson.dumps(content))
@@ -111,11 +113,17 @@ def _documents(images: list[dict[str, Any]], inks: list[tuple[int, Ink]]) -> dic
     plain, masks, keypoints = [], [], []
     for number, (image, ink) in enumerate(inks, 1):
         base = {"id": number, "image_id": image, "bbox": ink.box, "area": ink.area, "iscrowd": 0}
-        labelled = base | {"category_id": ink.label, "class_name": str(ink.label), "attributes": {"source": ink.digit}}
+        labelled = base | {
+            "category_id": ink.label,
+            "class_name": str(ink.label),
+            "attributes": {"source": ink.digit},
+        }
         plain.append(labelled)
         masks.append(labelled | {"segmentation": ink.polygons})
         flat = [n for x, y in ink.points for n in (x, y, 2)]
-        keypoints.append(base | {"category_id": 0, "class_name": "digit", "keypoints": flat, "num_keypoints": 4})
+        keypoints.append(
+            base | {"category_id": 0, "class_name": "digit", "keypoints": flat, "num_keypoints": 4}
+        )
     head = {
         "info": {"description": "handwritten digits on photographs, from scikit-learn's data sets"},
         "storage_info": {"image_root": "images/", "storage_type": "local"},

@@ -33,7 +33,9 @@ class Document:
         listed = self.raw.get("categories") or self.raw.get("classes") or []
         if not isinstance(listed, list):
             return []
-        return [entry if isinstance(entry, dict) else {"id": i, "name": entry} for i, entry in enumerate(listed)]
+        return [
+            entry if isinstance(entry, dict) else {"id": i, "name": entry} for i, entry in enumerate(listed)
+        ]
 
 
 def read_categories(document: Document, problems: Problems) -> list[Category]:
@@ -84,7 +86,9 @@ def read_pictures(
     lookup = _Lookup(document, categories, problems)
     if nested:
         if document.raw.get("annotations"):
-            problems.note(f"{file}: the images carry their annotations, so the top-level 'annotations' was not read")
+            problems.note(
+                f"{file}: the images carry their annotations, so the top-level 'annotations' was not read"
+            )
         for entry, picture in pictures:
             _read_into(picture, _own(entry), lookup, document, problems)
     else:
@@ -94,11 +98,15 @@ def read_pictures(
 
 def read_keypoints(records: Records, document: Document, problems: Problems) -> None:
     """Set ``records.keypoints`` from what is labelled; objects without keypoints are left out."""
-    counts = {len(item.keypoints) // 3 for picture in records.pictures for item in picture.items if item.keypoints}
+    counts = {
+        len(item.keypoints) // 3 for picture in records.pictures for item in picture.items if item.keypoints
+    }
     if not counts:
         return
     if len(counts) > 1:
-        problems.error(f"{document.path.name}: annotations differ in their number of keypoints: {sorted(counts)}")
+        problems.error(
+            f"{document.path.name}: annotations differ in their number of keypoints: {sorted(counts)}"
+        )
         return
     entries = {str(entry.get("name", "")).strip(): entry for entry in document.raw_categories}
     described = [entries[c.name] for c in records.categories if entries.get(c.name, {}).get("keypoints")]
@@ -108,7 +116,9 @@ def read_keypoints(records: Records, document: Document, problems: Problems) -> 
         problems.error(f"{document.path.name}: {error}")
         return
     if len(sets) > 1:
-        problems.error(f"{document.path.name}: its categories have different keypoints; one set can be trained at a time")
+        problems.error(
+            f"{document.path.name}: its categories have different keypoints; a model learns one set"
+        )
         return
     records.keypoints = sets.pop()
 
@@ -145,7 +155,8 @@ class _Lookup:
                 return table[text]
             if key == "class_name" and is_background(text):
                 return None
-            self._problems.error(f"{self._file}: annotations of a class that is not declared", f"{where} {key} {value!r}")
+            example = f"{where} {key} {value!r}"
+            self._problems.error(f"{self._file}: annotations of a class that is not declared", example)
             return None
         self._problems.error(f"{self._file}: annotations without category_id, class_id or class_name", where)
         return None
@@ -186,7 +197,9 @@ def _picture(entry: dict[str, Any], document: Document, locate: Locate, problems
 
 
 def _nested(images: list[Any]) -> bool:
-    return any(isinstance(entry, dict) and ("annotations" in entry or "annotation" in entry) for entry in images)
+    return any(
+        isinstance(entry, dict) and ("annotations" in entry or "annotation" in entry) for entry in images
+    )
 
 
 def _own(entry: dict[str, Any]) -> list[Any]:
@@ -204,7 +217,8 @@ def _read_flat(document: Document, by_id: dict[str, Picture], lookup: _Lookup, p
     for i, raw in enumerate(document.raw.get("annotations") or []):
         key = str(raw.get("image_id")) if isinstance(raw, dict) else None
         if key is None or (key not in by_id and key not in known):
-            problems.error(f"{document.path.name}: annotations of an image that is not listed", f"entry {i + 1} image {key}")
+            example = f"entry {i + 1} image_id {key}"
+            problems.error(f"{document.path.name}: annotations of an image that is not listed", example)
         elif key in by_id:
             per_picture.setdefault(key, []).append(raw)
     for key, raws in per_picture.items():

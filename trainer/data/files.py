@@ -21,10 +21,14 @@ def parse_json(content: bytes, path: Path, problems: Problems) -> dict[str, Any]
     try:
         document = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        problems.error(f"{path} is not JSON: {error.msg.split(':')[0]}, line {error.lineno} column {error.colno}")
+        problems.error(
+            f"{path} is not JSON: {error.msg.split(':')[0]}, line {error.lineno} column {error.colno}"
+        )
         return None
     if not isinstance(document, dict):
-        problems.error(f"{path} must hold one JSON object with images and annotations, not a {type(document).__name__}")
+        problems.error(
+            f"{path} must hold one JSON object with images and annotations, not a {type(document).__name__}"
+        )
         return None
     return document
 

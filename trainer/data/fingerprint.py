@@ -42,4 +42,11 @@ def _item(item: Item) -> list[object]:
     elif isinstance(item.segmentation, dict):
         segmentation = [item.segmentation["size"], item.segmentation["counts"]]
     points = item.keypoints and [round(n, 2) for n in item.keypoints]
-    return [item.label, [round(n, 2) for n in item.bbox], round(item.area, 2), item.iscrowd, segmentation, points]
+    return [
+        item.label,
+        [round(n, 2) for n in item.bbox],
+        round(item.area, 2),
+        item.iscrowd,
+        segmentation,
+        points,
+    ]

@@ -13,11 +13,11 @@ from trainer.data.records import Problems, Records
 
 @dataclass(frozen=True)
 class Part:
-    """One annotation file: the split it stands for (None: all pictures), and where its images lie."""
+    """One annotation file, the split it stands for (None: all), and the folder the user named for its images."""
 
     path: Path
     split: str | None
-    images: Path
+    images: Path | None = None
 
 
 class Format(Protocol):
@@ -33,13 +33,20 @@ class Format(Protocol):
 def folder_of(dataset: Dataset, problems: Problems) -> Path | None:
     """The data set's folder, or None after noting the mistake."""
     if not dataset.path:
-        problems.error(f"dataset.path is not set; dataset.format={dataset.format} needs the data set's folder")
+        problems.error(
+            f"dataset.path is not set; dataset.format={dataset.format} needs the data set's folder"
+        )
         return None
-    folder = Path(dataset.path).expanduser().absolute()
+    folder = root_of(dataset)
     if not folder.is_dir():
         problems.error(f"dataset.path: {folder} is {'not a folder' if folder.exists() else 'not there'}")
         return None
     return folder
+
+
+def root_of(dataset: Dataset) -> Path:
+    """The data set's folder, whether it is there or not."""
+    return Path(dataset.path or ".").expanduser().absolute()
 
 
 def named_file(folder: Path, name: str, key: str, problems: Problems) -> Path | None:

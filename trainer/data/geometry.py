@@ -69,7 +69,9 @@ def polygon_area(polygon: Sequence[float]) -> float:
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
-def segmentation_box(segmentation: list[list[float]] | dict[str, Any]) -> tuple[float, float, float, float] | None:
+def segmentation_box(
+    segmentation: list[list[float]] | dict[str, Any],
+) -> tuple[float, float, float, float] | None:
     """The tight x, y, width, height, or None for an empty mask."""
     if isinstance(segmentation, dict):
         return mask_box(rle_mask(segmentation))

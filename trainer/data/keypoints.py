@@ -8,10 +8,8 @@ from typing import Any
 
 from trainer.data.bundle import Keypoints
 
-_COCO_NAMES = (
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
-    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
-).split()
+_COCO_PARTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+_COCO_NAMES = ["nose", *(f"{side}_{part}" for part in _COCO_PARTS for side in ("left", "right"))]
 # One-based, as COCO's file has it.
 _COCO_SKELETON = (
     (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11),
@@ -33,8 +31,16 @@ def keypoint_set(category: dict[str, Any], count: int) -> Keypoints:
     """
     given = category.get("keypoints")
     if given and len(given) != count:
-        raise ValueError(f"category {category.get('name')!r} names {len(given)} keypoints, annotations have {count}")
-    names = [str(name) for name in given] if given else _COCO_NAMES if count == 17 else [f"kp{i}" for i in range(count)]
+        raise ValueError(
+            f"category {category.get('name')!r} names {len(given)} keypoints, annotations have {count}"
+        )
+    names = (
+        [str(name) for name in given]
+        if given
+        else _COCO_NAMES
+        if count == 17
+        else [f"kp{i}" for i in range(count)]
+    )
     if len(set(names)) != len(names):
         raise ValueError(f"category {category.get('name')!r} names a keypoint twice")
     skeleton = category.get("skeleton")

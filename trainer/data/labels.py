@@ -11,7 +11,9 @@ from trainer.data.records import Item, Picture, Problems
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh")
 
 
-def read_item(raw: dict[str, Any], label: int, picture: Picture, where: str, problems: Problems) -> Item | None:
+def read_item(
+    raw: dict[str, Any], label: int, picture: Picture, where: str, problems: Problems
+) -> Item | None:
     """``raw`` in ``picture``, or None (with a remark or a mistake in ``problems``) when it labels nothing.
 
     The box is clipped to the picture; where it is missing it comes from the mask, else from the keypoints. ``where``
@@ -26,8 +28,8 @@ def read_item(raw: dict[str, Any], label: int, picture: Picture, where: str, pro
     if clipped is None:
         problems.note("boxes without area inside the image dropped", where)
         return None
-    area = raw.get("area")
-    if not (_number(area) and area > 0):
+    area: Any = raw.get("area")
+    if not _number(area) or area <= 0:
         area = segmentation_area(segmentation) if segmentation else clipped[2] * clipped[3]
     return Item(
         label=label,
@@ -65,7 +67,8 @@ def _box(
         return box
     if keypoints and any(keypoints[2::3]):
         xs, ys = (
-            [value for value, seen in zip(keypoints[axis::3], keypoints[2::3], strict=True) if seen] for axis in (0, 1)
+            [value for value, seen in zip(keypoints[axis::3], keypoints[2::3], strict=True) if seen]
+            for axis in (0, 1)
         )
         return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
     problems.note("annotations with neither bbox nor segmentation nor keypoints skipped", where)
@@ -80,7 +83,9 @@ def _segmentation(
     if isinstance(given, dict):
         try:
             if rle_mask(given).shape != (picture.height, picture.width):
-                raise ValueError(f"size {given['size']} is not the image's {picture.height} x {picture.width}")
+                raise ValueError(
+                    f"size {given['size']} is not the image's {picture.height} x {picture.width}"
+                )
         except (ValueError, KeyError, TypeError) as error:
             problems.error("segmentation is no valid RLE", f"{where}: {error}")
             return None

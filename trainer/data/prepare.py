@@ -18,7 +18,7 @@ from trainer.data.bundle import DataBundle
 from trainer.data.cache import build_folder, cache_dir
 from trainer.data.document import Document
 from trainer.data.files import parse_json
-from trainer.data.formats import Format, Part
+from trainer.data.formats import Format, Part, root_of
 from trainer.data.records import Picture, Problems
 from trainer.data.splits import assign
 from trainer.data.tasks import fit_to_task
@@ -43,7 +43,9 @@ def prepare(dataset: Dataset, task: str) -> DataBundle:
 
         folder = digits_folder(dataset)
         name = dataset.name or "digits"
-        dataset = Dataset(name=name, format="dice", path=str(folder), val_ratio=dataset.val_ratio, seed=dataset.seed)
+        dataset = Dataset(
+            name=name, format="dice", path=str(folder), val_ratio=dataset.val_ratio, seed=dataset.seed
+        )
     if dataset.format not in _FORMATS:
         known = ["digits", *_FORMATS]
         raise DatasetError(
@@ -67,7 +69,9 @@ def _prepare(dataset: Dataset, name: str, task: str, form: Format) -> DataBundle
 
     documents = [(part, parse_json(contents[part.path], part.path, problems)) for part in parts]
     problems.raise_any(name)
-    parsed = [(part, Document(part.path, raw, parts[0].images)) for part, raw in documents if raw is not None]
+    parsed = [
+        (part, Document(part.path, raw, root_of(dataset))) for part, raw in documents if raw is not None
+    ]
     records = form.read(parsed, dataset, task, problems)
     fit_to_task(records, task, parsed[0][1], problems)
     splits = assign(records, problems)
@@ -92,8 +96,8 @@ def _content(path: Path, problems: Problems) -> bytes:
 
 def _key(dataset: Dataset, task: str, parts: list[Part], contents: dict[Path, bytes]) -> str:
     """Names the prepared folder by all that its content follows from, except the image files' own state."""
-    key = hashlib.sha256(repr((_VERSION, task, dataset.format, dataset.path, dataset.train_images)).encode())
-    key.update(repr((dataset.val_images, dataset.val_annotations, dataset.val_ratio, dataset.seed)).encode())
+    options = (dataset.format, dataset.val_annotations, dataset.val_ratio, dataset.seed)
+    key = hashlib.sha256(repr((_VERSION, task, str(root_of(dataset)), options)).encode())
     for part in parts:
         key.update(repr((str(part.path), part.split, str(part.images))).encode())
         key.update(hashlib.sha256(contents[part.path]).digest())
@@ -104,5 +108,3 @@ def _remark_empty(splits: dict[str, list[Picture]], problems: Problems) -> None:
     for name, pictures in splits.items():
         if not any(picture.items or picture.mask for picture in pictures):
             problems.note(f"no object is labelled in {name}, so its metrics will be empty")
-
-

@@ -107,7 +107,8 @@ class Problems:
         if len(lines) == 1:
             raise DatasetError(f"data set {name}: {lines[0]}")
         if lines:
-            raise DatasetError(f"data set {name} has {len(lines)} mistakes:\n" + "\n".join(f"  - {line}" for line in lines))
+            listed = "\n".join(f"  - {line}" for line in lines)
+            raise DatasetError(f"data set {name} has {len(lines)} mistakes:\n{listed}")
 
 
 def _line(text: str, examples: list[str]) -> str:

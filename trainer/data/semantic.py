@@ -37,7 +37,9 @@ def plan(records: Records, problems: Problems) -> Plan:
     values = {IGNORED: IGNORED} | ({0: 0} if first else {})
     values |= {int(i): label + first for label, i in enumerate(ids) if str(i).isdigit()}
     if len(names) + first > IGNORED:
-        problems.error(f"semantic segmentation can hold {IGNORED - 1} classes and background; there are {len(names)}")
+        problems.error(
+            f"semantic segmentation can hold {IGNORED - 1} classes and background; there are {len(names)}"
+        )
     return Plan((BACKGROUND, *names) if first else names, first, values)
 
 
@@ -49,7 +51,9 @@ def index_map(picture: Picture, how: Plan, problems: Problems) -> np.ndarray | N
     # The order must not depend on the file's, or the same data would give different maps.
     for item in sorted(picture.items, key=lambda item: (-item.area, item.label, item.bbox)):
         if item.segmentation:
-            canvas[segmentation_mask(item.segmentation, picture.height, picture.width)] = item.label + how.first
+            canvas[segmentation_mask(item.segmentation, picture.height, picture.width)] = (
+                item.label + how.first
+            )
     return canvas
 
 

@@ -14,10 +14,11 @@ def declared(raw: dict[str, Any], pictures: list[Picture], rule: SplitRule, prob
 
     Ids are compared as text. ``splits`` may also hold counts, which assign nothing.
     """
-    config = raw.get("split_config") if isinstance(raw.get("split_config"), dict) else {}
+    given = raw.get("split_config")
+    config: dict[str, Any] = given if isinstance(given, dict) else {}
     named: dict[str, str] = {}
     for table in (raw.get("splits"), config.get("splits")):
-        for key, value in (table.items() if isinstance(table, dict) else ()):
+        for key, value in table.items() if isinstance(table, dict) else ():
             if isinstance(value, str) and value.lower() in SPLITS:
                 named[str(key)] = SPLITS[value.lower()]
             elif isinstance(value, str):
@@ -49,13 +50,17 @@ def assign(records: Records, problems: Problems) -> dict[str, list[Picture]]:
     splits = {name: [p for p in pictures if p.split == name] for name in ("train", "val", "test")}
     if not splits["val"] and len(splits["train"]) > 1:
         _draw(splits["train"], rule)
-        problems.note("no image was assigned to val, so some of train's are: " + _drawn_text(splits["train"], rule))
+        problems.note(
+            "no image was assigned to val, so some of train's are: " + _drawn_text(splits["train"], rule)
+        )
         splits = {name: [p for p in pictures if p.split == name] for name in ("train", "val", "test")}
     elif not splits["val"] and splits["train"]:
         splits["val"] = splits["train"]
         problems.note("there is one training image only; it is validated on too")
     if pictures and not splits["train"]:
-        problems.error("no image is assigned to train; check split, split_config or splits in the annotation file")
+        problems.error(
+            "no image is assigned to train; check split, split_config or splits in the annotation file"
+        )
     if not splits["test"]:
         del splits["test"]
     return splits
@@ -63,7 +68,9 @@ def assign(records: Records, problems: Problems) -> dict[str, list[Picture]]:
 
 def _draw(pictures: list[Picture], rule: SplitRule) -> None:
     """The share with the smallest hash of seed and id validates: at least one, never all, whatever their order."""
-    ranked = sorted(pictures, key=lambda p: (hashlib.sha256(f"{rule.seed}/{p.key}/{p.name}".encode()).digest(), p.key))
+    ranked = sorted(
+        pictures, key=lambda p: (hashlib.sha256(f"{rule.seed}/{p.key}/{p.name}".encode()).digest(), p.key)
+    )
     count = min(max(1, round(rule.share * len(ranked))), len(ranked) - 1)
     for i, picture in enumerate(ranked):
         picture.split = "val" if i < count else "train"

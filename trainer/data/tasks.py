@@ -16,10 +16,17 @@ def fit_to_task(records: Records, task: str, document: Document, problems: Probl
     labelled = [item for picture in records.pictures for item in picture.items]
     if task in ("instance_segmentation", "semantic_segmentation"):
         if not any(item.segmentation for item in labelled) and not _masked(records, task):
-            forms = "segmentation (polygons or RLE)" + (" or mask_file" if task.startswith("semantic") else "")
+            forms = "segmentation (polygons or RLE)" + (
+                " or mask_file" if task.startswith("semantic") else ""
+            )
             problems.error(f"no annotation in {file} has a {forms}, which task={task} needs")
             return
-        _keep(records, "annotations without segmentation left out", problems, lambda item: bool(item.segmentation))
+        _keep(
+            records,
+            "annotations without segmentation left out",
+            problems,
+            lambda item: bool(item.segmentation),
+        )
     elif task == "pose":
         if not any(item.keypoints for item in labelled):
             problems.error(f"no annotation in {file} has keypoints, which task=pose needs")
@@ -27,7 +34,9 @@ def fit_to_task(records: Records, task: str, document: Document, problems: Probl
         _keep(records, "annotations without keypoints left out", problems, lambda item: bool(item.keypoints))
         _keep_used_categories(records, problems)
     elif not labelled:
-        problems.error(f"no annotation in {file} has a bbox, segmentation or keypoints, one of which task={task} needs")
+        problems.error(
+            f"no annotation in {file} has a bbox, segmentation or keypoints, one of which task={task} needs"
+        )
 
 
 def _masked(records: Records, task: str) -> bool:

@@ -139,7 +139,8 @@ def _coco(
         for category in categories:
             category["keypoints"] = points.names
             category["skeleton"] = [(a + 1, b + 1) for a, b in points.skeleton]
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, picture in zip(ids, pictures, strict=True):
         images.append(
             {
