@@ -117,7 +117,8 @@ def _span(side: int) -> int:
 def _alpha(cell: np.ndarray, side: int, sub: int) -> np.ndarray:
     """The digit drawn ``side`` px wide with its rim, as cover 0..1 in sub-pixels."""
     weights = _spline(_span(side) * sub)
-    smooth = weights @ np.pad(cell, 1) @ weights.T
+    columns = np.einsum("ij,jk->ki", weights, np.pad(cell, 1))
+    smooth = np.einsum("ki,lk->il", columns, weights)
     return ((smooth / 16 - 0.25) / 0.45).clip(0, 1)
 
 
