@@ -7,10 +7,10 @@ from typing import Any
 
 MASK = "***"
 
-# Whole words of a key; `use_cls_token`, `num_tokens` and `tokenizer` are model keys, so `token` alone is not enough.
+# "token" only as the key's whole name or after such a word: use_cls_token and num_tokens are no secrets.
 _SECRET_KEY = re.compile(
-    r"(^|[_.\-])(password|passwd|pwd|secret|secret_?key|api_?key|access_?key(_?id)?|private_?key|credentials?"
-    r"|auth_?token|access_?token|api_?token|refresh_?token|bearer|session_?token)$",
+    r"(^|[._-])(password|passwd|pwd|secrets?|credentials?|authorization|(api|access|private|secret)[_-]?key"
+    r"|(auth|access|api|bearer|refresh|session|secret|hf|security)[_-]token)([._-]|$)|(^|\.)token$",
     re.IGNORECASE,
 )
 _USER_INFO = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]+@")

@@ -10,7 +10,9 @@ from trainer.config.schema import Experiment
 from trainer.data.bundle import DataBundle, Keypoints, Split
 
 DIGITS = tuple("0123456789")
-POINTS = Keypoints(("top", "right", "bottom", "left"), ((0, 1), (1, 2), (2, 3), (3, 0)), ((1, 3),), (0.05,) * 4)
+POINTS = Keypoints(
+    ("top", "right", "bottom", "left"), ((0, 1), (1, 2), (2, 3), (3, 0)), ((1, 3),), (0.05,) * 4
+)
 METRICS = {"semantic_segmentation": "mIoU"}
 
 
@@ -18,7 +20,9 @@ def make_bundle(task: str, images: int = 1200) -> DataBundle:
     root = Path("/data")
 
     def split(name: str, count: int) -> Split:
-        return Split(name, root / "images", root / f"{name}.json", count, count, root / "masks", root / f"{name}.txt")
+        return Split(
+            name, root / "images", root / f"{name}.json", count, count, root / "masks", root / f"{name}.txt"
+        )
 
     classes = {"pose": ("digit",), "semantic_segmentation": ("background", *DIGITS)}.get(task, DIGITS)
     palette = tuple((index, 0, 0) for index in range(len(classes)))

@@ -1,7 +1,19 @@
 import pytest
 
-from tests.bridge.bases import CASCADE, DEFORMABLE, MASK, MASK2FORMER, RTMDET, RTMPOSE, SEGFORMER, TASK_OF, YOLOX, build
-from tests.bridge.bases import make_bundle, make_experiment
+from tests.bridge.bases import (
+    CASCADE,
+    DEFORMABLE,
+    MASK,
+    MASK2FORMER,
+    RTMDET,
+    RTMPOSE,
+    SEGFORMER,
+    TASK_OF,
+    YOLOX,
+    build,
+    make_bundle,
+    make_experiment,
+)
 from trainer.bridge.build import build_config
 from trainer.bridge.walk import all_pipelines, leaf_dataset, of_type, type_name, walk
 from trainer.errors import ConfigError
@@ -11,7 +23,11 @@ from trainer.errors import ConfigError
 def test_every_family_reads_the_data_set(base):
     cfg = build(base)
     task = TASK_OF[base]
-    for split, loader in (("train", "train_dataloader"), ("val", "val_dataloader"), ("val", "test_dataloader")):
+    for split, loader in (
+        ("train", "train_dataloader"),
+        ("val", "val_dataloader"),
+        ("val", "test_dataloader"),
+    ):
         leaf = leaf_dataset(cfg[loader])
         expected = f"/data/{split}.{'txt' if task == 'semantic_segmentation' else 'json'}"
         assert leaf["ann_file"] == expected
@@ -49,7 +65,9 @@ def test_a_base_of_another_kind_of_data_is_refused():
 
 
 def test_all_mistakes_of_a_bridge_come_in_one_message():
-    exp = make_experiment(RTMPOSE, "pose", dataset__image_size=100, runtime__amp="fp16", runtime__device="cpu")
+    exp = make_experiment(
+        RTMPOSE, "pose", dataset__image_size=100, runtime__amp="fp16", runtime__device="cpu"
+    )
     with pytest.raises(ConfigError) as caught:
         build_config(exp, make_bundle("pose"))
     assert "multiples of 32" in str(caught.value) and "fp16 needs a GPU" in str(caught.value)

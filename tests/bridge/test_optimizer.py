@@ -61,6 +61,9 @@ def test_a_base_with_mixed_precision_trains_on_a_cpu():
     leaves = {"optim_wrapper": {"type": "AmpOptimWrapper", "loss_scale": "dynamic"}}
     assert wrapper(base, mm=leaves)["type"] == "AmpOptimWrapper"  # what is typed stands
     amp = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_amp-1x_coco.py"
-    built = build_config(make_experiment(amp, "instance_segmentation", runtime__device="cpu"), make_bundle("instance_segmentation"))
+    built = build_config(
+        make_experiment(amp, "instance_segmentation", runtime__device="cpu"),
+        make_bundle("instance_segmentation"),
+    )
     assert built.cfg["optim_wrapper"]["type"] == "OptimWrapper"
     assert any("mixed precision is off" in note for note in built.notes)

@@ -30,7 +30,9 @@ def test_names_list_elements_by_place(cfg):
 
 
 def test_removes_and_replaces(cfg):
-    apply_patch(cfg, {"pipeline": {"Flip": {"_delete_": True}}, "model": {"head": {"strides": {"_delete_": True}}}})
+    apply_patch(
+        cfg, {"pipeline": {"Flip": {"_delete_": True}}, "model": {"head": {"strides": {"_delete_": True}}}}
+    )
     assert [step["type"] for step in cfg["pipeline"]] == ["Load", "Pack"]
     assert "strides" not in cfg["model"]["head"]
     apply_patch(cfg, {"model": {"head": {"loss": {"_delete_": True, "type": "L1"}}}})
@@ -59,7 +61,13 @@ def test_lists_become_tuples_where_the_base_has_them(cfg):
 
 def test_reports_every_element_that_is_not_there(cfg):
     with pytest.raises(ConfigError) as caught:
-        apply_patch(cfg, {"pipeline": {"Flop": {"prob": 1}, "X": {"_before_": "Packk"}}, "custom_hooks": {"Zzz": {"a": 1}}})
+        apply_patch(
+            cfg,
+            {
+                "pipeline": {"Flop": {"prob": 1}, "X": {"_before_": "Packk"}},
+                "custom_hooks": {"Zzz": {"a": 1}},
+            },
+        )
     text = str(caught.value)
     assert "mm.pipeline.Flop" in text and "'Flip'" in text
     assert "_before_=Packk" in text and "'Pack'" in text

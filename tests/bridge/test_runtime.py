@@ -25,7 +25,9 @@ def test_early_stopping_and_moving_average():
 
 
 def test_loaders():
-    cfg = build(RTMDET, runtime__batch_size=3, runtime__val_batch_size=7, runtime__workers=0, runtime__device="cpu")
+    cfg = build(
+        RTMDET, runtime__batch_size=3, runtime__val_batch_size=7, runtime__workers=0, runtime__device="cpu"
+    )
     assert [cfg[f"{name}_dataloader"]["batch_size"] for name in ("train", "val", "test")] == [3, 7, 7]
     assert not any(cfg[f"{name}_dataloader"]["persistent_workers"] for name in ("train", "val", "test"))
     assert cfg["train_dataloader"]["pin_memory"] is False

@@ -70,15 +70,27 @@ def test_named_schedules_follow_their_warm_up(name, kind):
 
 
 def test_onecycle_brings_its_own_warm_up():
-    cfg = build(RTMDET, runtime__epochs=4, runtime__batch_size=8, scheduler__name="onecycle", scheduler__warmup_iters=40)
+    cfg = build(
+        RTMDET,
+        runtime__epochs=4,
+        runtime__batch_size=8,
+        scheduler__name="onecycle",
+        scheduler__warmup_iters=40,
+    )
     assert [item["type"] for item in cfg["param_scheduler"]] == ["OneCycleLR"]
     assert cfg["param_scheduler"][0]["total_steps"] == 600
 
 
 def test_milestones_as_epochs_or_shares():
     leaves = {"runtime__epochs": 10, "runtime__batch_size": 8, "scheduler__name": "multistep"}
-    assert build(RTMDET, scheduler__milestones=[6, 9], **leaves)["param_scheduler"][0]["milestones"] == [900, 1350]
-    assert build(RTMDET, scheduler__milestones=[0.5, 0.8], **leaves)["param_scheduler"][0]["milestones"] == [750, 1200]
+    assert build(RTMDET, scheduler__milestones=[6, 9], **leaves)["param_scheduler"][0]["milestones"] == [
+        900,
+        1350,
+    ]
+    assert build(RTMDET, scheduler__milestones=[0.5, 0.8], **leaves)["param_scheduler"][0]["milestones"] == [
+        750,
+        1200,
+    ]
 
 
 def test_the_lowest_rate_follows_a_changed_learning_rate():

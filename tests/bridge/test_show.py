@@ -17,7 +17,9 @@ def test_marks_what_changed_what_is_new_and_what_is_gone():
 
 def test_an_inserted_transform_is_one_new_line():
     base = {"pipeline": [{"type": "Load"}, {"type": "Pack", "keys": ("a",)}]}
-    cfg = {"pipeline": [{"type": "Load"}, {"type": "Flip", "prob": 0.5}, {"type": "Pack", "keys": ("a", "b")}]}
+    cfg = {
+        "pipeline": [{"type": "Load"}, {"type": "Flip", "prob": 0.5}, {"type": "Pack", "keys": ("a", "b")}]
+    }
     lines = text(cfg, base)
     assert [line for line in lines if line.endswith("# new")] == ["    {'type': 'Flip', 'prob': 0.5},  # new"]
     assert any("'keys': ('a', 'b'),  # was ('a',)" in line for line in lines)

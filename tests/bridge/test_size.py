@@ -1,12 +1,29 @@
 import pytest
 
-from tests.bridge.bases import DEFORMABLE, FASTER, HRNET, PSPNET, RTMDET, RTMO, RTMPOSE, SEGFORMER, TASK_OF, YOLOX, build
+from tests.bridge.bases import (
+    DEFORMABLE,
+    FASTER,
+    HRNET,
+    PSPNET,
+    RTMDET,
+    RTMO,
+    RTMPOSE,
+    SEGFORMER,
+    TASK_OF,
+    YOLOX,
+    build,
+)
 from trainer.bridge.size import nominal_size
 from trainer.bridge.walk import loader_pipelines, of_type, walk
 
 
 def sizes(cfg, loader, *types, key="scale"):
-    return [step[key] for pipeline in loader_pipelines(cfg[loader]) for step in of_type(pipeline, *types) if key in step]
+    return [
+        step[key]
+        for pipeline in loader_pipelines(cfg[loader])
+        for step in of_type(pipeline, *types)
+        if key in step
+    ]
 
 
 def test_detection_sizes_keep_their_relations_and_tuples():
@@ -15,7 +32,10 @@ def test_detection_sizes_keep_their_relations_and_tuples():
     assert sizes(cfg, "train_dataloader", "RandomResize") == [(640, 640)]  # RTMDet resizes to twice its input
     assert sizes(cfg, "train_dataloader", "RandomCrop", key="crop_size") == [(320, 320)]
     assert sizes(cfg, "val_dataloader", "Resize") == [(320, 320)]
-    assert next(of_type(cfg["custom_hooks"], "PipelineSwitchHook"))["switch_pipeline"][2]["scale"] == (320, 320)
+    assert next(of_type(cfg["custom_hooks"], "PipelineSwitchHook"))["switch_pipeline"][2]["scale"] == (
+        320,
+        320,
+    )
 
 
 def test_long_and_short_edge_and_width_and_height():
@@ -31,7 +51,9 @@ def test_batch_augments_and_affine_borders():
 
 
 def test_crop_ranges_stay_ranges():
-    crops = sizes(build(DEFORMABLE, dataset__image_size=96), "train_dataloader", "RandomCrop", key="crop_size")
+    crops = sizes(
+        build(DEFORMABLE, dataset__image_size=96), "train_dataloader", "RandomCrop", key="crop_size"
+    )
     assert crops and all(low <= high for low, high in crops)
 
 
@@ -62,7 +84,10 @@ def test_bottom_up_pose():
     affine = next(of_type(cfg["train_dataloader"], "BottomupRandomAffine"))
     assert tuple(affine["input_size"]) == (320, 320)
     hook = next(hook for hook in cfg["custom_hooks"] if "new_train_pipeline" in hook)
-    assert tuple(next(of_type(hook["new_train_pipeline"], "BottomupRandomAffine"))["input_size"]) == (320, 320)
+    assert tuple(next(of_type(hook["new_train_pipeline"], "BottomupRandomAffine"))["input_size"]) == (
+        320,
+        320,
+    )
 
 
 @pytest.mark.parametrize("base", TASK_OF)

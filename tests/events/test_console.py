@@ -24,16 +24,43 @@ RESULT = {
 LOSSES = {"loss": 1.25, "loss_cls": 1.0}
 EVENTS: list[dict[str, Any]] = [
     {
-        "type": "run_started", "task": "detection", "model": "rtmdet-s", "dataset": "digits", "classes": ["a"],
-        "primary_metric": {"name": "mAP50-95", "mode": "max"}, "epochs": 8, "iterations": 80, "parameters": 8_890_000,
-        "device": "cpu", "run_dir": "/runs/x",
+        "type": "run_started",
+        "task": "detection",
+        "model": "rtmdet-s",
+        "dataset": "digits",
+        "classes": ["a"],
+        "primary_metric": {"name": "mAP50-95", "mode": "max"},
+        "epochs": 8,
+        "iterations": 80,
+        "parameters": 8_890_000,
+        "device": "cpu",
     },
     {"type": "train", "epoch": 1, "iter": 10, "lr": 0.002, "losses": LOSSES, "seconds": 0.2, "eta": 3725},
     {"type": "epoch", "epoch": 1, "iter": 10, "losses": LOSSES, "lr": 0.002, "seconds": 2},
-    {"type": "validation", "epoch": 1, "iter": 10, "metrics": {"mAP50": 0.85, "mAP50-95": 0.6}, "per_class": {}},
-    {"type": "checkpoint", "kind": "last", "path": "checkpoints/last.pth", "epoch": 1, "metric": "m", "value": 0.6},
-    {"type": "checkpoint", "kind": "best", "path": "checkpoints/best.pth", "epoch": 1, "metric": "m", "value": 0.6},
-]  # fmt: skip
+    {
+        "type": "validation",
+        "epoch": 1,
+        "iter": 10,
+        "metrics": {"mAP50": 0.85, "mAP50-95": 0.6},
+        "per_class": {},
+    },
+    {
+        "type": "checkpoint",
+        "kind": "last",
+        "path": "checkpoints/last.pth",
+        "epoch": 1,
+        "metric": "m",
+        "value": 0.6,
+    },
+    {
+        "type": "checkpoint",
+        "kind": "best",
+        "path": "checkpoints/best.pth",
+        "epoch": 1,
+        "metric": "m",
+        "value": 0.6,
+    },
+]
 
 
 def show(events: list[dict[str, Any]], terminal: bool, **options: Any) -> str:

@@ -49,7 +49,9 @@ def wants_mosaic(augmentation: Augmentation) -> bool:
 
 def wants_mixup(augmentation: Augmentation) -> bool:
     """Whether a choice other than ``default`` blends two images."""
-    return augmentation.name in ("mosaic_mixup", "strong") if augmentation.mixup is None else augmentation.mixup
+    return (
+        augmentation.name in ("mosaic_mixup", "strong") if augmentation.mixup is None else augmentation.mixup
+    )
 
 
 # --- the model's own pipelines, with switches ---------------------------------------------------------------------
@@ -63,7 +65,9 @@ def _edit(cfg: Cfg, task: str, augmentation: Augmentation, epochs: int | None) -
             (augmentation.mixup, _MIXUP_TYPES, "mixup"),
         ):
             if wanted and not has & set(types):
-                raise ConfigError(f"augmentation.{name}=true: this model's own has none; use augmentation=mosaic_mixup")
+                raise ConfigError(
+                    f"augmentation.{name}=true: this model's own has none; use augmentation=mosaic_mixup"
+                )
     if augmentation.mosaic is False:
         _without_mosaic(cfg)
     elif augmentation.mixup is False:
@@ -151,7 +155,7 @@ def _detection(cfg: Cfg, task: str, augmentation: Augmentation, size: Size, epoc
 def _detection_steps(
     load: list[Cfg], task: str, augmentation: Augmentation, size: Size, *, mosaic: bool, mixup: bool
 ) -> list[Cfg]:
-    """RTMDet's recipe, which needs no wrapper data set: cached mosaic, resize, crop, colour, flip, pad, cached mixup."""
+    """RTMDet's recipe, which needs no wrapper data set: mosaic, resize, crop, colour, flip, pad, mixup."""
     width, height = size
     steps = copy.deepcopy(load)
     ratio = tuple(augmentation.scaling) if augmentation.scaling else (0.5, 1.5) if mosaic else None
@@ -173,7 +177,9 @@ def _detection_steps(
         steps.append({"type": "RandomFlip", "prob": augmentation.flip})
     steps.append({"type": "Pad", "size": size, "pad_val": {"img": (114, 114, 114)}})
     if mixup:
-        steps.append({"type": "CachedMixUp", "img_scale": size, "ratio_range": (1.0, 1.0), "max_cached_images": 20})
+        steps.append(
+            {"type": "CachedMixUp", "img_scale": size, "ratio_range": (1.0, 1.0), "max_cached_images": 20}
+        )
         steps[-1]["pad_val"] = (114, 114, 114)
     if task == "instance_segmentation" and (mosaic or ratio or augmentation.rotation or augmentation.crop):
         steps.append({"type": "FilterAnnotations", "min_gt_bbox_wh": (1, 1), "by_mask": True})
@@ -202,7 +208,9 @@ def _loading(cfg: Cfg) -> list[Cfg]:
     """The base's own loading steps: image and annotations, with its flags for boxes and masks."""
     loaders: list[Cfg] = []
     for pipeline in loader_pipelines(cfg["train_dataloader"]):
-        loaders.extend(step for step in pipeline if type_name(step) in ("LoadImageFromFile", "LoadAnnotations"))
+        loaders.extend(
+            step for step in pipeline if type_name(step) in ("LoadImageFromFile", "LoadAnnotations")
+        )
     images = [step for step in loaders if type_name(step) == "LoadImageFromFile"]
     labels = [step for step in loaders if type_name(step) == "LoadAnnotations"]
     return [*images[:1], *labels[:1]]

@@ -19,14 +19,18 @@ def set_augmentation(cfg: Cfg, augmentation: Augmentation) -> None:
         ConfigError: mosaic or mixup, which crops of one instance have no use for.
     """
     if augmentation.mosaic or augmentation.mixup:
-        raise ConfigError("augmentation.mosaic, augmentation.mixup: not for task=pose; use augmentation=light or strong")
+        raise ConfigError(
+            "augmentation.mosaic and .mixup are not for task=pose; use augmentation=light or strong"
+        )
     if augmentation.name != "default":
         _last_stage_only(cfg)
     for pipeline in train_pipelines(cfg):
         if augmentation.name != "default":
             pipeline[:] = [s for s in pipeline if type_name(s) not in (*_ALWAYS_OFF, *_COLOUR, "RandomFlip")]
             for step in pipeline:
-                _set_affine(step, rotation=augmentation.rotation or 0.0, scaling=augmentation.scaling or [1.0, 1.0])
+                _set_affine(
+                    step, rotation=augmentation.rotation or 0.0, scaling=augmentation.scaling or [1.0, 1.0]
+                )
             _insert(pipeline, augmentation, flip=augmentation.flip or 0.0)
         else:
             if augmentation.mosaic is False or augmentation.mixup is False:
@@ -72,4 +76,6 @@ def _insert(pipeline: list[Cfg], augmentation: Augmentation, flip: float | None)
     if flip:
         pipeline.insert(at, {"type": "RandomFlip", "direction": "horizontal", "prob": flip})
     if augmentation.hsv and not set(types) & set(_COLOUR):
-        pipeline.insert(types.index("LoadImage") + 1 if "LoadImage" in types else 0, {"type": "YOLOXHSVRandomAug"})
+        pipeline.insert(
+            types.index("LoadImage") + 1 if "LoadImage" in types else 0, {"type": "YOLOXHSVRandomAug"}
+        )

@@ -75,7 +75,12 @@ def build_config(
 
 
 def _set_all(
-    step: Callable[..., None], cfg: Cfg, exp: Experiment, bundle: DataBundle, work_dir: Path | None, world_size: int
+    step: Callable[..., None],
+    cfg: Cfg,
+    exp: Experiment,
+    bundle: DataBundle,
+    work_dir: Path | None,
+    world_size: int,
 ) -> None:
     """Every named difference in the order in which they depend on each other."""
     task, run = exp.task.name, exp.runtime
@@ -92,7 +97,9 @@ def _set_all(
 
     loader = cfg["train_dataloader"]
     batch = loader.get("batch_size", 1)
-    length = schedule.iterations_per_epoch(bundle.train.num_images, batch, world_size, loader.get("drop_last", False))
+    length = schedule.iterations_per_epoch(
+        bundle.train.num_images, batch, world_size, loader.get("drop_last", False)
+    )
     if run.epochs is not None:
         step(schedule.set_epochs, cfg, run.epochs, run.val_interval, length)
     elif run.val_interval is not None:

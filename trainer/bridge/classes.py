@@ -75,7 +75,9 @@ def _class_weight(weights: Any, old: int, count: int) -> Any:
 def _rank(path: tuple[Any, ...]) -> int:
     """Main heads before fusion and auxiliary ones, and those before anything else."""
     text = ".".join(str(part) for part in path)
-    for rank, word in enumerate(("bbox_head", "decode_head", "panoptic_head", "mask_head", "fusion", "auxiliary")):
+    for rank, word in enumerate(
+        ("bbox_head", "decode_head", "panoptic_head", "mask_head", "fusion", "auxiliary")
+    ):
         if word in text:
             return rank
     return 9

@@ -5,13 +5,31 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from trainer.bridge.walk import Cfg, all_pipelines, leaf_dataset, loader_pipelines, type_name, walk, wrappers
+from trainer.bridge.walk import (
+    Cfg,
+    all_pipelines,
+    dicts,
+    leaf_dataset,
+    loader_pipelines,
+    type_name,
+    walk,
+    wrappers,
+)
 from trainer.data.bundle import DataBundle, Keypoints, Split
 from trainer.errors import ConfigError
 
 # Wrappers that are part of a model's recipe stay; those that only shape the base's own data set go with it.
 _KEPT_WRAPPERS = ("MultiImageMixDataset",)
-_KEPT_KEYS = ("pipeline", "filter_cfg", "backend_args", "data_mode", "serialize_data", "lazy_init", "max_refetch")
+_KEPT_KEYS = (
+    "pipeline",
+    "filter_cfg",
+    "backend_args",
+    "data_mode",
+    "serialize_data",
+    "lazy_init",
+    "max_refetch",
+)
+_POSE_SCORING = ("score_mode", "keypoint_score_thr", "nms_mode", "nms_thr")
 _UPPER_BODY = ("nose", "eye", "ear", "shoulder", "elbow", "wrist", "hand", "neck", "head", "finger", "thumb")
 _LOWER_BODY = ("hip", "knee", "ankle", "foot", "toe", "heel")
 
@@ -33,7 +51,7 @@ def set_data(cfg: Cfg, task: str, bundle: DataBundle) -> None:
         _use_split(loader, task, bundle, split)
         leaf_dataset(loader)["test_mode"] = True
         cfg[f"{name}_dataloader"] = loader
-        cfg[f"{name}_evaluator"] = evaluator(task, split)
+        cfg[f"{name}_evaluator"] = evaluator(task, split, cfg.get(f"{name}_evaluator"))
         if not cfg.get(f"{name}_cfg"):
             cfg[f"{name}_cfg"] = {"type": f"{name.capitalize()}Loop"}
     _adapt_pipelines(cfg, task)
@@ -41,12 +59,20 @@ def set_data(cfg: Cfg, task: str, bundle: DataBundle) -> None:
         cfg.pop(key, None)
 
 
-def evaluator(task: str, split: Split) -> Cfg:
-    """The metric of a task on a split, by the names in ``trainer/engine/metrics``."""
-    kinds = {"detection": "BoxMetrics", "instance_segmentation": "MaskMetrics", "pose": "PoseMetrics"}
+def evaluator(task: str, split: Split, base: Any = None) -> Cfg:
+    """The metric of a task on a split, by the names in ``trainer/engine/metrics``.
+
+    Args:
+        base: the base's evaluator; how a pose model's answers are scored (its NMS, its score) is part of the model.
+    """
     if task == "semantic_segmentation":
         return {"type": "SegMetrics"}
-    return {"type": kinds[task], "ann_file": str(split.ann_file)}
+    kinds = {"detection": "BoxMetrics", "instance_segmentation": "MaskMetrics", "pose": "PoseMetrics"}
+    scoring: Cfg = {}
+    if task == "pose":
+        metric = next((item for item in dicts(base) if type_name(item).endswith("CocoMetric")), {})
+        scoring = {key: metric[key] for key in _POSE_SCORING if key in metric}
+    return {"type": kinds[task], "ann_file": str(split.ann_file), **scoring}
 
 
 def pose_metainfo(name: str, points: Keypoints) -> Cfg:
@@ -78,7 +104,9 @@ def pose_metainfo(name: str, points: Keypoints) -> Cfg:
 def _use_split(loader: Cfg, task: str, bundle: DataBundle, split: Split) -> None:
     outer = wrappers(loader)
     leaf = copy.deepcopy(leaf_dataset(loader))
-    for wrapper in outer:  # mmpose's CombinedDataset holds the real pipeline, its parts only convert keypoints
+    for (
+        wrapper
+    ) in outer:  # mmpose's CombinedDataset holds the real pipeline, its parts only convert keypoints
         if type_name(wrapper) == "CombinedDataset" and wrapper.get("pipeline"):
             leaf["pipeline"] = wrapper["pipeline"]
     dataset = {key: leaf[key] for key in _KEPT_KEYS if key in leaf}
@@ -103,7 +131,12 @@ def _reading(task: str, bundle: DataBundle, split: Split) -> Cfg:
             "reduce_zero_label": False,
             "metainfo": {"classes": bundle.classes, "palette": [list(colour) for colour in bundle.palette]},
         }
-    common = {"type": "CocoDataset", "data_root": "", "ann_file": str(split.ann_file), "data_prefix": {"img": images}}
+    common = {
+        "type": "CocoDataset",
+        "data_root": "",
+        "ann_file": str(split.ann_file),
+        "data_prefix": {"img": images},
+    }
     if task == "pose":
         if bundle.keypoints is None:
             raise ConfigError(f"dataset={bundle.name} has no keypoints, so it can't be used for task=pose")
@@ -112,7 +145,7 @@ def _reading(task: str, bundle: DataBundle, split: Split) -> Cfg:
 
 
 def _adapt_pipelines(cfg: Cfg, task: str) -> None:
-    """What a base's pipelines know of their own data set's labels."""
+    """Take out what a base's pipelines know of their own data set's labels."""
     for pipeline in all_pipelines(cfg):
         for step in list(pipeline):
             kind = type_name(step)
@@ -125,9 +158,7 @@ def _adapt_pipelines(cfg: Cfg, task: str) -> None:
                 elif "with_mask" in step:
                     step["with_mask"] = False
                 step.pop("with_seg", None)
-            elif kind == "KeypointConverter":
-                pipeline.remove(step)
-            elif kind == "RandomHalfBody" and not _has_both_halves(cfg):
+            elif kind == "KeypointConverter" or (kind == "RandomHalfBody" and not _has_both_halves(cfg)):
                 pipeline.remove(step)
     if task == "semantic_segmentation":
         cfg["model"].pop("reduce_zero_label", None)
@@ -156,7 +187,9 @@ def _has_both_halves(cfg: Cfg) -> bool:
 def _refuse_other_data(cfg: Cfg, task: str) -> None:
     loader = cfg.get("train_dataloader")
     if not isinstance(loader, dict) or not leaf_dataset(loader):
-        raise ConfigError("model.base: this config has no single training data set (video, multi-branch or test only)")
+        raise ConfigError(
+            "model.base: this config has no single training data set (video, multi-branch or test only)"
+        )
     kinds = {type_name(step) for pipeline in loader_pipelines(loader) for step in pipeline}
     expected = {
         "detection": "PackDetInputs",
@@ -167,7 +200,9 @@ def _refuse_other_data(cfg: Cfg, task: str) -> None:
     foreign = {"LoadPanopticAnnotations", "LoadDepthAnnotation", "MultiBranch", "LoadProposals"} & kinds
     if expected not in kinds or foreign:
         what = ", ".join(sorted(foreign)) or "another kind of input"
-        raise ConfigError(f"model.base: this config reads {what}; task={task} needs a pipeline that ends in {expected}")
+        raise ConfigError(
+            f"model.base: this config reads {what}; task={task} needs a pipeline that ends in {expected}"
+        )
 
 
 def _body_part(name: str) -> str:

@@ -20,16 +20,15 @@ _RUNNER_KEYS = {
     "visualizer", "default_scope", "randomness", "experiment_name", "work_dir", "custom_imports", "compile",
     "tta_model",
 }  # fmt: skip
-_LOADER_OF = {"train_pipeline": "train_dataloader", "val_pipeline": "val_dataloader", "test_pipeline": "test_dataloader"}
+_LOADER_OF = {f"{name}_pipeline": f"{name}_dataloader" for name in ("train", "val", "test")}
 
 Links = dict[str, list[Path]]
 
 
 def find_links(cfg: Cfg) -> Links:
     """Each variable that is a list or dict, with the paths below MMEngine's own keys that hold an equal value."""
-    variables = {
-        key: value for key, value in cfg.items() if key not in _RUNNER_KEYS and isinstance(value, (dict, list)) and value
-    }
+    containers = {key: value for key, value in cfg.items() if isinstance(value, (dict, list)) and value}
+    variables = {key: value for key, value in containers.items() if key not in _RUNNER_KEYS}
     links: Links = {key: [] for key in variables}
     for path, value in walk({key: cfg[key] for key in cfg if key in _RUNNER_KEYS}):
         if isinstance(value, (dict, list)):

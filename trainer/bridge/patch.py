@@ -37,6 +37,7 @@ def apply_patch(cfg: Cfg, patch: Cfg, prefix: str = "mm") -> list[str]:
 
 
 def _merge_dict(target: Cfg, patch: Cfg, prefix: str, errors: list[str], notes: list[str]) -> None:
+    key: Any
     for key, value in patch.items():
         if key == "_delete_":
             continue
@@ -48,7 +49,9 @@ def _merge_dict(target: Cfg, patch: Cfg, prefix: str, errors: list[str], notes: 
             elif key in target:
                 del target[key]
             else:
-                errors.append(f"{where}._delete_: there is no {key!r} here.{did_you_mean(key, map(str, target))}")
+                errors.append(
+                    f"{where}._delete_: there is no {key!r} here.{did_you_mean(key, map(str, target))}"
+                )
             continue
         if key not in target:
             if _is_int(key) and int(key) in target:  # YAML and the command line turn integer keys into text
@@ -58,7 +61,9 @@ def _merge_dict(target: Cfg, patch: Cfg, prefix: str, errors: list[str], notes: 
         old = target.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
             _merge_dict(old, value, where, errors, notes)
-        elif isinstance(value, dict) and (isinstance(old, (list, tuple)) or (old is None and key in _LIST_KEYS)):
+        elif isinstance(value, dict) and (
+            isinstance(old, (list, tuple)) or (old is None and key in _LIST_KEYS)
+        ):
             target[key] = _merge_list(old or [], value, where, errors, notes)
         else:
             target[key] = like(value, old)
@@ -76,8 +81,12 @@ def _merge_list(old: Any, patch: Cfg, where: str, errors: list[str], notes: list
         found = _find(elements, name)
         if not found:
             names = [type_name(element) for element in elements if type_name(element)]
-            hint = did_you_mean(str(name), names) or f" It has: {', '.join(names) or 'no element with a type'}."
-            errors.append(f"{place}: no element of that type in the list.{hint} (`_before_`/`_after_` insert a new one)")
+            hint = (
+                did_you_mean(str(name), names) or f" It has: {', '.join(names) or 'no element with a type'}."
+            )
+            errors.append(
+                f"{place}: no element of that type in the list.{hint} (_before_, _after_ insert one)"
+            )
             continue
         for index in reversed(found):
             element = elements[index]
@@ -97,9 +106,14 @@ def _merge_list(old: Any, patch: Cfg, where: str, errors: list[str], notes: list
     return type(old)(elements)
 
 
-def _insert(elements: list[Any], name: str, change: Cfg, anchor: list[str], place: str, errors: list[str]) -> None:
+def _insert(
+    elements: list[Any], name: str, change: Cfg, anchor: list[str], place: str, errors: list[str]
+) -> None:
     where = str(change[anchor[0]])
-    new = {"type": name, **{k: copy.deepcopy(v) for k, v in change.items() if k not in (*_PLACES, "_delete_")}}
+    new = {
+        "type": name,
+        **{k: copy.deepcopy(v) for k, v in change.items() if k not in (*_PLACES, "_delete_")},
+    }
     if where in _ENDS:
         end = _ENDS[where]
         elements.insert(len(elements) if end is None else end, new)

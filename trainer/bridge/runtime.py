@@ -17,7 +17,9 @@ def on_gpu(runtime: Runtime) -> bool:
         return runtime.device == "gpu"
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
         return False
-    return any(Path(place).exists() for place in ("/dev/nvidia0", "/dev/nvidiactl", "/proc/driver/nvidia/version"))
+    return any(
+        Path(place).exists() for place in ("/dev/nvidia0", "/dev/nvidiactl", "/proc/driver/nvidia/version")
+    )
 
 
 def set_loaders(cfg: Cfg, runtime: Runtime, *, gpu: bool) -> None:
@@ -78,7 +80,11 @@ def set_norm(cfg: Cfg, runtime: Runtime, *, distributed: bool, gpu: bool) -> Non
 
 def set_environment(cfg: Cfg, runtime: Runtime, work_dir: Path | None) -> None:
     """Seed, determinism, compilation, and no visual back-ends: the event log is where metrics go."""
-    cfg["randomness"] = {"seed": runtime.seed, "deterministic": runtime.deterministic, "diff_rank_seed": False}
+    cfg["randomness"] = {
+        "seed": runtime.seed,
+        "deterministic": runtime.deterministic,
+        "diff_rank_seed": False,
+    }
     if runtime.compile is not None:
         cfg["compile"] = runtime.compile
     cfg.setdefault("env_cfg", {})
@@ -115,7 +121,12 @@ def _set_ema(cfg: Cfg, ema: bool | None) -> None:
         cfg["custom_hooks"] = [hook for hook in hooks if type_name(hook) != "EMAHook"]
     elif ema and not has:
         # RTMDet's and YOLOX's moving average: it follows the weights closely at first, then slowly.
-        average = {"type": "EMAHook", "ema_type": "mmdet.ExpMomentumEMA", "momentum": 0.0002, "update_buffers": True}
+        average = {
+            "type": "EMAHook",
+            "ema_type": "mmdet.ExpMomentumEMA",
+            "momentum": 0.0002,
+            "update_buffers": True,
+        }
         _add_hook(cfg, {**average, "priority": 49})
 
 

@@ -27,8 +27,10 @@ def set_epochs(cfg: Cfg, epochs: int, val_interval: int | None, epoch_length: in
     """
     old = cfg.get("train_cfg") or {}
     old_epochs, old_iters = old.get("max_epochs"), old.get("max_iters")
-    loop = {key: value for key, value in old.items() if key not in ("max_iters", "dynamic_intervals", "type", "by_epoch")}
-    cfg["train_cfg"] = {**loop, "type": "EpochBasedTrainLoop", "max_epochs": epochs, "val_interval": val_interval or 1}
+    changed = ("max_iters", "dynamic_intervals", "type", "by_epoch")
+    loop = {key: value for key, value in old.items() if key not in changed}
+    loop.update(type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=val_interval or 1)
+    cfg["train_cfg"] = loop
     total = epochs * epoch_length
     epoch_ratio = epochs / old_epochs if old_epochs else None
     iter_ratio = total / old_iters if old_iters else None
@@ -36,7 +38,7 @@ def set_epochs(cfg: Cfg, epochs: int, val_interval: int | None, epoch_length: in
     cfg["param_scheduler"] = [item for item in scaled if item.get("end", 1) > item.get("begin", 0)]
     if old_iters:
         _count_in_epochs(cfg)
-    if epoch_ratio:
+    if old_epochs:
         _rescale_hooks(cfg, old_epochs, epochs)
     if "max_epochs" in cfg:
         cfg["max_epochs"] = epochs
@@ -109,7 +111,9 @@ def _main(scheduler: Scheduler, begin: int, total: int, epoch_length: int, lr: f
             | {"begin": flat_until, "end": total}
         ]
     if scheduler.name == "poly":
-        return [{"type": "PolyLR", "power": scheduler.power or 0.9, "eta_min": lr * min_ratio, **per_iteration}]
+        return [
+            {"type": "PolyLR", "power": scheduler.power or 0.9, "eta_min": lr * min_ratio, **per_iteration}
+        ]
     if scheduler.name == "step":
         step = (scheduler.step_size or 1) * epoch_length
         return [{"type": "StepLR", "step_size": step, "gamma": scheduler.gamma or 0.1, **per_iteration}]
@@ -117,7 +121,9 @@ def _main(scheduler: Scheduler, begin: int, total: int, epoch_length: int, lr: f
         wanted = scheduler.milestones or [2 / 3, 11 / 12]
         shares = all(0 < milestone < 1 for milestone in wanted)
         places = [round(m * total) if shares else round(m * epoch_length) for m in wanted]
-        return [{"type": "MultiStepLR", "milestones": places, "gamma": scheduler.gamma or 0.1, **per_iteration}]
+        return [
+            {"type": "MultiStepLR", "milestones": places, "gamma": scheduler.gamma or 0.1, **per_iteration}
+        ]
     if scheduler.name == "onecycle":
         return [
             {"type": "OneCycleLR", "eta_max": lr, "total_steps": total, "by_epoch": False}
@@ -131,7 +137,9 @@ def _warmup(scheduler: Scheduler, length: int) -> Cfg:
     return {"type": "LinearLR", "start_factor": start, "by_epoch": False, "begin": 0, "end": length}
 
 
-def _rescale(item: Cfg, epoch_ratio: float | None, iter_ratio: float | None, epoch_length: int, total: int) -> Cfg:
+def _rescale(
+    item: Cfg, epoch_ratio: float | None, iter_ratio: float | None, epoch_length: int, total: int
+) -> Cfg:
     item = dict(item)
     by_epoch = item.get("by_epoch", True)
     if by_epoch:
@@ -191,7 +199,9 @@ def _rescale_hooks(cfg: Cfg, old_epochs: int, epochs: int) -> None:
             hook["num_last_epochs"] = last(hook["num_last_epochs"])
         elif "epoch_attributes" in hook:
             attributes = hook["epoch_attributes"]
-            hook["epoch_attributes"] = {epochs - last(old_epochs - at): what for at, what in attributes.items()}
+            hook["epoch_attributes"] = {
+                epochs - last(old_epochs - at): what for at, what in attributes.items()
+            }
 
 
 def _count_in_epochs(cfg: Cfg) -> None:

@@ -22,7 +22,9 @@ class Line:
     was: str = ""
 
     def __str__(self) -> str:
-        note = {"same": "", "changed": f"  # was {self.was}", "new": "  # new", "removed": "  # removed"}[self.mark]
+        note = {"same": "", "changed": f"  # was {self.was}", "new": "  # new", "removed": "  # removed"}[
+            self.mark
+        ]
         return f"{self.text}{note}"
 
 
@@ -77,8 +79,8 @@ def _container(head: str, value: Any, base: Any, indent: int, tail: str) -> Iter
 
 def _aligned(new: Any, old: Any) -> Iterator[tuple[Any, Any]]:
     """Elements side by side: those with a type by their types' order, so an inserted transform is one new line."""
-    names = [[type_name(item) or repr(item) for item in side] for side in (old, new)]
-    for tag, a, b, c, d in difflib.SequenceMatcher(None, *names, autojunk=False).get_opcodes():
+    before, after = ([type_name(item) or repr(item) for item in side] for side in (old, new))
+    for tag, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag == "equal":
             yield from zip(new[c:d], old[a:b], strict=True)
         else:

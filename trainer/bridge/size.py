@@ -43,7 +43,8 @@ def set_image_size(cfg: Cfg, task: str, size: Size) -> None:
 def nominal_size(cfg: Cfg, task: str) -> Size | None:
     """The (width, height) the base was made for."""
     if task == "pose":
-        holders = [*of_type_with(cfg.get("model"), "input_size"), *of_type_with(cfg.get("val_dataloader"), "input_size")]
+        places = (cfg.get("model"), cfg.get("val_dataloader"))
+        holders = [node for place in places for node in of_type_with(place, "input_size")]
         return _pair(holders[0]["input_size"]) if holders else None
     order = ("val_dataloader", "test_dataloader", "train_dataloader")
     if task == "semantic_segmentation":
@@ -55,7 +56,9 @@ def nominal_size(cfg: Cfg, task: str) -> Size | None:
                 if type_name(step) in ("Resize", "FixScaleResize", "RandomResize", "Pad"):
                     found = step.get("scale") or step.get("img_scale") or step.get("size")
                     if found:
-                        return _pair(found[0] if isinstance(found, list) and isinstance(found[0], tuple) else found)
+                        return _pair(
+                            found[0] if isinstance(found, list) and isinstance(found[0], tuple) else found
+                        )
     for step in of_type(cfg.get("train_dataloader"), "RandomChoiceResize"):
         scales = [scale for scale in step.get("scales", ()) if isinstance(scale, (tuple, list))]
         if scales:
@@ -96,7 +99,9 @@ def _scale_step(step: Cfg, factor: tuple[float, float]) -> None:
 def _scale_batch_augment(augment: Cfg, factor: tuple[float, float]) -> None:
     if "random_size_range" in augment:  # BatchSyncRandomResize: side lengths, multiples of size_divisor
         unit = augment.get("size_divisor", 32)
-        low, high = (max(unit, round(side * factor[0] / unit) * unit) for side in augment["random_size_range"])
+        low, high = (
+            max(unit, round(side * factor[0] / unit) * unit) for side in augment["random_size_range"]
+        )
         augment["random_size_range"] = (low, max(low, high))
     for key in ("size", "scale"):
         if key in augment:
@@ -139,10 +144,14 @@ def _segmentation(cfg: Cfg, size: Size) -> None:
 def _pose(cfg: Cfg, size: Size) -> None:
     if size[0] % 32 or size[1] % 32:
         wanted = [max(32, round(side / 32) * 32) for side in size]
-        raise ConfigError(f"dataset.image_size: pose models need multiples of 32, got {list(size)}; nearest: {wanted}")
+        raise ConfigError(
+            f"dataset.image_size: pose models need multiples of 32, got {list(size)}; nearest: {wanted}"
+        )
     old = nominal_size(cfg, "pose")
     if old is None:
-        raise ConfigError("dataset.image_size: this pose model's base config states no input size to scale from")
+        raise ConfigError(
+            "dataset.image_size: this pose model's base config states no input size to scale from"
+        )
     factor = (size[0] / old[0], size[1] / old[1])
     seen: set[int] = set()
     nodes = [*dicts(cfg["model"]), *dicts(cfg.get("codec") or {})]
@@ -166,9 +175,15 @@ def _pose(cfg: Cfg, size: Size) -> None:
 
 
 def _scale_sigma(codec: Cfg, factor: tuple[float, float]) -> None:
-    """SimCC's sigma grows with the root of the size (RTMPose: 4.9 at 192 px, 6.0 at 288), a heat map's with the size."""
+    """SimCC's sigma grows with the root of the size (RTMPose: 4.9 at 192 px, 6.0 at 288), a heat map's with it."""
     sigma = codec.get("sigma")
-    if sigma is None or type_name(codec) not in ("SimCCLabel", "MSRAHeatmap", "UDPHeatmap", "MegviiHeatmap", "SPR"):
+    if sigma is None or type_name(codec) not in (
+        "SimCCLabel",
+        "MSRAHeatmap",
+        "UDPHeatmap",
+        "MegviiHeatmap",
+        "SPR",
+    ):
         return
     if type_name(codec) == "SimCCLabel" and isinstance(sigma, (tuple, list)):
         codec["sigma"] = type(sigma)(round(s * math.sqrt(f), 2) for s, f in zip(sigma, factor, strict=False))

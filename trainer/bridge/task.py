@@ -21,7 +21,9 @@ def set_task(cfg: Cfg, task: str) -> list[str]:
                 roi_head[key] = None
         return ["task=detection: the mask head is left out; only boxes are trained"]
     if task == "instance_segmentation" and not predicts_masks(cfg["model"]):
-        raise ConfigError("task=instance_segmentation: this model predicts no masks; nearest: mask-rcnn-r50, rtmdet-ins-s")
+        raise ConfigError(
+            "task=instance_segmentation: this model predicts no masks; mask-rcnn-r50, rtmdet-ins-s do"
+        )
     return []
 
 

@@ -19,7 +19,9 @@ def main(exp: Experiment, overrides: list[str]) -> int:
     lines = marked(built.cfg, built.base)
     counts = {mark: sum(line.mark == mark for line in lines) for mark in ("changed", "new", "removed")}
     print(f"# base: {exp.model.base}")
-    print(f"# {', '.join(f'{count} {mark}' for mark, count in counts.items())} (marked at the end of each line)")
+    print(
+        f"# {', '.join(f'{count} {mark}' for mark, count in counts.items())} (marked at the end of each line)"
+    )
     if not sys.stdout.isatty():
         print("\n".join(map(str, lines)))
         return 0

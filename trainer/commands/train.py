@@ -90,5 +90,3 @@ def write_configuration(run: Run, exp: Experiment, overrides: list[str]) -> None
     atomic_write(run.dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     typed = masked_words([word for word in overrides if not word.startswith("resume=")])
     atomic_write(run.dir / "overrides.yaml", yaml.safe_dump(typed, allow_unicode=True))
-
-

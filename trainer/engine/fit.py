@@ -92,20 +92,20 @@ def prepare_process(exp: Experiment) -> None:
     """
     from trainer.engine import compat
 
+    from trainer.engine.limits import set_threads
+
     if exp.runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    set_threads()
     compat.apply()
+    if not exp.runtime.compile:
+        compat.skip_dynamo()
     if exp.runtime.device == "cpu":
         compat.hide_gpus()
     import torch
 
-    from trainer.engine.limits import set_threads
-
     if exp.runtime.device == "gpu" and not torch.cuda.is_available():
-        raise ResourceError(
-            "runtime.device=gpu, but torch sees no GPU; runtime.device=cpu or auto would run here"
-        )
-    set_threads()
+        raise ResourceError("runtime.device=gpu, but torch sees no GPU; cpu or auto would run here")
 
 
 def _train(session: _Session) -> None:

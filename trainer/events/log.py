@@ -63,7 +63,7 @@ class EventLog:
             )
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until all that was emitted is on disk and told to the listeners; False if that took too long."""
+        """Wait until all that was emitted is on disk and told to the listeners; False after ``timeout``."""
         if self._closed or not self._thread.is_alive():
             return self._closed
         done = threading.Event()

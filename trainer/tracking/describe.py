@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -14,19 +13,12 @@ from typing import Any
 import yaml
 
 import trainer
+from trainer.secrets import MASK, is_secret
 from trainer.tracking.points import clean_key
 from trainer.tracking.uri import without_credentials
 
-MASK = "***"
 PARAM_LENGTH = 6000
 TAG_LENGTH = 8000
-
-# "token" only as the key's whole name or after such a word: use_cls_token and num_tokens are no secrets.
-_SECRET = re.compile(
-    r"(^|[._-])(password|passwd|pwd|secrets?|credentials?|authorization|(api|access|private|secret)[_-]?key"
-    r"|(auth|access|api|bearer|refresh|session|secret|hf|security)[_-]token)([._-]|$)|(^|\.)token$",
-    re.IGNORECASE,
-)
 
 
 def parameters(run_dir: Path) -> dict[str, str]:
@@ -80,7 +72,7 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _text(key: str, value: Any) -> str:
-    if value is not None and _SECRET.search(key):
+    if value is not None and is_secret(key):
         return MASK
     if isinstance(value, str):
         return without_credentials(value)

@@ -75,11 +75,11 @@ class _Delivery:
             self.state = self._load()
             pause, deadline = 0.5, None
             while True:
-                # Asked before the log is read: what a process wrote before it ended is then surely in it.
-                going = alive()
+                # Asked before the log is read: what was written before the end is then surely told.
+                over = not alive() or self._has_ended()
                 try:
                     self._catch_up()
-                    if not going or self._has_ended():
+                    if over:
                         self._finish()
                         return self._note(None)
                     pause, deadline = 0.5, None
@@ -89,7 +89,7 @@ class _Delivery:
                     self._note(scrubbed(f"{type(error).__name__}: {error}"))
                     if is_final(error):
                         return self.state
-                    if not going or self._has_ended():
+                    if over:
                         deadline = deadline or time.monotonic() + self.patience
                         if time.monotonic() >= deadline:
                             return self.state
