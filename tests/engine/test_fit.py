@@ -18,8 +18,8 @@ from trainer.events.reader import events
 from trainer.run import Run
 
 RESULT_KEYS = (
-    "status command task model dataset primary_metric metrics checkpoints epochs_completed duration_seconds run_id "
-    "mlflow_run_id error"
+    "status command task model dataset primary_metric metrics checkpoints epochs_completed duration_seconds "
+    "run_id mlflow_run_id error"
 ).split()
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -79,7 +78,7 @@ def test_interrupted_epoch_starts_again(run: Run) -> None:
 def test_stop_in_validation_keeps_the_trained_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """During validation the averaged weights are in the model: they must not be taken for the trained ones."""
+    """During validation the averaged weights are in the model: they must not pass for the trained ones."""
     import trainer.engine.checkpoint_hook as hook
 
     found = []

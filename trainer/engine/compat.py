@@ -51,20 +51,6 @@ def hide_gpus() -> None:
     device.DEVICE = "cpu"
 
 
-def skip_dynamo() -> None:
-    """Let optimizers do without torch's compiler, whose import alone takes a second. Not with torch.compile.
-
-    Seen with torch 2.13.0: the first call of three methods of Optimizer imports torch._dynamo, to say that
-    it must not compile them.
-    """
-    from torch.optim import Optimizer
-
-    for method in vars(Optimizer).values():
-        stock = getattr(method, "__wrapped__", None)
-        if stock is not None and not hasattr(stock, "__dynamo_disable"):
-            setattr(stock, "__dynamo_disable", stock)  # noqa: B010 - a name that a class body would mangle
-
-
 # --- formatting of configs ----------------------------------------------------------------------------------
 
 

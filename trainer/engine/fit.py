@@ -91,15 +91,12 @@ def prepare_process(exp: Experiment) -> None:
         ResourceError: a GPU is asked for and there is none.
     """
     from trainer.engine import compat
-
     from trainer.engine.limits import set_threads
 
     if exp.runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     set_threads()
     compat.apply()
-    if not exp.runtime.compile:
-        compat.skip_dynamo()
     if exp.runtime.device == "cpu":
         compat.hide_gpus()
     import torch
