@@ -28,6 +28,7 @@ def test_rtmdet_trains_and_goes_on(tmp_path: Path) -> None:
         "model=rtmdet-tiny", "task=detection", "dataset=digits", "dataset.scenes=16", "dataset.val_scenes=4",
         "dataset.scene_size=64", "runtime.batch_size=4", "runtime.workers=0", "runtime.ema=true",
         "debug.max_batches=2", "tracking=none",
+        "scheduler.warmup_iters=2",
     ]  # fmt: skip
     first = trainer(*words, "runtime.epochs=1", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
