@@ -96,3 +96,11 @@ def test_milestones_as_epochs_or_shares():
 def test_the_lowest_rate_follows_a_changed_learning_rate():
     cfg = build(RTMDET, optimizer__lr=0.002)
     assert cfg["param_scheduler"][1]["eta_min"] == pytest.approx(1e-4)  # 0.004 had 0.0002
+
+
+@pytest.mark.parametrize("base", [RTMDET, YOLOX, SEGFORMER])
+def test_a_run_of_two_iterations_has_no_warm_up_to_divide_by_zero(base):
+    for name in ("default", "cosine"):
+        leaves = {"scheduler__name": name, "scheduler__warmup_iters": 500 if name == "cosine" else None}
+        items = build(base, images=8, runtime__epochs=1, runtime__batch_size=4, **leaves)["param_scheduler"]
+        assert all(item["end"] - item["begin"] >= (2 if "Linear" in item["type"] else 1) for item in items)

@@ -35,7 +35,7 @@ def set_epochs(cfg: Cfg, epochs: int, val_interval: int | None, epoch_length: in
     epoch_ratio = epochs / old_epochs if old_epochs else None
     iter_ratio = total / old_iters if old_iters else None
     scaled = [_rescale(item, epoch_ratio, iter_ratio, epoch_length, total) for item in _schedulers(cfg)]
-    cfg["param_scheduler"] = [item for item in scaled if item.get("end", 1) > item.get("begin", 0)]
+    cfg["param_scheduler"] = [item for item in scaled if _lasts(item)]
     if old_iters:
         _count_in_epochs(cfg)
     if old_epochs:
@@ -51,6 +51,7 @@ def cap_warmup(cfg: Cfg, epoch_length: int) -> None:
     for item in _schedulers(cfg):
         if type_name(item) == "LinearLR" and not item.get("by_epoch", True) and item.get("end", 0) > limit:
             item["end"] = limit
+    cfg["param_scheduler"] = [item for item in _schedulers(cfg) if _lasts(item)]
 
 
 def set_scheduler(cfg: Cfg, scheduler: Scheduler, epoch_length: int) -> list[str]:
@@ -61,7 +62,7 @@ def set_scheduler(cfg: Cfg, scheduler: Scheduler, epoch_length: int) -> list[str
     total = total_iterations(cfg, epoch_length)
     wanted = scheduler.warmup_iters or 0
     length = warmup_length(scheduler, epoch_length, total)
-    warmup = [] if not length or scheduler.name == "onecycle" else [_warmup(scheduler, length)]
+    warmup = [] if not length or length < 2 or scheduler.name == "onecycle" else [_warmup(scheduler, length)]
     if scheduler.name != "default":
         begin = length if warmup and length else 0
         cfg["param_scheduler"] = [*warmup, *_main(scheduler, begin, total, epoch_length, learning_rate(cfg))]
@@ -221,6 +222,14 @@ def _count_in_epochs(cfg: Cfg) -> None:
         cfg["log_processor"] = {**cfg["log_processor"], "by_epoch": True}
     for hook in of_type(cfg.get("custom_hooks") or [], "EMAHook"):
         hook.pop("begin_iter", None)
+
+
+def _lasts(item: Cfg) -> bool:
+    """Whether a schedule item has room to change anything; a warm-up of one iteration divides by zero in MMEngine."""
+    least = (
+        2 if type_name(item) in ("LinearLR", "QuadraticWarmupLR") and not item.get("by_epoch", True) else 1
+    )
+    return bool(item.get("end", least) - item.get("begin", 0) >= least)
 
 
 def _schedulers(cfg: Cfg) -> list[Cfg]:

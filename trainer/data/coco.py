@@ -67,7 +67,8 @@ def read(parts: list[tuple[Part, Document]], dataset: Dataset, task: str, proble
         if part.split == "train" and not has_val:
             records.rule = declared(document.raw, pictures, rule, problems)
         records.pictures += pictures
-    read_keypoints(records, train, problems)
+    if task == "pose":
+        read_keypoints(records, train, problems)
     return records
 
 

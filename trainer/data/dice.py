@@ -60,7 +60,8 @@ def read(parts: list[tuple[Part, Document]], dataset: Dataset, task: str, proble
             continue
         validation = read_pictures(document, categories, _locator(document), problems)
         _add_validation(records, validation, problems)
-    read_keypoints(records, main, problems)
+    if task == "pose":
+        read_keypoints(records, main, problems)
     return records
 
 

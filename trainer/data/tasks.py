@@ -9,34 +9,31 @@ from trainer.data.records import Item, Problems, Records
 
 
 def fit_to_task(records: Records, task: str, document: Document, problems: Problems) -> None:
-    """Leave in ``records`` what ``task`` learns from, with remarks and mistakes in ``problems``."""
-    file = document.path.name
+    """Leave in ``records`` what ``task`` learns from and nothing else, with remarks and mistakes in ``problems``."""
     if not records.pictures or not records.categories:
         return  # said already, and everything below would only repeat it
     labelled = [item for picture in records.pictures for item in picture.items]
-    if task in ("instance_segmentation", "semantic_segmentation"):
-        if not any(item.segmentation for item in labelled) and not _masked(records, task):
-            forms = "segmentation (polygons or RLE)" + (
-                " or mask_file" if task.startswith("semantic") else ""
-            )
-            problems.error(f"no annotation in {file} has a {forms}, which task={task} needs")
-            return
-        _keep(
-            records,
-            "annotations without segmentation left out",
-            problems,
-            lambda item: bool(item.segmentation),
-        )
+    refused = f"no annotation in {document.path.name} has %s, which task={task} needs"
+    if task == "detection":
+        if not labelled:
+            problems.error(refused % "a bbox, or a segmentation or keypoints to take it from")
     elif task == "pose":
         if not any(item.keypoints for item in labelled):
-            problems.error(f"no annotation in {file} has keypoints, which task=pose needs")
+            problems.error(refused % "keypoints")
             return
         _keep(records, "annotations without keypoints left out", problems, lambda item: bool(item.keypoints))
         _keep_used_categories(records, problems)
-    elif not labelled:
-        problems.error(
-            f"no annotation in {file} has a bbox, segmentation or keypoints, one of which task={task} needs"
-        )
+    elif any(item.segmentation for item in labelled) or _masked(records, task):
+        remark = "annotations without segmentation left out"
+        _keep(records, remark, problems, lambda item: bool(item.segmentation))
+    else:
+        semantic = " or a mask_file" if task == "semantic_segmentation" else ""
+        problems.error(refused % f"a segmentation (polygons or RLE){semantic}")
+    for item in labelled:
+        if not task.endswith("segmentation"):
+            item.segmentation = None
+        if task != "pose":
+            item.keypoints = None
 
 
 def _masked(records: Records, task: str) -> bool:

@@ -135,7 +135,7 @@ def _coco(
     if not all(type(i) is int for i in ids) or len(set(ids)) != len(ids):
         ids = list(range(1, len(pictures) + 1))
     categories: list[dict[str, Any]] = [{"id": i, "name": name} for i, name in enumerate(classes, 1)]
-    if task == "pose" and points:
+    if points:
         for category in categories:
             category["keypoints"] = points.names
             category["skeleton"] = [(a + 1, b + 1) for a, b in points.skeleton]
@@ -154,12 +154,11 @@ def _coco(
         )
         if task != "semantic_segmentation":
             for item in picture.items:
-                annotations.append(_annotation(item, len(annotations) + 1, number, task))
+                annotations.append(_annotation(item, len(annotations) + 1, number))
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _annotation(item: Item, number: int, image: int, task: str) -> dict[str, Any]:
-    """Only what the task reads: masks of a detection data set would be decoded for nothing."""
+def _annotation(item: Item, number: int, image: int) -> dict[str, Any]:
     annotation = {
         "id": number,
         "image_id": image,
@@ -169,9 +168,9 @@ def _annotation(item: Item, number: int, image: int, task: str) -> dict[str, Any
         "iscrowd": item.iscrowd,
         "original_id": item.original_id,
     }
-    if task == "instance_segmentation":
+    if item.segmentation:
         annotation["segmentation"] = item.segmentation
-    if task == "pose" and item.keypoints:
+    if item.keypoints:
         annotation["keypoints"] = item.keypoints
         annotation["num_keypoints"] = sum(visible > 0 for visible in item.keypoints[2::3])
     return annotation

@@ -238,6 +238,7 @@ def _close(run: Run, exp: Experiment, log: EventLog, stopped: Any, error: Traine
         mode=exp.task.mode,
         error=told,
     )
+    run.write_result(result)  # before the last event, on which the sinks end
     if error is not None:
         log.emit("failed", error=told, result=dict(result))
     elif stopped is not None:
@@ -246,7 +247,6 @@ def _close(run: Run, exp: Experiment, log: EventLog, stopped: Any, error: Traine
         log.emit("cancelled", signal=str(stopped), saved=saved, result=dict(result))
     else:
         log.emit("finished", result=dict(result))
-    run.write_result(result)
     run.end_attempt(status)
     log.close()
     return result
