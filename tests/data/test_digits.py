@@ -26,7 +26,7 @@ def options(**changes: Any) -> Dataset:
 
 
 def labelled(bundle: DataBundle, split: str = "train") -> list[tuple[np.ndarray, list[dict[str, Any]]]]:
-    """Each scene's pixels with its found."""
+    """Each scene's pixels with its annotations."""
     content, part = coco_of(bundle.splits[split]), bundle.splits[split]
     return [
         (
