@@ -12,7 +12,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-TINY = ["dataset=digits", "dataset.scenes=8", "dataset.val_scenes=4", "runtime.batch_size=4", "runtime.workers=0"]
+TINY = [
+    "dataset=digits",
+    "dataset.scenes=8",
+    "dataset.val_scenes=4",
+    "runtime.batch_size=4",
+    "runtime.workers=0",
+]
 RESULT_KEYS = {
     "status", "command", "task", "model", "dataset", "primary_metric", "metrics", "checkpoints", "epochs_completed",
     "duration_seconds", "run_id", "mlflow_run_id", "error",

@@ -1,0 +1,91 @@
+"""Pictures show what they should, large enough to be read."""
+
+import numpy as np
+import pytest
+
+from trainer.errors import DatasetError
+from trainer.inference.draw import SMALLEST, draw, read_image
+from trainer.inference.results import Prediction
+from trainer.inference.sheet import grid
+
+PALETTE = ((255, 0, 0), (0, 255, 0))
+CLASSES = ("background", "seven")
+
+
+def _one(**more):
+    box = np.array([[20, 30, 60, 80]], np.float32)
+    return Prediction(None, (96, 96), CLASSES, box, np.array([0.87], np.float32), np.array([1]), **more)
+
+
+def _grey(height=96, width=96):
+    return np.full((height, width, 3), 90, np.uint8)
+
+
+def test_small_images_are_enlarged_by_a_whole_number():
+    assert draw(_grey(), _one(), PALETTE).shape == (480, 480, 3)
+    assert draw(_grey(300, 200), _one(), PALETTE).shape == (600, 400, 3)
+    assert draw(_grey(1000, 700), _one(), PALETTE).shape == (1000, 700, 3)
+    assert SMALLEST == 480
+
+
+def test_box_and_label_are_drawn_in_the_class_colour_where_they_belong():
+    picture = draw(_grey(), _one(), PALETTE)
+    green = (picture == (0, 255, 0)).all(-1)
+    rows, columns = np.nonzero(green)
+    assert columns.min() in range(94, 104) and columns.max() in range(296, 306)
+    assert rows.max() in range(396, 406)
+    label = green[: 30 * 5 - 4]  # above the box's upper edge
+    assert label.any(axis=1).sum() >= 24, "the label is as high as letters that can be read"
+    ink = picture[:146][~green[:146]]
+    assert (ink == 0).all(-1).any(), "black letters on the bright colour"
+
+
+def test_the_image_is_left_alone():
+    image = _grey(600, 600)
+    before = image.copy()
+    draw(image, _one(masks=np.ones((1, 600, 600), bool)), PALETTE)
+    assert (image == before).all()
+
+
+def test_a_mask_is_translucent():
+    mask = np.zeros((1, 96, 96), bool)
+    mask[0, 40:60, 30:50] = True
+    blue, green, red = draw(_grey(), _one(masks=mask), PALETTE)[250, 200]
+    assert 90 < green < 255 and blue == red < 90
+
+
+def test_background_and_unknown_pixels_are_not_tinted():
+    indices = np.zeros((96, 96), np.uint8)
+    indices[:10] = 255
+    indices[50:70, 50:70] = 1
+    picture = draw(_grey(), Prediction(None, (96, 96), CLASSES, segmentation=indices), PALETTE)
+    assert (picture[20] == 90).all() and (picture[450] == 90).all()
+    assert picture[300, 300, 1] > 120
+
+
+def test_weak_keypoints_are_not_drawn():
+    points = np.array([[[30, 40, 0.9], [50, 70, 0.1]]], np.float32)
+    picture = draw(_grey(), _one(keypoints=points), PALETTE, [(0, 1)], threshold=0.3)
+    assert (picture[200, 150] != 90).any()
+    assert (picture[350, 250] == 90).all() and (picture[275, 200] == 90).all()
+    joined = draw(_grey(), _one(keypoints=points), PALETTE, [(0, 1)])
+    assert (joined[275, 200] != 90).any()
+
+
+def test_an_empty_answer_is_just_the_image():
+    assert (draw(_grey(480, 480), Prediction(None, (480, 480), CLASSES), PALETTE) == 90).all()
+
+
+def test_a_sheet_holds_every_pair():
+    red, blue = np.zeros((480, 480, 3), np.uint8), np.zeros((480, 480, 3), np.uint8)
+    red[..., 2], blue[..., 0] = 255, 255
+    sheet = grid([(red, blue)] * 3, columns=2, cell=100)
+    assert (sheet == (0, 0, 255)).all(-1).sum() == (sheet == (255, 0, 0)).all(-1).sum() == 3 * 100 * 100
+    alone = grid([(red, None)] * 3, columns=2, cell=100)
+    assert (alone == (0, 0, 255)).all(-1).sum() == 3 * 100 * 100
+
+
+def test_an_unreadable_image_is_named(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"a\.jpg"):
+        read_image(tmp_path / "a.jpg")

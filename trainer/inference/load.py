@@ -1,0 +1,121 @@
+"""From a checkpoint to a model that predicts, without running anything that is in the checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import CheckpointError, FrameworkError, ResourceError
+from trainer.inference.literal import parse_config
+from trainer.inference.locate import Found, find_checkpoint
+from trainer.inference.predictor import Predictor
+from trainer.inference.quiet import quiet
+from trainer.inference.trust import check_config
+
+DEVICES = ("auto", "cpu", "gpu")
+
+
+def load_model(
+    checkpoint: str | Path | Found | None = None, device: str = "auto", output_dir: str | Path = "runs"
+) -> Predictor:
+    """The model of a checkpoint, ready to predict.
+
+    Args:
+        checkpoint: a run's folder, id or id prefix, ``latest`` (also None), or a ``.pth`` file that was trained here.
+        device: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
+        output_dir: where runs are looked up.
+
+    Raises:
+        CheckpointError: missing, damaged, untrusted, or not of the model that it says.
+        ConfigError: no run, or more than one, has that name.
+        ResourceError: a GPU is asked for and there is none.
+    """
+    found = checkpoint if isinstance(checkpoint, Found) else find_checkpoint(checkpoint, output_dir)
+    with quiet():
+        where = _prepare(device)
+        meta, weights = _read(found.path)
+        about = meta["trainer"]
+        config = parse_config(about["config"])
+        check_config(config)
+        model = _build(config, found.path)
+        _load_weights(model, weights, found.path, about["model"])
+        model.dataset_meta = meta.get("dataset_meta") or {}
+        model.to(where).eval()
+        return Predictor(model=model, config=config, about=about, epoch=meta.get("epoch"), found=found)
+
+
+def _prepare(device: str) -> Any:
+    """The torch device, after the repairs that must come before the first import of an mm* package."""
+    from trainer.engine import compat
+
+    compat.apply()
+    if device == "cpu":
+        compat.hide_gpus()
+    import torch
+    from mmengine.logging import MMLogger
+
+    from trainer.engine.limits import set_threads
+
+    # Its messages are for training's log; errors come as exceptions.
+    MMLogger.get_current_instance().setLevel("ERROR")
+    if device not in DEVICES:
+        raise ResourceError(f"device={device}: one of {', '.join(DEVICES)}")
+    if device == "gpu" and not torch.cuda.is_available():
+        raise ResourceError("device=gpu, but torch sees no GPU; device=cpu or auto would run here")
+    set_threads()
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(meta, weights) of a file, read as tensors and plain values only."""
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path}") from None
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} can't be loaded as tensors and plain values only: {reason}") from None
+    meta = content.get("meta") if isinstance(content, dict) else None
+    about = meta.get("trainer") if isinstance(meta, dict) else None
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    needed = ("config", "task", "model", "classes")
+    if (
+        not isinstance(about, dict)
+        or any(key not in about for key in needed)
+        or not isinstance(weights, dict)
+    ):
+        raise CheckpointError(
+            f"{path} was not trained here: it doesn't say its config, task, model and classes"
+        )
+    assert meta is not None
+    return meta, weights
+
+
+def _build(config: dict[str, Any], path: Path) -> Any:
+    """The model, built in its own package's scope; other models in this process keep theirs."""
+    from mmengine.config import ConfigDict
+    from mmengine.registry import MODELS, DefaultScope
+
+    import trainer.engine.registered  # noqa: F401 - what our configs name
+
+    try:
+        with DefaultScope.overwrite_default_scope(config.get("default_scope")):
+            return MODELS.build(ConfigDict(copy.deepcopy(config["model"])))
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise FrameworkError(
+            f"the model in {path} can't be built: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _load_weights(model: Any, weights: dict[str, Any], path: Path, name: str) -> None:
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"the weights in {path} are not those of its model {name}: {reason[:300]}"
+        ) from None
