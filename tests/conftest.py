@@ -19,7 +19,10 @@ EXPERIMENTS = {
 # Enough for metrics that aren't 0; detectors learn where the others already answer.
 EPOCHS = {"detection": 8, "instance_segmentation": 8, "semantic_segmentation": 2, "pose": 2}
 # Few scenes, and small batches for many steps; the average of so short a run would still be its first weights.
-SHORT = "dataset.scenes=16 dataset.val_scenes=8 runtime.batch_size=2 runtime.ema=false runtime.workers=0 runtime.val_interval=4"
+SHORT = (
+    "dataset.scenes=16 dataset.val_scenes=8 runtime.batch_size=2 runtime.val_interval=4 "
+    "runtime.ema=false runtime.workers=0"
+)
 
 
 @pytest.fixture(scope="session")
