@@ -15,7 +15,7 @@ from tests.data.conftest import coco_of
 from trainer.config.schema import TASKS, Dataset
 from trainer.data.bundle import DataBundle
 from trainer.data.digits import _part, _sources, digits_folder, split_digits
-from trainer.data.digits_scene import compose_scene, outlines
+from trainer.data.digits_scene import _alpha, compose_scene, outlines
 from trainer.data.geometry import polygon_mask, segmentation_mask
 from trainer.data.prepare import prepare
 from trainer.errors import DatasetError
@@ -149,6 +149,21 @@ def test_keypoints_are_the_outermost_ink():
             for px, py in points[:, :2]:
                 window = picture[max(int(py) - 1, 0) : int(py) + 2, max(int(px) - 1, 0) : int(px) + 2]
                 assert bright(window).any()
+
+
+def test_no_slit_is_left_where_a_digit_is_cut():
+    cells, labels, _ = _sources()
+    cut = 0
+    for digit in np.flatnonzero(np.isin(labels, (0, 6, 8, 9)))[:150].tolist():
+        fine = _alpha(cells[digit], 40, 4) > 0.5
+        polygons = outlines(fine)
+        cut += len(polygons) > 1
+        ink = fine[2::4, 2::4]
+        mask = segmentation_mask([((p + 0.5) / 4).ravel().tolist() for p in polygons], *ink.shape)
+        inner = cv2.erode(ink.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+        assert not (inner & ~mask).any()
+        assert not (mask & ~cv2.dilate(ink.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)).any()
+    assert cut > 50
 
 
 @pytest.mark.parametrize("holes", [0, 1, 2])

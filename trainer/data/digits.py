@@ -23,7 +23,7 @@ from trainer.data.digits_scene import POINTS, Ink, compose_scene
 from trainer.errors import DatasetError
 from trainer.storage import atomic_write
 
-_VERSION = 2  # of the composer; raise it when scenes change
+_VERSION = 3  # of the composer; raise it when scenes change
 _VAL_DIGITS = 0.2  # share of each class's digits that only validation sees
 _TRAIN_WIDTH = 0.7  # share of each photograph, from its left, that only training sees
 _SIGMA = 0.1  # of OKS: where a stroke is flat, its outermost point can lie anywhere along it

@@ -149,11 +149,14 @@ def outlines(fine: np.ndarray) -> list[np.ndarray]:
         return []
     holes = [contours[i] for i in range(len(contours)) if tree[0][i][3] >= 0]
     if holes:
-        hole = max(holes, key=cv2.contourArea)
-        cut = int(hole[:, 0, 0].min() + hole[:, 0, 0].max()) // 2
+        around = max(holes, key=cv2.contourArea)[:, 0, 0]  # columns of the ink around the hole
+        first, last = int(around.min()), int(around.max())
+        cut = (first + last) // 2
+        # The parts share some columns, or simplified outlines would leave a slit; not so many that one holds the hole.
+        shared = min(3, cut - first - 1, last - 1 - cut)
         left, right = fine.copy(), fine.copy()
-        left[:, cut + 1 :] = False  # both keep the column of the cut, so that no gap opens between them
-        right[:, :cut] = False
+        left[:, cut + shared + 1 :] = False
+        right[:, : cut - shared] = False
         return outlines(left) + outlines(right)
     simple = (cv2.approxPolyDP(contour, 1.0, True)[:, 0] for contour in contours)
     return [polygon for polygon in simple if len(polygon) >= 3]
