@@ -80,7 +80,12 @@ def test_a_folder_of_images(trained_run, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["checkpoint=nothing"], "nothing"), (["checkpoint=a.pth"], "a.pth"), ([], "no run yet")],
+    [
+        (["checkpoint=nothing"], "nothing"),
+        (["checkpoint=a.pth"], "a.pth"),
+        (["checkpoint=latest"], "no run yet"),
+        ([], "checkpoint is missing"),
+    ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, words, told):
     assert main(["predict", f"output_dir={tmp_path}", *words]) in (1, 2)
