@@ -6,8 +6,6 @@ again. Needs Python 3.10 to 3.13, a C++ compiler and Python's headers, nothing e
 machine lacks something (the message names the mend), with 1 when a step fails.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal
