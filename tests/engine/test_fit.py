@@ -17,10 +17,21 @@ from trainer.errors import DatasetError, FrameworkError, ResourceError
 from trainer.events.reader import events
 from trainer.run import Run
 
-RESULT_KEYS = (
-    "status command task model dataset primary_metric metrics checkpoints epochs_completed duration_seconds "
-    "run_id mlflow_run_id error"
-).split()
+RESULT_KEYS = [
+    "status",
+    "command",
+    "task",
+    "model",
+    "dataset",
+    "primary_metric",
+    "metrics",
+    "checkpoints",
+    "epochs_completed",
+    "duration_seconds",
+    "run_id",
+    "mlflow_run_id",
+    "error",
+]
 
 
 def kinds(run: Run) -> list[str]:

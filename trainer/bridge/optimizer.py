@@ -9,7 +9,7 @@ from trainer.config.schema import Optimizer, Runtime
 from trainer.errors import ConfigError
 
 _TYPES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
-_ARGUMENTS = ("lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "amsgrad")
+_ARGUMENTS = ("lr", "weight_decay", "momentum", "nesterov", "betas", "eps", "amsgrad", "fused")
 _AMP = {"bf16": "bfloat16", "fp16": "float16"}
 
 

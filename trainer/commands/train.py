@@ -50,6 +50,9 @@ def train(exp: Experiment, overrides: list[str]) -> Any:
         notes=built.notes,
     )
     from trainer import tracking
+    from trainer.engine.limits import settle_openmp
+
+    settle_openmp()  # while the tracker's process, which is about to import MLflow, doesn't look like a busy machine
 
     # Imported last: everything before this line is checked without torch and the OpenMMLab packages.
     tracker = tracking.start(run, exp.tracking, exp.output_dir)

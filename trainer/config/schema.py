@@ -112,6 +112,7 @@ class Optimizer:
     )
     eps: float | None = leaf(None, "adam, adamw: added to the denominator", gt=0, only=_ADAMS)
     amsgrad: bool | None = leaf(None, "adam, adamw: the AMSGrad variant", only=_ADAMS)
+    fused: bool | None = leaf(None, "all parameters in one kernel: the same rule, faster, on CPU and GPU")
     norm_decay_mult: float | None = leaf(None, "weight decay's factor for normalisation layers", ge=0)
     bias_decay_mult: float | None = leaf(None, "weight decay's factor for biases", ge=0)
     backbone_lr_mult: float | None = leaf(None, "the learning rate's factor for the backbone", ge=0)

@@ -24,11 +24,8 @@ def load(file: str | Path | IO[bytes], map_location: Any = None) -> Any:
     Raises:
         CheckpointError: it is damaged, or holds other things than tensors and plain values.
     """
-    from mmengine.runner.checkpoint import get_torch_safe_globals
-
     try:
-        with torch.serialization.safe_globals(get_torch_safe_globals()):
-            return torch.load(file, map_location=map_location, weights_only=True)
+        return torch.load(file, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {file}") from None
     except Exception as error:

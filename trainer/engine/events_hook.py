@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from trainer.engine.metric_names import split_per_class
+from trainer.engine.metrics.names import split_per_class
 from trainer.events.log import EventLog
 
 TIMES = ("time", "data_time")

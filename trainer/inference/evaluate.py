@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.engine.metric_names import split_per_class
+from trainer.engine.metrics.names import split_per_class
 from trainer.inference.predictor import Predictor
 from trainer.inference.quiet import quiet
 from trainer.inference.samples import split_loader
