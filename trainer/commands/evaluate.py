@@ -13,9 +13,9 @@ from rich.table import Table
 
 from trainer.commands.common import notes_to_stderr
 from trainer.config.schema import Evaluate
-from trainer.engine.next_steps import short
 from trainer.inference.locate import find_checkpoint
 from trainer.storage import atomic_write
+from trainer.words import short
 
 if TYPE_CHECKING:
     from trainer.inference.evaluate import Evaluation

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from trainer.commands.common import notes_to_stderr
 from trainer.config.schema import Export
-from trainer.engine.next_steps import short
 from trainer.errors import ConfigError
 from trainer.inference.locate import find_checkpoint
+from trainer.words import short
 
 if TYPE_CHECKING:
     from trainer.export.package import Exported

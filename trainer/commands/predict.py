@@ -17,10 +17,10 @@ from rich.progress import track
 
 from trainer.commands.common import notes_to_stderr
 from trainer.config.schema import Predict
-from trainer.engine.next_steps import short
 from trainer.errors import ConfigError
 from trainer.inference.locate import find_checkpoint
 from trainer.storage import atomic_file, atomic_write
+from trainer.words import short
 
 if TYPE_CHECKING:
     import numpy as np

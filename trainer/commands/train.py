@@ -11,6 +11,7 @@ from typing import Any
 
 from trainer.bridge.build import build_config
 from trainer.commands.common import notes_to_stderr
+from trainer.commands.next_steps import next_steps
 from trainer.config.schema import Experiment
 from trainer.data.prepare import prepare
 from trainer.run import Run
@@ -38,8 +39,7 @@ def train(exp: Experiment, overrides: list[str]) -> Any:
 
     run = open_run(exp)
     built.cfg["work_dir"] = str(run.dir)
-    if not (run.dir / "config.yaml").exists():
-        write_configuration(run, exp, overrides)
+    write_configuration(run, exp, overrides)
     run.update(
         command="train",
         task=exp.task.name,
@@ -59,7 +59,7 @@ def train(exp: Experiment, overrides: list[str]) -> Any:
     try:
         from trainer.engine.fit import fit
 
-        result = fit(built.config(), run, exp, bundle)
+        result = fit(built.config(), run, exp, bundle, next_steps(exp, run))
     finally:
         tracker.wait(TRACKER_SECONDS)
     if tracker.mlflow_run_id:

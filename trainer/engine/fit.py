@@ -12,7 +12,6 @@ from trainer import __version__
 from trainer.config.schema import Experiment
 from trainer.data.bundle import DataBundle
 from trainer.engine.manifest import Entry, Manifest
-from trainer.engine.next_steps import next_steps, resume_command, short
 from trainer.engine.result import Result, build_result
 from trainer.engine.runlog import RunLog
 from trainer.errors import ResourceError, TrainerError
@@ -20,6 +19,7 @@ from trainer.events.console import ConsoleView
 from trainer.events.log import EventLog
 from trainer.run import Run
 from trainer.storage import atomic_write
+from trainer.words import program, short
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -40,7 +40,13 @@ class _Session:
     signals: StopSignals
 
 
-def fit(cfg: Config, run: Run, exp: Experiment, bundle: DataBundle) -> Result:
+def fit(
+    cfg: Config,
+    run: Run,
+    exp: Experiment,
+    bundle: DataBundle,
+    next_steps: list[tuple[str, str]] | None = None,
+) -> Result:
     """Train, and leave events, checkpoints and ``result.json`` in the run directory.
 
     With ``exp.resume`` set, goes on from the newest whole checkpoint there, or from the start when none was
@@ -48,6 +54,7 @@ def fit(cfg: Config, run: Run, exp: Experiment, bundle: DataBundle) -> Result:
 
     Args:
         cfg: complete for ``Runner.from_cfg``; not changed.
+        next_steps: (what, command) pairs that are shown under the final table.
 
     Returns:
         What ``result.json`` holds, status ``finished`` or ``cancelled``; its ``exit_code`` is 0, or 130
@@ -62,7 +69,8 @@ def fit(cfg: Config, run: Run, exp: Experiment, bundle: DataBundle) -> Result:
     from trainer.engine.stop import Stopped, StopSignals
 
     run.start_attempt()
-    view = ConsoleView(Console(highlight=False), short(run.dir), next_steps(exp, run), resume_command(run))
+    resume = f"{program()} resume={short(run.dir)}"
+    view = ConsoleView(Console(highlight=False), short(run.dir), next_steps, resume)
     # The view keeps the terminal; everything printed from here on goes to the log file.
     view.console.file = view.console.file
     with RunLog(run.dir / "train.log") as file, EventLog(run.events) as log, StopSignals() as signals:

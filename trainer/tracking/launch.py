@@ -15,6 +15,7 @@ from trainer.run import Run
 from trainer.tracking.sink import state_for
 from trainer.tracking.state import load, mlflow_run_id
 from trainer.tracking.uri import ENVIRONMENT, tracking_uri
+from trainer.words import program
 
 logger = logging.getLogger("trainer")
 
@@ -45,7 +46,7 @@ class Handle:
             going_on = True
         state = load(self.run_dir)
         server, reason = (state.uri, state.error) if state else ("MLflow", None)
-        catch_up = f"python -m trainer.tracking {self.run_dir}"
+        catch_up = f"{program('trainer.tracking')} {self.run_dir}"
         if reason or not going_on:
             reason = (reason or f"see {log_file(self.run_dir)}").splitlines()[0][:300]
             logger.warning(

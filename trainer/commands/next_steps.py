@@ -1,0 +1,23 @@
+"""What one can type after a run."""
+
+from __future__ import annotations
+
+from trainer.config.schema import Experiment
+from trainer.run import Run
+from trainer.tracking import ui_command
+from trainer.words import program, short
+
+
+def next_steps(exp: Experiment, run: Run) -> list[tuple[str, str]]:
+    """(what, command) pairs, each of which works as it stands but for the model's name."""
+    choice = f"task={exp.task.name} dataset={exp.dataset.name}"
+    compare = (
+        [] if exp.tracking.name == "none" else [("compare runs", ui_command(exp.tracking, exp.output_dir))]
+    )
+    return [
+        *compare,
+        ("another model", f"{program()} model=<name> {choice}"),
+        ("a sweep", f"{program()} -m model={exp.model.name} {choice} optimizer.lr=0.0005,0.001,0.002"),
+        ("predictions", f"{program()} predict checkpoint={short(run.dir)}"),
+        ("export", f"{program()} export checkpoint={short(run.dir)}"),
+    ]
