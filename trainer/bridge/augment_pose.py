@@ -9,6 +9,7 @@ from trainer.config.schema import Augmentation
 from trainer.errors import ConfigError
 
 _ALWAYS_OFF = ("Mosaic", "YOLOXMixUp", "Albumentation", "RandomHalfBody")
+_ROTATE_PROB = {"RandomBBoxTransform": 0.6, "BottomupRandomAffine": 1.0}  # MMPose's own defaults
 _COLOUR = ("YOLOXHSVRandomAug", "PhotometricDistortion")
 
 
@@ -53,19 +54,13 @@ def _last_stage_only(cfg: Cfg) -> None:
 
 
 def _set_affine(step: Cfg, rotation: float | None, scaling: list[float] | None) -> None:
-    kind = type_name(step)
-    if kind == "RandomBBoxTransform":
-        if rotation is not None:
-            step["rotate_factor"] = float(rotation)
-            step["rotate_prob"] = 0.6 if rotation else 0.0
-        if scaling is not None:
-            step["scale_factor"] = tuple(scaling)
-    elif kind == "BottomupRandomAffine":
-        if rotation is not None:
-            step["rotate_factor"] = float(rotation)
-            step["rotate_prob"] = 1.0 if rotation else 0.0
-        if scaling is not None:
-            step["scale_factor"] = tuple(scaling)
+    if type_name(step) not in _ROTATE_PROB:
+        return
+    if rotation is not None:
+        step["rotate_factor"] = float(rotation)
+        step["rotate_prob"] = _ROTATE_PROB[type_name(step)] if rotation else 0.0
+    if scaling is not None:
+        step["scale_factor"] = tuple(scaling)
 
 
 def _insert(pipeline: list[Cfg], augmentation: Augmentation, flip: float | None) -> None:
