@@ -45,4 +45,6 @@ def _load(path: str) -> Cfg:
         raise ConfigError(f"model.base: {path} can't be read: {error}") from error
     except Exception as error:
         raise ConfigError(f"model.base: {path} isn't a loadable MMEngine config: {error}") from error
+    if "model" not in config:
+        raise ConfigError(f"model.base: {path} is no config of a model")
     return config.to_dict()

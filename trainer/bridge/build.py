@@ -64,7 +64,8 @@ def build_config(
         _set_all(step, cfg, exp, bundle, work_dir, world_size)
     if errors:
         raise ConfigError("\n".join(errors))
-    links.follow(cfg, variables)
+    if bundle is not None:
+        links.follow(cfg, variables)
     if exp.mm:
         variables = links.find_links(cfg)  # by now they stand in other places
         step(links.patch_linked, cfg, exp.mm, variables)
