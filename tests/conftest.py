@@ -17,7 +17,7 @@ EXPERIMENTS = {
     "pose": "digits_pose",
 }
 # Enough for metrics that aren't 0; detectors learn where the others already answer.
-EPOCHS = {"detection": 8, "instance_segmentation": 8, "semantic_segmentation": 2, "pose": 2}
+EPOCHS = {"detection": 8, "instance_segmentation": 16, "semantic_segmentation": 2, "pose": 2}
 # Few scenes, and small batches for many steps; the average of so short a run would still be its first weights.
 SHORT = (
     "dataset.scenes=16 dataset.val_scenes=8 runtime.batch_size=2 runtime.val_interval=4 "
