@@ -6,9 +6,11 @@ from tests.bridge.bases import (
     MASK,
     MASK2FORMER,
     RTMDET,
+    RTMO,
     RTMPOSE,
     SEGFORMER,
     TASK_OF,
+    WRITABLE,
     YOLOX,
     build,
     make_bundle,
@@ -29,7 +31,7 @@ def test_every_family_reads_the_data_set(base):
         ("val", "test_dataloader"),
     ):
         leaf = leaf_dataset(cfg[loader])
-        expected = f"/data/{split}.{'txt' if task == 'semantic_segmentation' else 'json'}"
+        expected = f"{WRITABLE}/{split}.{'txt' if task == 'semantic_segmentation' else 'json'}"
         assert leaf["ann_file"] == expected
         assert "bbox_file" not in leaf
         if task == "pose":
@@ -115,3 +117,12 @@ def test_number_of_classes_is_set_everywhere_it_stands(base, keys):
     model = build(base)["model"]
     found = [value for path, value in walk(model) if path[-1] in ("num_classes", "num_things_classes")]
     assert found == [wanted] * keys
+
+
+def test_losses_that_read_the_keypoint_set_from_a_file_get_one():
+    from mmengine.config import Config
+
+    files = {value for path, value in walk(build(RTMO)["model"]) if path[-1] == "metainfo"}
+    assert len(files) == 1
+    info = Config.fromfile(files.pop()).dataset_info
+    assert [point.name for point in info.keypoint_info.values()] == ["top", "right", "bottom", "left"]

@@ -63,7 +63,7 @@ def test_bases_take_the_digits_or_say_why_not(package, least):
 
 
 def same(a, b):
-    """Equal in value and in type, at every depth. (Some bases fill a dict from a set, so its order varies by itself.)"""
+    """Equal in value and in type, at every depth; some bases fill a dict from a set, so order doesn't count."""
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):

@@ -11,12 +11,13 @@ from trainer.bridge.walk import (
     dicts,
     leaf_dataset,
     loader_pipelines,
+    of_type,
     type_name,
-    walk,
     wrappers,
 )
 from trainer.data.bundle import DataBundle, Keypoints, Split
 from trainer.errors import ConfigError
+from trainer.storage import atomic_write
 
 # Wrappers that are part of a model's recipe stay; those that only shape the base's own data set go with it.
 _KEPT_WRAPPERS = ("MultiImageMixDataset",)
@@ -55,6 +56,8 @@ def set_data(cfg: Cfg, task: str, bundle: DataBundle) -> None:
         if not cfg.get(f"{name}_cfg"):
             cfg[f"{name}_cfg"] = {"type": f"{name.capitalize()}Loop"}
     _adapt_pipelines(cfg, task)
+    if task == "pose":
+        _pose_details(cfg, bundle)
     for key in ("data_root", "dataset_type", "classes", "metainfo", "num_classes"):
         cfg.pop(key, None)
 
@@ -162,21 +165,21 @@ def _adapt_pipelines(cfg: Cfg, task: str) -> None:
                 pipeline.remove(step)
     if task == "semantic_segmentation":
         cfg["model"].pop("reduce_zero_label", None)
-    if task == "pose":
-        _pose_details(cfg)
 
 
-def _pose_details(cfg: Cfg) -> None:
-    metainfo = leaf_dataset(cfg["train_dataloader"])["metainfo"]
+def _pose_details(cfg: Cfg, bundle: DataBundle) -> None:
     for name in ("val_dataloader", "test_dataloader"):
         leaf_dataset(cfg[name]).pop("bbox_file", None)
-    # A few losses and assigners of bottom-up heads name the keypoint set's file; MMPose also takes it as a value.
-    for path, value in list(walk(cfg["model"])):
-        if path[-1] == "metainfo" and isinstance(value, str):
-            node: Any = cfg["model"]
-            for key in path[:-1]:
-                node = node[key]
-            node["metainfo"] = metainfo
+    # Losses and assigners of bottom-up heads take the keypoint set from a file, and from nothing else; those that
+    # name none take COCO's, and so does the calculator that an assigner makes when the config says none.
+    head = cfg["model"].get("head")
+    for assigner in of_type(head, "SimOTAAssigner"):
+        if assigner.get("dynamic_k_indicator") == "oks":
+            assigner.setdefault("oks_calculator", {"type": "PoseOKS"})
+    for node in of_type(cfg["model"], "PoseOKS", "OKSLoss"):
+        metainfo = leaf_dataset(cfg["train_dataloader"])["metainfo"]
+        file = bundle.train.ann_file.with_name("keypoints.py")
+        node["metainfo"] = str(atomic_write(file, f"dataset_info = {metainfo!r}\n"))
 
 
 def _has_both_halves(cfg: Cfg) -> bool:
