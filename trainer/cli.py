@@ -96,9 +96,11 @@ def _command(command: str, overrides: list[str], conf: Conf, args: argparse.Name
 
     # Thousands of small nodes that all live on: the collector would look at them again and again.
     gc.disable()
-    config, tree = compose(command, overrides, conf=conf, runnable=not args.cfg)
-    gc.freeze()
-    gc.enable()
+    try:
+        config, tree = compose(command, overrides, conf=conf, runnable=not args.cfg)
+        gc.freeze()
+    finally:
+        gc.enable()
     if args.cfg:
         from trainer.config import inspect
 
