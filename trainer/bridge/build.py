@@ -116,26 +116,19 @@ def _set_all(
     step(schedule.set_scheduler, cfg, exp.scheduler, length)
     step(optimizer.set_precision, cfg, run, gpu)
 
-    nominal = size.nominal_size(cfg, task) or (bundle_size(exp) or (640, 640))
+    asked = None if exp.dataset.image_size is None else size.as_size(exp.dataset.image_size)
+    network_size = asked or size.nominal_size(cfg, task) or (640, 640)
     epochs = cfg["train_cfg"].get("max_epochs")
-    step(augment.set_augmentation, cfg, task, exp.augmentation, bundle_size(exp) or nominal, epochs)
+    step(augment.set_augmentation, cfg, task, exp.augmentation, network_size, epochs)
     step(runtime.set_norm, cfg, run, distributed=world_size > 1, gpu=gpu)
     step(runtime.set_hooks, cfg, run, exp.task)
     step(runtime.set_environment, cfg, run, work_dir)
     step(runtime.set_debug, cfg, exp.debug)
 
 
-def bundle_size(exp: Experiment) -> size.Size | None:
-    """The input size that is asked for, as (width, height) in px."""
-    return None if exp.dataset.image_size is None else size.as_size(exp.dataset.image_size)
-
-
 def _set_labels(cfg: Cfg, task: str, bundle: DataBundle) -> None:
-    if task == "pose":
-        points = bundle.keypoints.names if bundle.keypoints else ()
-        changed = classes.set_num_keypoints(cfg["model"], len(points))
-        classes.set_num_classes(cfg["model"], len(bundle.classes))
-    else:
-        changed = classes.set_num_classes(cfg["model"], len(bundle.classes))
-    if not changed and task != "pose":
+    changed = classes.set_num_classes(cfg["model"], len(bundle.classes))
+    if bundle.keypoints is not None:
+        classes.set_num_keypoints(cfg["model"], len(bundle.keypoints.names))
+    elif not changed:
         raise ConfigError("model.base: no head in this config states its number of classes")
