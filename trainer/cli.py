@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.config.plain import PLAIN
 from trainer.errors import ConfigError, TrainerError, did_you_mean
 
 if TYPE_CHECKING:
     from trainer.config.paths import Conf
 
-CONFIGURED = ("train", "show", "evaluate", "predict", "export")
+COMMANDS = ("train", "show", "evaluate", "predict", "export", *PLAIN)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,8 +48,8 @@ def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
             continue
         if index and words[index - 1].startswith("-") and words[index - 1] not in _SWITCH_FLAGS:
             continue  # a flag's value; an unknown flag is told of later
-        if word not in CONFIGURED:
-            hint = did_you_mean(word, CONFIGURED) or f" Commands: {', '.join(CONFIGURED)}."
+        if word not in COMMANDS:
+            hint = did_you_mean(word, COMMANDS) or f" Commands: {', '.join(COMMANDS)}."
             raise ConfigError(f"there is no command {word!r}.{hint} Everything else is key=value.")
         if any("=" in earlier for earlier in words[:index]):
             raise ConfigError(f"the command comes first: python -m trainer {word} ...")
@@ -60,6 +61,10 @@ def _run(words: list[str]) -> int:
     from trainer.config.paths import with_dirs
 
     command, rest = split_command(words)
+    if command in PLAIN:
+        from trainer.config import plain
+
+        return plain.run(command, rest)
     args = _parse(rest)
     if args.help:
         from trainer.config.help import show

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from trainer.config.check import check
 from trainer.config.leaves import leaves
 from trainer.config.paths import Conf
+from trainer.config.plain import PLAIN, option_names
 from trainer.config.schema import COMMANDS
 from trainer.errors import ConfigError
 from trainer.zoo.locate import PACKAGES, configs
@@ -58,10 +59,12 @@ def matches(line: str, conf: Conf) -> list[str]:
     """What may follow the last word of a command line: commands, groups, choices, keys and their choices."""
     words = re.sub(r"^\s*(\S*python[\d.]*\s+-m\s+)?\S+", "", line, count=1).split()
     word = "" if line.endswith(" ") or not words else words.pop()
+    if words and words[0] in PLAIN:
+        return sorted(f"{name}=" for name in option_names(words[0]) if name.startswith(word))
     command = words[0] if words and words[0] in COMMANDS else "train"
     found: list[str] = []
     if not words:
-        found += COMMANDS
+        found += [*COMMANDS, *PLAIN]
     key, equals, value = word.partition("=")
     if equals:
         return [f"{key}={choice}" for choice in _values(command, key, value, words, conf)]

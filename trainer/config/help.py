@@ -12,7 +12,7 @@ from trainer.config.schema import COMMANDS
 _HEAD = """\
 OpenMMLab models on your data: Hydra groups compose into MMEngine configs.
 
-usage: python -m trainer [train|show|evaluate|predict|export] [key=value ...] [flags]
+usage: python -m trainer [COMMAND] [key=value ...] [flags]
 """
 
 _COMMANDS = {
@@ -21,6 +21,9 @@ _COMMANDS = {
     "evaluate": "the metrics of a checkpoint on a split",
     "predict": "annotated pictures and predictions.json for images",
     "export": "the network as an ONNX file",
+    "models": "find a model: parameters, published figures; show one; fetch its weights",
+    "replay": "tell MLflow (or another sink) about a run from its event log",
+    "reproduce": "train a run again as it was, and say what differs",
 }
 
 _EXAMPLES = {
@@ -59,17 +62,29 @@ def text(command: str | None = None, conf: Conf | None = None) -> str:
     conf = conf or Conf()
     parts = [_HEAD]
     if command is None:
-        parts.append("commands\n" + _columns(_COMMANDS))
+        parts.append("commands\n" + columns(_COMMANDS))
     else:
         parts.append(f"{command}: {_COMMANDS[command]}\n")
     command = command or "train"
     if groups := conf.groups_of(command):
         choices = {group: " ".join(names) for group, names in groups.items()}
-        parts.append("groups and their choices (group=choice)\n" + _columns(choices))
-    parts.append("keys\n" + _columns(_keys(command)))
+        parts.append("groups and their choices (group=choice)\n" + columns(choices))
+    parts.append("keys\n" + columns(_keys(command)))
     parts.append("examples\n" + textwrap.indent(_EXAMPLES[command], "  ") + "\n")
     parts.append("flags\n" + textwrap.indent(_FLAGS, "  "))
     return "\n".join(parts)
+
+
+def columns(rows: dict[str, str]) -> str:
+    """Names and what they mean, wrapped to the terminal."""
+    width = max(60, min(shutil.get_terminal_size((110, 24)).columns, 140))
+    first = max(map(len, rows)) + 2
+    lines = []
+    for name, words in rows.items():
+        wrapped = textwrap.wrap(words, width - first - 2, break_on_hyphens=False) or [""]
+        lines.append(f"  {name:<{first}}{wrapped[0]}")
+        lines += [" " * (first + 2) + line for line in wrapped[1:]]
+    return "\n".join(lines) + "\n"
 
 
 def _keys(command: str) -> dict[str, str]:
@@ -89,14 +104,3 @@ def _keys(command: str) -> dict[str, str]:
         keys["mm."] = "any key of the MMEngine config"
         keys.pop("mm", None)
     return keys
-
-
-def _columns(rows: dict[str, str]) -> str:
-    width = max(60, min(shutil.get_terminal_size((110, 24)).columns, 140))
-    first = max(map(len, rows)) + 2
-    lines = []
-    for name, words in rows.items():
-        wrapped = textwrap.wrap(words, width - first - 2, break_on_hyphens=False) or [""]
-        lines.append(f"  {name:<{first}}{wrapped[0]}")
-        lines += [" " * (first + 2) + line for line in wrapped[1:]]
-    return "\n".join(lines) + "\n"
