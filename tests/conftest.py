@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 EXPERIMENTS = {
     "detection": "digits",
@@ -27,23 +28,28 @@ SHORT = (
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``trained_run(task)``: the directory of a finished run, trained once a session in a process of its own."""
-    runs: dict[str, Path] = {}
+    """``trained_run(task)``: the directory of a finished run, trained once a session in a process of its own.
+
+    Tests that run side by side (pytest-xdist) share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def train(task: str) -> Path:
-        if task not in runs:
-            output = tmp_path_factory.mktemp(task) / "runs"
-            words = [f"experiment={EXPERIMENTS[task]}", f"runtime.epochs={EPOCHS[task]}", *SHORT.split()]
-            words += ["runtime.device=cpu", "tracking=none", f"output_dir={output}"]
-            root = str(Path(__file__).parents[1])
-            subprocess.run(
-                [sys.executable, "-m", "trainer", *words],
-                check=True,
-                timeout=600,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": root},
-            )
-            runs[task] = (output / "latest").resolve()
-        return runs[task]
+        output = folder / f"trained-{task}"
+        with FileLock(folder / f"trained-{task}.lock"):
+            if not (output / "done").exists():
+                words = [f"experiment={EXPERIMENTS[task]}", f"runtime.epochs={EPOCHS[task]}", *SHORT.split()]
+                words += ["runtime.device=cpu", "tracking=none", f"output_dir={output}"]
+                root = str(Path(__file__).parents[1])
+                subprocess.run(
+                    [sys.executable, "-m", "trainer", *words],
+                    check=True,
+                    timeout=600,
+                    stdout=subprocess.DEVNULL,
+                    env={**os.environ, "PYTHONPATH": root},
+                )
+                (output / "done").touch()
+        return (output / "latest").resolve()
 
     return train
