@@ -45,15 +45,20 @@ def load(path: Path) -> dict[str, Any]:
 
 def parse(text: str, name: str = "YAML") -> dict[str, Any]:
     """The mapping in a text; :class:`ConfigError` with the line where it is none."""
-    try:
-        content = yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is no valid YAML: {' '.join(str(error).split())}") from None
+    content = parse_any(text, name)
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{name}: expected a mapping of keys to values, got {type(content).__name__}.")
     return content
+
+
+def parse_any(text: str, name: str = "YAML") -> Any:
+    """Whatever a text holds; :class:`ConfigError` with the line where it is no YAML."""
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is no valid YAML: {' '.join(str(error).split())}") from None
 
 
 def dump(content: Any) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 
 from trainer.errors import ConfigError, did_you_mean
 
 PACKAGES = ("mmdet", "mmseg", "mmpose")
+# What they are called where they are installed from: the maintained fork first.
+_DISTRIBUTIONS = {
+    "mmdet": ("onedl-mmdetection", "mmdet"),
+    "mmseg": ("onedl-mmsegmentation", "mmsegmentation"),
+    "mmpose": ("onedl-mmpose", "mmpose"),
+}
 
 
 def config_path(base: str) -> Path:
@@ -45,6 +52,17 @@ def configs_dir(package: str) -> Path | None:
         for folder in (Path(location) / ".mim" / "configs", Path(location).parent / "configs"):
             if folder.is_dir():
                 return folder
+    return None
+
+
+@functools.cache
+def version(package: str) -> str | None:
+    """A package's version, or None when it isn't installed. Never imports the package."""
+    for name in _DISTRIBUTIONS[package]:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
     return None
 
 
