@@ -6,15 +6,24 @@ import json
 import os
 import re
 import secrets
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import ConfigError, did_you_mean
+from trainer.errors import ConfigError, ResourceError, did_you_mean
+from trainer.lock import Held, locked
+from trainer.provenance import differences, provenance
+from trainer.secrets import mask_strings
 from trainer.storage import atomic_write
 
 LATEST = "latest"
+LOCK_SECONDS = 3.0  # a process that was told to stop may still be saving
+# Who a run belongs to, told by whoever starts its process.
+ENVIRONMENT = {"parent": "TRAINER_PARENT", "trial": "TRAINER_TRIAL", "job": "TRAINER_JOB"}
 
 
 @dataclass(frozen=True)
@@ -26,22 +35,38 @@ class Run:
     experiment: str
 
     @classmethod
-    def create(cls, output_dir: str | Path, experiment: str, model: str) -> Run:
-        """Make a new run directory and point ``<output_dir>/latest`` at it."""
+    def create(cls, output_dir: str | Path, experiment: str, model: str, id: str | None = None) -> Run:
+        """Make a new run directory and point ``<output_dir>/latest`` at it.
+
+        Args:
+            id: the run's id; None: the model, the time and four hex digits.
+
+        Raises:
+            ConfigError: there is a run of that id, or it can't be a folder's name.
+        """
         folder = Path(output_dir).absolute() / _slug(experiment)
+        if id is not None:
+            return _begin(cls.named(output_dir, experiment, id))
         while True:
-            created = time.time()
-            stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(created))
-            run = cls(folder / f"{_slug(model)}-{stamp}-{secrets.token_hex(2)}", "", folder.name)
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime())
+            new = f"{_slug(model)}-{stamp}-{secrets.token_hex(2)}"
             try:
-                run.dir.mkdir(parents=True)
-                break
+                (folder / new).mkdir(parents=True)
             except FileExistsError:
                 continue  # the same name within the same second
-        run = cls(run.dir, run.dir.name, run.experiment)
-        run.update(id=run.id, experiment=run.experiment, created=created, attempts=[])
-        _point_latest(Path(output_dir).absolute(), run.dir)
-        return run
+            return _begin(cls(folder / new, new, folder.name))
+
+    @classmethod
+    def named(cls, output_dir: str | Path, experiment: str, id: str) -> Run:
+        """The run of that id, there or not (then it ``exists`` not).
+
+        Raises:
+            ConfigError: the id can't be a folder's name.
+        """
+        if _slug(id) != id:
+            raise ConfigError(f"id={id}: letters, digits, '-', '_', '.' and '+' only, such as id={_slug(id)}")
+        folder = Path(output_dir).absolute() / _slug(experiment)
+        return cls(folder / id, id, folder.name)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -93,6 +118,10 @@ class Run:
         return runs[-1] if runs else None
 
     @property
+    def exists(self) -> bool:
+        return (self.dir / "run.json").is_file()
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says now."""
         path = self.dir / "run.json"
@@ -106,33 +135,122 @@ class Run:
     def checkpoints(self) -> Path:
         return self.dir / "checkpoints"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training the same run while the block runs; a kill frees it.
+
+        Raises:
+            ResourceError: another process is training it; says which, and where.
+        """
+        try:
+            with locked(self.dir / "lock", LOCK_SECONDS):
+                yield
+        except Held as other:
+            raise ResourceError(
+                f"{other} is training run {self.id} ({self.dir}). Stop it first, or start another run"
+            ) from None
+
     def update(self, **fields: Any) -> None:
-        """Set fields of ``run.json``, leaving the others."""
-        facts = {**self.facts, **fields}
-        atomic_write(
-            self.dir / "run.json", json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n"
-        )
+        """Set fields of ``run.json``, leaving the others; secrets are masked. Any process may, at any time."""
+        with self._changing() as facts:
+            facts.update(fields)
 
     def start_attempt(self) -> None:
-        """Note that this process works on the run; an attempt left open by a kill is closed as ``killed``."""
-        attempts = self.facts.get("attempts", [])
-        for attempt in attempts:
-            if attempt.get("ended") is None:
-                attempt.update(ended=None, status="killed")
-        attempts.append({"started": time.time(), "pid": os.getpid(), "ended": None, "status": "running"})
-        self.update(attempts=attempts)
+        """Note that this process works on the run, with what on which machine, and what is configured otherwise
+        than in the attempt before. An attempt left open by a kill is closed as ``killed``.
+        """
+        origin = provenance()
+        with self._changing() as facts:
+            attempts = facts.setdefault("attempts", [])
+            for attempt in attempts:
+                if attempt.get("ended") is None:
+                    attempt.update(ended=None, status="killed")
+            facts.update(origin)
+            facts.update(_belonging())
+            attempts.append(
+                {
+                    "started": time.time(),
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "ended": None,
+                    "status": "running",
+                    "changed": self._changed(len(attempts)),
+                    "versions": origin["versions"],
+                    "git": origin["git"],
+                }
+            )
 
     def end_attempt(self, status: str) -> None:
         """Close the newest attempt with ``finished``, ``failed`` or ``cancelled``."""
-        attempts = self.facts.get("attempts", [])
-        if attempts:
-            attempts[-1].update(ended=time.time(), status=status)
-            self.update(attempts=attempts)
+        with self._changing() as facts:
+            if facts.get("attempts"):
+                facts["attempts"][-1].update(ended=time.time(), status=status)
+
+    def earlier(self, name: str, attempt: int) -> Path:
+        """Where ``config.yaml`` or ``overrides.yaml`` of an attempt (1 is the first) is kept once another attempt
+        has a different one: ``config.attempt-1.yaml``."""
+        stem, _, suffix = name.partition(".")
+        return self.dir / f"{stem}.attempt-{attempt}.{suffix}"
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Any]]:
+        """The facts, written back when the block ends; nobody else's change in between is lost."""
+        with locked(self.dir / ".run.json.lock", wait=30.0):
+            facts = self.facts
+            yield facts
+            atomic_write(self.dir / "run.json", _json(facts))
+
+    def _changed(self, before: int) -> dict[str, list[Any]]:
+        """The keys configured otherwise than in attempt ``before``, ``{key: [old, new]}``."""
+        kept = self.earlier("config.yaml", before)
+        if not before or not kept.is_file():
+            return {}
+        from trainer.config.yamls import load
+
+        found = differences(load(kept), load(self.dir / "config.yaml"))
+        return {key: values for key, values in found.items() if key not in ("resume", "id")}
 
     def write_result(self, result: dict[str, Any]) -> Path:
         """Write ``result.json``."""
-        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-        return atomic_write(self.dir / "result.json", text)
+        return atomic_write(self.dir / "result.json", _json(result))
+
+
+def _begin(run: Run) -> Run:
+    """Write a new run's ``run.json``, unless another process has done so a moment before."""
+    facts = {
+        "id": run.id,
+        "experiment": run.experiment,
+        "created": time.time(),
+        **_belonging(),
+        "attempts": [],
+    }
+    draft = atomic_write(run.dir / f".run.json.{secrets.token_hex(4)}.new", _json(facts))
+    try:
+        os.link(draft, run.dir / "run.json")
+    except FileExistsError:
+        raise ConfigError(
+            f"there is a run {run.id} already ({run.dir}): resume=auto goes on with it, another id starts anew"
+        ) from None
+    except OSError:  # a file system without links
+        os.replace(draft, run.dir / "run.json")
+    finally:
+        draft.unlink(missing_ok=True)
+    _point_latest(run.dir.parents[1], run.dir)
+    return run
+
+
+def _belonging() -> dict[str, Any]:
+    """The sweep, its trial (a number) and the platform's job that this process was started for."""
+    told = {name: os.environ.get(key, "") for name, key in ENVIRONMENT.items()}
+    return {
+        name: int(value) if name == "trial" and value.isdigit() else value
+        for name, value in told.items()
+        if value
+    }
+
+
+def _json(content: Any) -> str:
+    return json.dumps(mask_strings(content), indent=2, ensure_ascii=False, default=str) + "\n"
 
 
 def _slug(name: str) -> str:
