@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.config.plain import PLAIN
 from trainer.errors import ConfigError, TrainerError, did_you_mean
+from trainer.secrets import learn_environment, mask_text
 
 if TYPE_CHECKING:
     from trainer.config.paths import Conf
@@ -25,10 +26,11 @@ COMMANDS = ("train", "show", "evaluate", "predict", "export", *PLAIN)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line. Returns 0, 1 (failed), 2 (a mistake in the configuration) or 130 (Ctrl-C)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    learn_environment()
     try:
         return _run(words)
     except TrainerError as error:
-        print(f"{error.kind}: {error.message}", file=sys.stderr)
+        print(f"{error.kind}: {mask_text(error.message)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -79,12 +81,12 @@ def _run(words: list[str]) -> int:
     modes = {"--run": args.run, "--multirun": args.multirun, "--cfg": args.cfg, "--info": args.info}
     if len(given := [flag for flag, value in modes.items() if value]) > 1:
         raise ConfigError(f"{' and '.join(given)} exclude each other; give one of them.")
-    conf = with_dirs(args.config_dir)
     if args.shell_completion:
         from trainer.config.completion import complete
 
-        return complete(args.overrides, conf)
-    overrides = _with_saved(command, args.overrides)
+        return complete(args.overrides, with_dirs(args.config_dir))
+    overrides = _with_saved(command, args)
+    conf = with_dirs(args.config_dir)
     if args.hydra_help or args.info or args.cfg in ("hydra", "all"):
         from trainer.config import inspect
 
@@ -136,14 +138,18 @@ def _refuse(message: str) -> Any:
     raise ConfigError(f"{message}.{hint} python -m trainer --help lists the flags.")
 
 
-def _with_saved(command: str, overrides: list[str]) -> list[str]:
-    """With ``resume=<run>``, what was typed for that run comes before what is typed now."""
-    resume = [text.partition("=")[2] for text in overrides if text.startswith("resume=")]
-    if command not in ("train", "show") or not resume or resume[-1].lower() in ("true", "false", "", "null"):
-        return overrides
-    from trainer.config.resume import with_saved
+def _with_saved(command: str, args: argparse.Namespace) -> list[str]:
+    """With ``resume=<run>``, what was typed for that run comes before what is typed now, its folders too."""
+    if not any(text.startswith("resume=") for text in args.overrides):
+        return list(args.overrides)
+    from trainer.config.resume import named_run, with_saved
 
-    return with_saved(resume[-1].strip("'\""), overrides)
+    run = named_run(command, args.overrides)
+    if run is None:
+        return list(args.overrides)
+    saved = with_saved(run, args.overrides, args.config_dir)
+    args.config_dir = saved.config_dirs
+    return saved.overrides
 
 
 def _unexpected(error: Exception) -> int:
@@ -161,11 +167,11 @@ def _unexpected(error: Exception) -> int:
         else:
             from trainer.storage import atomic_write
 
-            where = str(atomic_write(Path("runs") / "error.log", traceback.format_exc()))
+            where = str(atomic_write(Path("runs") / "error.log", mask_text(traceback.format_exc())))
     except OSError:
         traceback.print_exc()
         return 1
-    text = " ".join(str(error).split()) or "no message"
+    text = mask_text(" ".join(str(error).split())) or "no message"
     print(f"UnknownError: {type(error).__name__}: {text} (the traceback is in {where})", file=sys.stderr)
     return 1
 

@@ -6,17 +6,16 @@ What each part does and the keys that steer it: data (``dataset.*``), the MMEngi
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from trainer.bridge.build import build_config
+from trainer.bridge.build import Built, build_config
 from trainer.commands.common import notes_to_stderr
 from trainer.commands.next_steps import next_steps
+from trainer.commands.rundir import open_run, write_configuration
 from trainer.config.schema import Experiment
+from trainer.data.bundle import DataBundle
 from trainer.data.prepare import prepare
 from trainer.run import Run
-from trainer.secrets import masked, masked_words
-from trainer.storage import atomic_write
 
 # The tracker's process goes on by itself after this; a run's end is not held up by a server.
 TRACKER_SECONDS = 20.0
@@ -38,6 +37,11 @@ def train(exp: Experiment, overrides: list[str]) -> Any:
     notes_to_stderr([*bundle.notes, *built.notes])
 
     run = open_run(exp)
+    with run.held():
+        return _train(exp, overrides, bundle, built, run)
+
+
+def _train(exp: Experiment, overrides: list[str], bundle: DataBundle, built: Built, run: Run) -> Any:
     built.cfg["work_dir"] = str(run.dir)
     write_configuration(run, exp, overrides)
     run.update(
@@ -67,29 +71,3 @@ def train(exp: Experiment, overrides: list[str]) -> Any:
         result["mlflow_run_id"] = tracker.mlflow_run_id
         run.write_result(result)
     return result
-
-
-def experiment_name(exp: Experiment) -> str:
-    """The folder and the tracker's experiment: what is trained for what, so that its runs compare."""
-    return exp.name or f"{exp.dataset.name}-{exp.task.name}"
-
-
-def open_run(exp: Experiment) -> Run:
-    """The run that ``resume`` names, or a new one."""
-    if isinstance(exp.resume, str):
-        return Run.find(exp.output_dir, exp.resume)
-    if exp.resume:
-        newest = Run.newest(exp.output_dir, experiment_name(exp))
-        if newest is not None:
-            return newest
-    return Run.create(exp.output_dir, experiment_name(exp), exp.model.name)
-
-
-def write_configuration(run: Run, exp: Experiment, overrides: list[str]) -> None:
-    """``config.yaml`` (what was composed) and ``overrides.yaml`` (what was typed), secrets masked."""
-    import yaml
-
-    config = masked(dataclasses.asdict(exp))
-    atomic_write(run.dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    typed = masked_words([word for word in overrides if not word.startswith("resume=")])
-    atomic_write(run.dir / "overrides.yaml", yaml.safe_dump(typed, allow_unicode=True))

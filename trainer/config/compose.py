@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from trainer.config.leaves import leaves
 from trainer.config.paths import Conf
@@ -29,7 +29,10 @@ def compose(
     Raises:
         ConfigError: with all mistakes in one message.
     """
+    from omegaconf import OmegaConf
+
     from trainer.config.check import check
+    from trainer.config.origin import note
     from trainer.config.together import mistakes
 
     conf = conf or Conf()
@@ -39,6 +42,8 @@ def compose(
         checked.raise_mistakes()
     config = to_dataclass(tree, checked.mistakes)
     if config is not None:
+        raw = cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False))
+        note(config, raw, tuple(map(str, conf.folders[1:])))
         checked.mistakes += mistakes(config, checked.typed_keys, conf, runnable=runnable)
     checked.raise_mistakes()
     return config, tree

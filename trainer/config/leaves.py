@@ -149,7 +149,7 @@ _KINDS = {
     "pair": "two numbers, [a, b], each",
     "range": "two numbers, [smallest, largest], each",
     "ascending": "a list of ascending numbers, each",
-    "resume": "false, true, or a run's id or folder",
+    "resume": "false, true, auto, or a run's id or folder",
 }
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "size": _size,

@@ -198,6 +198,15 @@ class Runtime:
     early_stopping: int | None = leaf(None, "validations without improvement before stopping", ge=1)
     log_interval: int = leaf(10, "iterations between two logged losses", ge=1)
     checkpoint_interval: int = leaf(1, "epochs between two saves of the last checkpoint", ge=1)
+    keep_every: int | None = leaf(
+        None,
+        "epochs (iterations where the base counts those) between two checkpoints that stay for good",
+        ge=1,
+    )
+    keep_best: int = leaf(1, "how many of the best checkpoints stay, best.pth among them", ge=1)
+    max_minutes: float | None = leaf(
+        None, "minutes this attempt may train; then it saves and ends as finished, and resume goes on", gt=0
+    )
 
 
 @dataclass
@@ -253,8 +262,12 @@ class Experiment:
     debug: Debug = field(default_factory=Debug)
     name: str | None = leaf(None, "the experiment's folder; None: <dataset>-<task>")
     output_dir: str = leaf("runs", "where run directories are made", kind="path")
+    id: str | None = leaf(None, "the run's id, which is its folder's name; None: model, date and time")
     resume: Any = leaf(
-        False, "false | true (the newest run of this experiment) | a run's id or folder", kind="resume"
+        False,
+        "false | true (the newest run of this experiment) | auto (the run of this id, or a new one) "
+        "| a run's id or folder",
+        kind="resume",
     )
     mm: dict[str, Any] = leaf({}, "differences to any key of the MMEngine config")
 

@@ -79,6 +79,8 @@ def _ignored(config: Experiment, typed: AbstractSet[str]) -> Iterator[str]:
 def _conflicts(config: Experiment, typed: AbstractSet[str]) -> Iterator[str]:
     if {"scheduler.warmup_iters", "scheduler.warmup_epochs"} <= typed:
         yield "scheduler.warmup_iters and scheduler.warmup_epochs: give one of them."
+    if config.resume == "auto" and not config.id:
+        yield "resume=auto needs id=<run id>: the run to go on with, or to start."
     if config.runtime.device == "cpu" and config.runtime.amp == "fp16":
         yield "runtime.amp=fp16 needs a GPU, and runtime.device is cpu; write runtime.amp=bf16."
     boxes = _leaf("augmentation.mosaic").metadata["tasks"]

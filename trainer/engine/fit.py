@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import __version__
 from trainer.config.schema import Experiment
 from trainer.data.bundle import DataBundle
+from trainer.engine.config_text import config_text
+from trainer.engine.distributed import Ranks
 from trainer.engine.manifest import Entry, Manifest
 from trainer.engine.result import Result, build_result
 from trainer.engine.runlog import RunLog
 from trainer.errors import ResourceError, TrainerError
 from trainer.events.console import ConsoleView
-from trainer.events.log import EventLog
+from trainer.events.log import EventLog, NoLog
 from trainer.run import Run
+from trainer.secrets import masked
 from trainer.storage import atomic_write
 from trainer.words import program, short
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from trainer.engine.checkpoint_hook import CheckpointsHook
+    from trainer.engine.data_order import DataOrderHook
     from trainer.engine.stop import StopSignals
 
 
@@ -38,6 +44,8 @@ class _Session:
     log: EventLog
     file: RunLog
     signals: StopSignals
+    ranks: Ranks
+    started: float = field(default_factory=time.monotonic)
 
 
 def fit(
@@ -46,6 +54,7 @@ def fit(
     exp: Experiment,
     bundle: DataBundle,
     next_steps: list[tuple[str, str]] | None = None,
+    ranks: Ranks | None = None,
 ) -> Result:
     """Train, and leave events, checkpoints and ``result.json`` in the run directory.
 
@@ -55,10 +64,11 @@ def fit(
     Args:
         cfg: complete for ``Runner.from_cfg``; not changed.
         next_steps: (what, command) pairs that are shown under the final table.
+        ranks: the processes that train together, all of which call this; None for this one alone.
 
     Returns:
         What ``result.json`` holds, status ``finished`` or ``cancelled``; its ``exit_code`` is 0, or 130
-        (SIGINT) or 143 (SIGTERM).
+        (SIGINT) or 143 (SIGTERM). Nothing but the exit code in all processes but the first.
 
     Raises:
         TrainerError: training failed. ``result.json`` says so too, ``train.log`` has the traceback.
@@ -66,29 +76,56 @@ def fit(
     prepare_process(exp)
     from rich.console import Console
 
-    from trainer.engine.stop import Stopped, StopSignals
+    from trainer.engine.stop import ONE_CTRL_C, OutOfTime, Stopped, StopSignals
 
+    ranks = ranks or Ranks()
+    signals = StopSignals(ONE_CTRL_C if ranks.size > 1 else 0.0)
+    if not ranks.first:
+        return _follow(cfg, run, exp, bundle, signals, ranks)
     run.start_attempt()
     resume = f"{program()} resume={short(run.dir)}"
     view = ConsoleView(Console(highlight=False), short(run.dir), next_steps, resume)
     # The view keeps the terminal; everything printed from here on goes to the log file.
     view.console.file = view.console.file
-    with RunLog(run.dir / "train.log") as file, EventLog(run.events) as log, StopSignals() as signals:
+    with RunLog(run.dir / "train.log") as file, EventLog(run.events) as log, signals:
         log.listen(file.tell)
         log.listen(view)
         view.open()
         error: TrainerError | None = None
         stopped: Stopped | None = None
         try:
-            _train(_Session(cfg, run, exp, bundle, log, file, signals))
+            _train(_Session(cfg, run, exp, bundle, log, file, signals, ranks))
+        except OutOfTime:
+            log.emit("warning", message=_out_of_time(exp, resume))
         except (Stopped, KeyboardInterrupt) as reason:
             stopped = reason if isinstance(reason, Stopped) else Stopped(2, None)
         except Exception as reason:
-            stopped, error = _explain(reason, signals, file)
+            stopped, error = _explain(reason, signals, file, ranks)
         result = _close(run, exp, log, stopped, error)
         view.close()
     if error is not None:
         raise error
+    return result
+
+
+def _follow(
+    cfg: Config, run: Run, exp: Experiment, bundle: DataBundle, signals: StopSignals, ranks: Ranks
+) -> Result:
+    """The part of every process but the first: train, write nothing, and say to the first why it ended."""
+    from trainer.engine.failures import as_trainer_error
+    from trainer.engine.stop import OutOfTime, Stopped
+
+    result = Result()
+    with RunLog(Path(os.devnull)) as file, signals:
+        try:
+            _train(_Session(cfg, run, exp, bundle, NoLog(), file, signals, ranks))
+        except OutOfTime:
+            pass
+        except Stopped as reason:
+            result.exit_code = 128 + reason.signum
+        except Exception as reason:
+            result.exit_code = 128 + signals.received if signals.received else 1
+            ranks.failed(as_trainer_error(reason))
     return result
 
 
@@ -120,50 +157,62 @@ def _train(session: _Session) -> None:
     from mmengine.utils import import_modules_from_strings
 
     from trainer.engine.checkpoint_file import SCHEME, load_for_runner
-    from trainer.engine.runner import TrainRunner, runner_config, shorten
+    from trainer.engine.data_order import order_data
+    from trainer.engine.runner import TrainRunner, runner_config
 
-    cfg, run, exp = session.cfg, session.run, session.exp
+    cfg, run, exp, ranks = session.cfg, session.run, session.exp, session.ranks
     manifest = Manifest(run.checkpoints)
-    start = _resume_point(session, manifest)
-    text = cfg.pretty_text
-    atomic_write(run.dir / "mmengine.py", text)
+    start = ranks.from_first(lambda: _resume_point(session, manifest))
+    text = config_text(masked(cfg.to_dict()))
+    if ranks.first:
+        atomic_write(run.dir / "mmengine.py", text)
     TrainRunner.mm_logger = session.file.take_mmengine()
     CheckpointLoader.register_scheme(SCHEME, load_for_runner, force=True)
     import_modules_from_strings(**cfg.get("custom_imports", {"imports": []}))
     import trainer.engine.worker_seeds  # noqa: F401 - named by runner_config
 
     path = start[0] if start else None
-    runner = TrainRunner.from_cfg(runner_config(cfg, exp, run.id, run.dir, path))
+    runner = TrainRunner.from_cfg(runner_config(cfg, exp, run.id, run.dir, path, ranks))
     if exp.runtime.deterministic:
         torch.use_deterministic_algorithms(
             True, warn_only=True
         )  # some losses have no deterministic form on a GPU
     if exp.runtime.channels_last:
         runner.model = runner.model.to(memory_format=torch.channels_last)
-    if exp.debug.max_batches:
-        shorten(runner, exp.debug.max_batches)
-    _register_hooks(session, runner, manifest, text, path)
-    runner.train()
+    order = order_data(runner, limit=exp.debug.max_batches)
+    checkpoints = _register_hooks(session, runner, manifest, text, path, order)
+    try:
+        runner.train()
+    finally:
+        if session.signals.received is None:  # a stop has waited already, or must not
+            checkpoints.finish()
+    ranks.leave()
 
 
-def _register_hooks(session: _Session, runner: Any, manifest: Manifest, text: str, path: Path | None) -> None:
-    """Events, checkpoints, profile, stop; intervals and the metric are those of the config's stock hooks."""
+def _register_hooks(
+    session: _Session, runner: Any, manifest: Manifest, text: str, path: Path | None, order: DataOrderHook
+) -> CheckpointsHook:
+    """Data order, events, checkpoints, profile, stop; intervals and the metric are those of the config's hooks."""
     from trainer.engine.checkpoint_hook import CheckpointsHook
+    from trainer.engine.checkpoint_writer import CheckpointWriter, Keep
     from trainer.engine.events_hook import EventsHook
     from trainer.engine.profile_hook import ProfileHook
     from trainer.engine.stop import StopHook
 
-    cfg, exp, run, log = session.cfg, session.exp, session.run, session.log
+    cfg, exp, run, log, ranks = session.cfg, session.exp, session.run, session.log, session.ranks
     hooks = cfg.get("default_hooks", {})
     stock, logger = hooks.get("checkpoint") or {}, hooks.get("logger") or {}
+    rule = stock.get("rule") or ("greater" if exp.task.mode == "max" else "less")
+    keep = Keep(rule == "greater", exp.runtime.keep_best, exp.runtime.keep_every)
     checkpoints = CheckpointsHook(
-        manifest,
+        CheckpointWriter(manifest, log, keep),
         log,
         _about(session, text),
+        order,
+        ranks,
         interval=stock.get("interval", 1),
         by_epoch=stock.get("by_epoch", True),
         save_best=stock.get("save_best") or exp.task.primary_metric,
-        rule=stock.get("rule") or ("greater" if exp.task.mode == "max" else "less"),
         source=path.stem if path else "last",
     )
     identity = {
@@ -176,11 +225,16 @@ def _register_hooks(session: _Session, runner: Any, manifest: Manifest, text: st
         "classes": list(session.bundle.classes),
         "primary_metric": {"name": exp.task.primary_metric, "mode": exp.task.mode},
     }
-    runner.register_hook(EventsHook(log, logger.get("interval", exp.runtime.log_interval), identity))
-    if exp.debug.profile:
-        runner.register_hook(ProfileHook(run.dir / "profile", log))
+    runner.register_hook(order)
+    if ranks.first:
+        runner.register_hook(EventsHook(log, logger.get("interval", exp.runtime.log_interval), identity))
+        if exp.debug.profile:
+            runner.register_hook(ProfileHook(run.dir / "profile", log))
     runner.register_hook(checkpoints)
-    runner.register_hook(StopHook(session.signals, checkpoints))
+    minutes = exp.runtime.max_minutes
+    seconds = None if minutes is None else session.started + 60 * minutes - time.monotonic()
+    runner.register_hook(StopHook(session.signals, checkpoints, ranks, seconds))
+    return checkpoints
 
 
 def _about(session: _Session, text: str) -> dict[str, Any]:
@@ -212,19 +266,28 @@ def _resume_point(session: _Session, manifest: Manifest) -> tuple[Path, Entry] |
         session.log.emit("warning", message="nothing was saved before: training starts from the beginning")
         return None
     path, entry, complaints = manifest.newest_valid()
-    for complaint in complaints:
+    for complaint in dict.fromkeys([*complaints, *manifest.forget_damaged()]):
         session.log.emit(
             "warning", message=f"{complaint}; going on from {path.name} of epoch {entry['epoch']}"
         )
     return path, entry
 
 
-def _explain(reason: Exception, signals: StopSignals, file: RunLog) -> tuple[Any, TrainerError | None]:
+def _out_of_time(exp: Experiment, resume: str) -> str:
+    return f"runtime.max_minutes={exp.runtime.max_minutes:g} are over: saved; go on with {resume}"
+
+
+def _explain(
+    reason: Exception, signals: StopSignals, file: RunLog, ranks: Ranks
+) -> tuple[Any, TrainerError | None]:
     """An exception as (stopped, error), one of the two; its traceback goes to the log file."""
     from trainer.engine.failures import as_trainer_error
     from trainer.engine.stop import Stopped
 
     file.write("training ended with an exception", logging.ERROR, reason)
+    elsewhere = ranks.failure()
+    if elsewhere is not None:  # what is seen here is only its consequence
+        return None, elsewhere
     if signals.received is not None:
         # A signal to all processes ends the data loader's workers under the training process.
         return Stopped(signals.received, None), None

@@ -10,6 +10,7 @@ from typing import Any
 
 from trainer.events.describe import describe
 from trainer.events.reader import Event
+from trainer.secrets import MaskingFormatter
 
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
@@ -23,7 +24,7 @@ class RunLog:
     def __init__(self, path: Path) -> None:
         self.handler = logging.FileHandler(path, mode="a", encoding="utf-8", delay=False)
         self.handler.setLevel(logging.INFO)
-        self.handler.setFormatter(logging.Formatter(FORMAT))
+        self.handler.setFormatter(MaskingFormatter(FORMAT))
         self.stdout = sys.stdout
 
     def __enter__(self) -> RunLog:

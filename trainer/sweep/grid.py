@@ -21,6 +21,8 @@ from trainer.config.compose import compose, reason
 from trainer.config.paths import Conf
 from trainer.config.typed import key_of
 from trainer.errors import ConfigError
+from trainer.run import ENVIRONMENT
+from trainer.secrets import masked_words
 from trainer.storage import atomic_write
 
 
@@ -64,11 +66,13 @@ def run_grid(
         (config.sweep.max_failures for config in configs if hasattr(config, "sweep")), default=len(jobs)
     )
     flags = [word for folder in dirs for word in ("--config-dir", folder)]
+    sweep = f"sweep-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     stopped = False
     for number, (job, config) in enumerate(zip(jobs, configs, strict=True), 1):
-        print(f"[{number}/{len(jobs)}] {' '.join(job.varied) or 'as typed'}", flush=True)
+        print(f"[{number}/{len(jobs)}] {' '.join(masked_words(job.varied)) or 'as typed'}", flush=True)
+        belonging = {ENVIRONMENT["parent"]: sweep, ENVIRONMENT["trial"]: str(number)}
         try:
-            _run(job, [*program, command, *flags, *job.overrides], Path(config.output_dir))
+            _run(job, [*program, command, *flags, *job.overrides], Path(config.output_dir), belonging)
         except KeyboardInterrupt:
             stopped = True
             break
@@ -81,8 +85,8 @@ def run_grid(
             break
     output = Path(configs[0].output_dir)
     report = atomic_write(
-        output / "sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.json",
-        json.dumps([asdict(job) for job in jobs], indent=2, ensure_ascii=False) + "\n",
+        output / "sweeps" / f"{sweep}.json",
+        json.dumps([_report(job) for job in jobs], indent=2, ensure_ascii=False) + "\n",
     )
     _print_table(jobs, output, report)
     if stopped:
@@ -116,10 +120,15 @@ def _composed(command: str, combinations: Sequence[Sequence[str]], conf: Conf) -
     return configs
 
 
-def _run(job: Job, command: Sequence[str], output: Path) -> None:
+def _report(job: Job) -> dict[str, Any]:
+    words = {"overrides": masked_words(job.overrides), "varied": masked_words(job.varied)}
+    return {**asdict(job), **words}
+
+
+def _run(job: Job, command: Sequence[str], output: Path, belonging: dict[str, str]) -> None:
     """Run a job to its end and note how it ended. Ctrl-C reaches the job too; its end is waited for."""
     started = time.time()
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env={**os.environ, **belonging})
     try:
         interrupted = False
         while True:
@@ -189,7 +198,12 @@ def _print_table(jobs: Sequence[Job], output: Path, report: Path) -> None:
         value = "" if job.value is None else f"{job.value:.4f}"
         seconds = "" if job.exit_code is None else f"{job.seconds:.0f}"
         table.add_row(
-            str(number), " ".join(job.varied), job.status, value, seconds, _below(job.run_dir, output)
+            str(number),
+            " ".join(masked_words(job.varied)),
+            job.status,
+            value,
+            seconds,
+            _below(job.run_dir, output),
         )
     console = Console()
     console.print(table)
