@@ -10,25 +10,33 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from trainer.events import vocabulary
 from trainer.events.reader import Event, parse
+from trainer.secrets import mask_strings
 
 logger = logging.getLogger("trainer")
 
 Listener = Callable[[Event], None]
 FLUSH_SECONDS = 1.0
+WRITE_BYTES = 64 * 1024
+# Names and figures only, and many of them: nothing in them is looked through for secrets.
+FIGURES = ("train", "epoch", "validation", "system")
+# What may wait for a full disk to have room again.
+WAITING_BYTES = 64 * 1024 * 1024
 
 
 class EventLog:
-    """Writes events as JSON lines and hands them to listeners, all on one thread of its own.
+    """Writes events as JSON lines on one thread of its own and tells them to listeners on another.
 
-    Lines reach the operating system within a second of :meth:`emit`, and the disk on :meth:`flush` and
-    :meth:`close`. A line torn by a kill is cut off when the log is opened again. A listener that raises is
-    dropped with a message in the log file; a full disk stops the writing, never the training.
+    Lines reach the operating system within a second of :meth:`emit`, and the disk with every checkpoint, on
+    :meth:`flush` and on :meth:`close`. A line torn by a kill is cut off when the log is opened again. A listener
+    that is stuck holds up neither the training nor the file; one that raises is dropped with a message in the log
+    file. While the disk is full, lines wait in memory. Secrets are masked.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -38,22 +46,30 @@ class EventLog:
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         self._queue: queue.SimpleQueue[Event | threading.Event | None] = queue.SimpleQueue()
-        self._file: IO[bytes] | None = self.path.open("ab")
+        self._to_tell: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._size = os.fstat(self._file).st_size
+        self._waiting = bytearray()
+        self._warned = False
         self._closed = False
-        self._thread = threading.Thread(target=self._write_all, name="event-log", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._write_all, name="event-log", daemon=True),
+            threading.Thread(target=self._tell_all, name="event-listeners", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def listen(self, listener: Listener) -> None:
-        """Have ``listener`` called, on the writer's thread, with each event from now on."""
+        """Have ``listener`` called, on the listeners' thread, with each event from now on."""
         self._listeners.append(listener)
 
     def emit(self, kind: str, /, **fields: Any) -> None:
         """Append an event; returns at once. The values must not be changed afterwards.
 
         Raises:
-            ValueError: ``kind`` isn't in the vocabulary.
+            ValueError: ``kind`` or a field isn't in the vocabulary.
         """
-        vocabulary.check(kind)
+        vocabulary.check(kind, fields)
         with self._lock:  # number and place in the queue must agree
             if self._closed:
                 return
@@ -62,22 +78,29 @@ class EventLog:
                 {"v": vocabulary.VERSION, "seq": self._seq, "time": time.time(), "type": kind, **fields}
             )
 
+    @property
+    def cursor(self) -> int:
+        """The number of the newest event."""
+        return self._seq
+
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until all that was emitted is on disk and told to the listeners; False after ``timeout``."""
-        if self._closed or not self._thread.is_alive():
+        """Wait until all that was emitted is on disk; False after ``timeout``."""
+        if self._closed or not self._threads[0].is_alive():
             return self._closed
         done = threading.Event()
         self._queue.put(done)
         return done.wait(timeout)
 
     def close(self, timeout: float = 10.0) -> None:
-        """Write what is queued and stop. A second call does nothing."""
+        """Write and tell what is queued, and stop. A second call does nothing."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             self._queue.put(None)
-        self._thread.join(timeout)
+        until = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def __enter__(self) -> EventLog:
         return self
@@ -102,44 +125,75 @@ class EventLog:
                 self._sync(disk=True)
                 item.set()
                 continue
+            if item["type"] not in FIGURES:
+                item = mask_strings(item)
             self._write(item)
             flush_at = min(flush_at, time.monotonic() + FLUSH_SECONDS)
-            self._tell(item)
+            self._to_tell.put(item)
         self._sync(disk=True)
-        if self._file is not None:
-            self._file.close()
+        self._to_tell.put(None)
+        os.close(self._file)
 
     def _write(self, event: Event) -> None:
-        if self._file is None:
+        if len(self._waiting) > WAITING_BYTES:
             return
-        try:
-            self._file.write(encode(event))
-            if event["type"] in vocabulary.LAST_WORDS:
-                self._sync(disk=True)
-        except OSError as error:
-            self._give_up(error)
+        self._waiting += encode(event)
+        if event["type"] in vocabulary.SYNCED:
+            self._sync(disk=True)
+        elif len(self._waiting) > WRITE_BYTES and not self._warned:
+            self._sync(disk=False)
 
     def _sync(self, disk: bool) -> None:
-        if self._file is None:
-            return
+        """Write what waits: all of it, or, when the disk refuses, none of it."""
         try:
-            self._file.flush()
+            with memoryview(self._waiting) as lines:
+                written = 0
+                while written < len(lines):
+                    written += os.write(self._file, lines[written:])
+            self._size += written
+            self._waiting.clear()
             if disk:
-                os.fsync(self._file.fileno())
+                os.fsync(self._file)
         except OSError as error:
-            self._give_up(error)
+            self._refused(error)
 
-    def _give_up(self, error: OSError) -> None:
-        logger.error("%s can't be written any more (%s); training goes on without it", self.path, error)
-        self._file = None
+    def _refused(self, error: OSError) -> None:
+        with suppress(OSError):  # where even that fails a torn line stays; readers skip it
+            os.ftruncate(self._file, self._size)
+        if not self._warned:
+            self._warned = True
+            logger.error(
+                "%s can't be written (%s); training goes on, events wait in memory", self.path, error
+            )
 
-    def _tell(self, event: Event) -> None:
-        for listener in list(self._listeners):
-            try:
-                listener(event)
-            except Exception:
-                logger.exception("a listener of the event log failed and is not called again")
-                self._listeners.remove(listener)
+    def _tell_all(self) -> None:
+        while (event := self._to_tell.get()) is not None:
+            for listener in list(self._listeners):
+                try:
+                    listener(event)
+                except Exception:
+                    self._listeners.remove(listener)
+                    logger.exception("a listener of the event log failed and is not called again")
+
+
+class NoLog(EventLog):
+    """The log of every process of a training but the first: takes everything and keeps nothing."""
+
+    def __init__(self) -> None:
+        self._closed = False
+        self._seq = 0
+
+    def listen(self, listener: Listener) -> None:
+        pass
+
+    def emit(self, kind: str, /, **fields: Any) -> None:
+        vocabulary.check(kind, fields)
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        return True
+
+    def close(self, timeout: float = 10.0) -> None:
+        pass
 
 
 def encode(event: Event) -> bytes:

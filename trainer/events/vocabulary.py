@@ -1,6 +1,12 @@
-"""The words an event log is written in. Readers ignore types and fields that they don't know."""
+"""The words an event log is written in; ``python -m trainer.events.vocabulary`` prints them as docs/events.md.
+
+Readers ignore types and fields that they don't know. ``VERSION`` grows when a word changes its meaning or goes
+away, not when one is added.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 VERSION = 1
 
@@ -21,8 +27,9 @@ EVENTS: dict[str, dict[str, str]] = {
         "model": "model",
         "dataset": "data set",
         "classes": "class names, in label order",
+        "data": "{fingerprint, format, source, splits: {name: {images, annotations}}}",
         "primary_metric": "{name, mode}: what chooses the best checkpoint; mode is max or min",
-        "epochs": "epochs planned; None when the loop counts iterations",
+        "epochs": "epochs planned; null when the loop counts iterations",
         "iterations": "iterations planned",
         "parameters": "number of trainable parameters",
         "device": "cpu or cuda",
@@ -32,7 +39,7 @@ EVENTS: dict[str, dict[str, str]] = {
         "epoch": "1-based epoch",
         "iter": "iterations done since the start of the run",
         "lr": "learning rate of the first parameter group",
-        "losses": "{name: mean since the last train event}; None where not finite",
+        "losses": "{name: mean since the last train event}; null where not finite",
         "seconds": "mean seconds per iteration since the last train event",
         "data_seconds": "share of it spent waiting for data",
         "eta": "seconds to the end of training at this attempt's speed, validations included",
@@ -54,32 +61,91 @@ EVENTS: dict[str, dict[str, str]] = {
     },
     "checkpoint": {
         "path": "relative to the run directory",
-        "kind": "best or last",
+        "kind": "best, last or kept (one of the best, or every so many epochs)",
         "epoch": "epochs done",
         "iter": "iterations done",
         "metric": "the primary metric's name",
-        "value": "its value, None where not validated yet",
+        "value": "its value, null where not validated yet",
     },
-    "artifact": {"path": "relative to the run directory", "kind": "what it is"},
-    "warning": {"message": "what is not as it should be"},
+    "system": {
+        "values": "{name: value} of the training's processes and of the machine: cpu_percent (100 is one core busy), "
+        "memory_mb, processes, machine_cpu_percent, machine_memory_percent, disk_free_gb, gpu_<n>_percent, "
+        "gpu_<n>_memory_mb, gpu_<n>_watts, gpu_<n>_celsius"
+    },
+    "artifact": {"path": "a file or a folder, relative to the run directory", "kind": "what it is"},
+    "log": {
+        "level": "INFO, WARNING, ERROR or CRITICAL",
+        "logger": "who said it",
+        "message": "what was said, at most 2,000 characters",
+    },
+    "warning": {"message": "what is not as it should be, for the user"},
     "resumed": {
         "path": "the checkpoint, relative to the run directory",
         "epoch": "epochs done at that point; later events of earlier attempts no longer count",
         "iter": "iterations done at that point",
+        "events": "number of the last event before that point; null for checkpoints of older versions",
     },
     "finished": {"result": "what result.json says"},
     "failed": {"error": "{type, message}", "result": "what result.json says"},
     "cancelled": {
         "signal": "SIGINT or SIGTERM",
-        "saved": "checkpoint kept, or None",
+        "saved": "checkpoint kept, or null",
         "result": "what result.json says",
     },
 }
 
 LAST_WORDS = ("finished", "failed", "cancelled")
+# What must have reached the disk before anybody builds on it.
+SYNCED = ("run_started", "resumed", "checkpoint", *LAST_WORDS)
 
 
-def check(kind: str) -> None:
-    """Raise ValueError for a type that isn't documented here."""
+def check(kind: str, fields: Iterable[str] = ()) -> None:
+    """Raise ValueError for a type or a field that isn't documented here."""
     if kind not in EVENTS:
         raise ValueError(f"unknown event type {kind!r}; the vocabulary has {', '.join(EVENTS)}")
+    known = EVENTS[kind]
+    for field in fields:
+        if field not in known:
+            raise ValueError(
+                f"{kind!r} events have no field {field!r}; the vocabulary has {', '.join(known)}"
+            )
+
+
+def document() -> str:
+    """docs/events.md."""
+    lines = [
+        "# The event log",
+        "",
+        "`events.jsonl` in a run directory says what happened, one JSON object a line, oldest first. It is the truth "
+        "of a run: what the console shows, MLflow, TensorBoard and `result.json` are made from it and can be made "
+        "again (`python -m trainer replay`).",
+        "",
+        "Lines reach the operating system within a second, and the disk at every checkpoint, start and end. A last "
+        "line that a kill has torn is cut off when the log is opened again; until then readers leave it alone. Where "
+        "the disk is full, lines wait in memory until it isn't. A number that JSON doesn't know (NaN, infinity) is "
+        "`null`. Readers ignore types and fields that they don't know; `v` grows when one changes its meaning.",
+        "",
+        "```python",
+        "from trainer.events.reader import events",
+        "",
+        'best = max(event["metrics"]["mAP50-95"] for event in events("runs/latest/events.jsonl")',
+        '           if event["type"] == "validation")',
+        "```",
+        "",
+        "This page is printed by `python -m trainer.events.vocabulary`.",
+        "",
+        "## Every event",
+        "",
+        *_table(COMMON),
+    ]
+    for kind, fields in EVENTS.items():
+        lines += ["", f"## {kind}", "", *_table(fields)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(fields: dict[str, str]) -> list[str]:
+    return ["| Field | Meaning |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in fields.items())]
+
+
+if __name__ == "__main__":
+    print(document(), end="")
