@@ -25,6 +25,7 @@ class RunLog:
         self.handler = logging.FileHandler(path, mode="a", encoding="utf-8", delay=False)
         self.handler.setLevel(logging.INFO)
         self.handler.setFormatter(MaskingFormatter(FORMAT))
+        self.others: list[logging.Handler] = []
         self.stdout = sys.stdout
 
     def __enter__(self) -> RunLog:
@@ -42,10 +43,17 @@ class RunLog:
         sys.stdout = self.stdout
         logging.captureWarnings(False)
         for logger, (level, propagate) in zip(self._loggers, self._before, strict=True):
-            logger.removeHandler(self.handler)
+            for handler in (self.handler, *self.others):
+                logger.removeHandler(handler)
             logger.setLevel(level)
             logger.propagate = propagate
         self.handler.close()
+
+    def also(self, handler: logging.Handler) -> None:
+        """Have what these loggers say go to ``handler`` too, until the block ends."""
+        self.others.append(handler)
+        for logger in self._loggers:
+            logger.addHandler(handler)
 
     def write(self, message: str, level: int = logging.INFO, error: BaseException | None = None) -> None:
         """A line, with the traceback of ``error``, for the file only."""
@@ -59,12 +67,12 @@ class RunLog:
             self.write(line)
 
     def take_mmengine(self) -> Any:
-        """mmengine's current logger, now writing here only."""
+        """mmengine's current logger, now writing here, and to the others, only."""
         from mmengine.logging import MMLogger
 
         current = MMLogger.get_instance("trainer", logger_name="mmengine")
         for logger in MMLogger._instance_dict.values():
-            logger.handlers = [self.handler]
+            logger.handlers = [self.handler, *self.others]
         return current
 
 
