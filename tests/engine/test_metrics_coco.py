@@ -17,6 +17,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from trainer.engine.metrics import split_per_class
+from trainer.engine.metrics.curves import STEPS
+from trainer.engine.metrics.matching import CONFIDENT
 from trainer.errors import DatasetError
 
 CLASSES = ("cat", "dog", "a/b", "unicorn")  # No annotation ever shows a unicorn.
@@ -97,6 +99,95 @@ def test_equals_pycocotools_to_six_decimals(data, kind):
             precision = reference.eval["precision"][values, ..., index, 0, 2]
             assert classes[name][key] == pytest.approx(precision[precision > -1].mean(), abs=1e-6)
     assert all(math.isfinite(value) and 0 <= value <= 1 for value in flat.values())
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_curves_are_those_of_pycocotools(data, kind):
+    """Precision over recall is COCO's array; F1 is counted from the matches of COCO's slow evaluation."""
+    ann_file, samples, ids = data
+    metric = _build("BoxMetrics" if kind == "bbox" else "MaskMetrics", ann_file)
+    metric.process({}, samples)
+    metric.evaluate(len(samples))
+    found = metric.curves()
+    part = found["parts"]["box" if kind == "bbox" else "mask"]
+    reference = _pycocotools(ann_file, samples, ids, kind)
+    assert part["classes"] == ["cat", "dog", "a/b"] and set(part["f1"]) == set(part["classes"])
+    for name in part["classes"]:
+        index = reference.params.catIds.index(ids[name])
+        assert part["precision"][name] == pytest.approx(
+            reference.eval["precision"][0, :, index, 0, 2], abs=1e-4
+        )
+        scores, right, truths = _matches_of(reference, ids[name])
+        f1 = [2 * right[scores >= t].sum() / ((scores >= t).sum() + truths) for t in STEPS]
+        assert part["f1"][name] == pytest.approx(f1, abs=1e-4)
+        best, place = part["best"][name], np.argmax(f1)
+        assert best["f1"] == pytest.approx(f1[place], abs=1e-4)
+        kept = scores >= best["threshold"]
+        assert best["precision"] == pytest.approx(right[kept].mean(), abs=1e-4)
+        assert best["recall"] == pytest.approx(right[kept].sum() / truths, abs=1e-4)
+    assert part["f1_overall"] == pytest.approx(np.mean([*part["f1"].values()], axis=0), abs=1e-4)
+    assert 0.1 < part["best_overall"]["f1"] == pytest.approx(max(part["f1_overall"]), abs=1e-4)
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize("kind", ["BoxMetrics", "MaskMetrics"])
+def test_the_confusion_matrix_counts_everything_once(data, kind):
+    ann_file, samples, ids = data
+    metric = _build(kind, ann_file)
+    metric.process({}, samples)
+    metric.evaluate(len(samples))
+    found = metric.curves()["confusion"]
+    matrix = np.array(found["matrix"])
+    assert found["names"] == [*CLASSES, "background"] and matrix.dtype.kind == "i"
+    truth = json.loads(ann_file.read_text())["annotations"]
+    for row, name in enumerate(CLASSES):
+        expected = sum(not a["iscrowd"] and a["category_id"] == ids[name] for a in truth)
+        assert matrix[row].sum() == expected
+        said = sum(
+            int(((s["pred_instances"]["labels"] == row) & (s["pred_instances"]["scores"] >= CONFIDENT)).sum())
+            for s in samples
+        )
+        assert matrix[:, row].sum() <= said  # Those on a crowd are left out.
+    assert np.diag(matrix)[:3].all() and matrix[-1, :3].all() and matrix[:3, -1].all() and matrix[-1, -1] == 0
+    assert matrix[:3, :3].sum() > np.diag(matrix).sum(), "some are called by another name"
+
+
+def test_confusion_counted_by_hand(tmp_path):
+    """Two detections on a cat: the surer one, a dog, has it; the other is nothing. A crowd swallows any number."""
+    boxes = {"cat": [10, 10, 40, 40], "dog": [80, 80, 40, 40], "crowd": [10, 100, 50, 50]}
+    truths = [
+        {
+            "id": i,
+            "image_id": 1,
+            "category_id": i % 2 + 1,
+            "bbox": box,
+            "area": 1600,
+            "iscrowd": name == "crowd",
+        }
+        for i, (name, box) in enumerate(boxes.items())
+    ]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    image = {"id": 1, "file_name": "1.png", "width": SIZE, "height": SIZE}
+    ann_file = tmp_path / "val.json"
+    ann_file.write_text(json.dumps({"images": [image], "annotations": truths, "categories": categories}))
+    said = [  # x, y, width, height, label, score
+        ([10, 10, 40, 40], 1, 0.9),
+        ([12, 12, 40, 40], 0, 0.8),
+        ([12, 102, 20, 20], 0, 0.7),
+        ([20, 110, 20, 20], 1, 0.7),
+        ([80, 80, 40, 40], 1, CONFIDENT - 0.01),
+        ([0, 60, 20, 20], 0, CONFIDENT),
+    ]
+    instances = {
+        "bboxes": torch.tensor([[x, y, x + w, y + h] for (x, y, w, h), _, _ in said], dtype=torch.float32),
+        "labels": torch.tensor([label for _, label, _ in said]),
+        "scores": torch.tensor([score for _, _, score in said], dtype=torch.float64),
+    }
+    metric = METRICS.build({"type": "BoxMetrics", "ann_file": str(ann_file)})
+    metric.dataset_meta = {"classes": ("cat", "dog")}
+    metric.process({}, [{"img_id": 1, "pred_instances": instances}])
+    metric.evaluate(1)
+    assert metric.curves()["confusion"]["matrix"] == [[0, 1, 0], [0, 0, 1], [2, 0, 0]]
 
 
 def test_mask_metrics_hold_the_boxes_too(data):
@@ -249,6 +340,18 @@ def _ellipse(box):
 
 def _empty(sample):
     return {**sample, "pred_instances": {key: value[:0] for key, value in sample["pred_instances"].items()}}
+
+
+def _matches_of(evaluation, category):
+    """Scores, whether right, and the number of ground truths of a category, from pycocotools' own matching."""
+    everything = evaluation.params.areaRng[0]
+    images = [
+        e for e in evaluation.evalImgs if e and e["category_id"] == category and e["aRng"] == everything
+    ]
+    scores = np.concatenate([e["dtScores"] for e in images])
+    right = np.concatenate([e["dtMatches"][0] > 0 for e in images])
+    kept = ~np.concatenate([e["dtIgnore"][0].astype(bool) for e in images])
+    return scores[kept], right[kept], sum(int((e["gtIgnore"] == 0).sum()) for e in images)
 
 
 def _pycocotools(ann_file, samples, ids, kind, images=None):

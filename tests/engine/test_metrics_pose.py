@@ -99,6 +99,30 @@ def test_pck_counts_labelled_points_within_a_fifth_of_the_larger_side(tmp_path):
     assert _evaluate(ann_file, [_bottom_up_sample(1, [predicted])])["PCK"] == pytest.approx(2 / 3)
 
 
+def test_curves_of_each_keypoint_and_of_instances(data, tmp_path):
+    ann_file, truth = _one(tmp_path, other_at=150)
+    points = np.array(truth["keypoints"]).reshape(4, 3)[:, :2]
+    metric = _metric(ann_file, [_sample(truth, points + np.array([[20, 0], [0, 40], [0, 0], [0, 0]]))])
+    values = metric.evaluate(1)
+    found = metric.curves()["keypoints"]
+    # The box's larger side is 100 px; the second instance isn't found, the last point never labelled.
+    assert found["names"] == ["top", "2", "3", "4"] and found["labelled"] == [2, 2, 2, 0]
+    assert found["error"] == [0.2, 0.4, 0.0, None] and found["missed"] == [1, 1, 1, 0]
+    assert found["pck"] == [0.5, 0.0, 0.5, None]
+    assert values["PCK"] == pytest.approx(2 / 6)
+    expected = np.exp(-(20**2) / (2 * (2 * SIGMAS[0]) ** 2 * truth["area"])) / 2
+    assert found["similarity"][0] == pytest.approx(expected, abs=1e-4)
+
+    _, annotations, _ = data
+    samples = _top_down(annotations)
+    metric = _metric(data[0], samples, nms_mode="none")
+    metric.evaluate(len(samples))
+    part = metric.curves()["parts"]["keypoints"]
+    reference = _pycocotools(data[0], samples, tmp_path, whole=True)
+    assert part["precision_overall"] == pytest.approx(reference.eval["precision"][0, :, 0, 0, 0], abs=1e-4)
+    assert 0.1 < part["best_overall"]["f1"] < 1
+
+
 def test_pck_of_a_bottom_up_model_matches_instances(tmp_path):
     ann_file, truth = _one(tmp_path, other_at=150)
     points = np.array(truth["keypoints"]).reshape(4, 3)[:, :2]
@@ -156,10 +180,14 @@ def test_nothing_on_the_console(data, capfd, caplog):
 
 
 def _evaluate(ann_file, samples, **arguments):
+    return _metric(ann_file, samples, **arguments).evaluate(len(samples))
+
+
+def _metric(ann_file, samples, **arguments):
     metric = PoseMetrics(ann_file, **arguments)
-    metric.dataset_meta = {"sigmas": SIGMAS, "num_keypoints": 4}
+    metric.dataset_meta = {"sigmas": SIGMAS, "num_keypoints": 4, "keypoint_id2name": {0: "top"}}
     metric.process({}, samples)
-    return metric.evaluate(len(samples))
+    return metric
 
 
 def _top_down(annotations):
@@ -252,7 +280,7 @@ def _one_category(ann_file, folder):
     return str(folder / "one_category.json")
 
 
-def _pycocotools(ann_file, samples, folder):
+def _pycocotools(ann_file, samples, folder, whole=False):
     detections = []
     for sample in samples:
         points, scores = (
@@ -276,7 +304,7 @@ def _pycocotools(ann_file, samples, folder):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation.stats
+    return evaluation if whole else evaluation.stats
 
 
 def _mmpose(ann_file, samples, folder, **arguments):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -52,13 +53,23 @@ def test_everything_ignored_is_zero():
     assert values == {"mIoU": 0.0, "mDice": 0.0, "mAcc": 0.0, "aAcc": 0.0}
 
 
+def test_confusion_counted_by_hand():
+    truth = torch.tensor([[0, 0, 1, 1], [1, 0, 255, 255]])
+    predicted = torch.tensor([[0, 1, 1, 1], [0, 3, 1, 1]])
+    metric = _metric([_sample(predicted, truth), _sample(predicted, truth)])
+    metric.evaluate(2)
+    found = metric.curves()["confusion"]
+    assert found["names"] == list(CLASSES)
+    assert found["matrix"] == [[2, 2, 0, 2], [2, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
 def test_areas_beyond_floats_exact_integers():
     """Single precision stops counting at 16.7 million; a small class must not drown."""
     metric = SegMetrics()
     metric.dataset_meta = {"classes": ("a", "b")}
     truth = torch.zeros(1, 2)
     truth[0, 1] = 1
-    big = [torch.tensor([[2.0**24, 0], [2.0**24, 0], [2.0**24, 0], [2.0**24, 0]]).double()]
+    big = [(np.array([0]), np.array([2**24]))]
     metric.process({}, [_sample(truth, truth)] * 3)
     metric.results = big + metric.results
     assert metric.evaluate(4)["aAcc"] == 1.0
@@ -74,10 +85,14 @@ def test_nothing_on_the_console(capfd, caplog):
 
 
 def _evaluate(samples):
+    return _metric(samples).evaluate(len(samples))
+
+
+def _metric(samples):
     metric = SegMetrics()
     metric.dataset_meta = {"classes": CLASSES}
     metric.process({}, samples)
-    return metric.evaluate(len(samples))
+    return metric
 
 
 def _random_samples():

@@ -4,9 +4,10 @@ Each returns flat floats from 0 to 1 without a prefix; a class' own values are c
 """
 
 from trainer.engine.metrics.box import BoxMetrics
+from trainer.engine.metrics.curves import take_curves
 from trainer.engine.metrics.mask import MaskMetrics
 from trainer.engine.metrics.names import split_per_class
 from trainer.engine.metrics.pose import PoseMetrics
 from trainer.engine.metrics.seg import SegMetrics
 
-__all__ = ["BoxMetrics", "MaskMetrics", "PoseMetrics", "SegMetrics", "split_per_class"]
+__all__ = ["BoxMetrics", "MaskMetrics", "PoseMetrics", "SegMetrics", "split_per_class", "take_curves"]

@@ -19,4 +19,6 @@ class BoxMetrics(DetectionMetrics):
     """
 
     def compute_metrics(self, results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        return self.named(self.evaluate_boxes(results))
+        scores = self.evaluate_boxes(results)
+        self.keep_curves(box=scores)
+        return self.named(scores)

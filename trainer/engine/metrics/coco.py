@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from trainer.engine.metrics.matching import Overlaps
 from trainer.errors import DatasetError, did_you_mean
 
 logger = logging.getLogger("trainer")
@@ -56,7 +57,8 @@ class CocoScores:
     """What COCO's evaluation counted; -1 where there is no ground truth.
 
     ``precision`` has the shape (IoU thresholds, recall thresholds, categories, areas, detection limits), ``recall``
-    the same without the recall thresholds. ``categories`` are sorted.
+    the same without the recall thresholds. ``categories`` are sorted. ``overlaps`` is what was compared, None where
+    there was nothing.
     """
 
     precision: np.ndarray
@@ -64,6 +66,7 @@ class CocoScores:
     thresholds: np.ndarray
     areas: tuple[str, ...]
     categories: tuple[int, ...]
+    overlaps: Overlaps | None = None
 
     def ap(self, iou: float | None = None, area: str = "all", category: int | None = None) -> float | None:
         """Average precision from 0 to 1 over all IoU thresholds or at one; None where nothing could be found."""
@@ -75,6 +78,15 @@ class CocoScores:
         if category is not None:
             values = values[:, :, self.categories.index(category)]
         return _defined_mean(values)
+
+    def precision_curve(self, iou: float, category: int) -> np.ndarray | None:
+        """Precision (101,) at the recalls 0, 0.01, ... 1; None for a category without ground truth."""
+        if not self.precision.size:
+            return None
+        level = int(np.flatnonzero(np.isclose(self.thresholds, iou))[0])
+        place = self.categories.index(category)
+        curve = self.precision[level, :, place, self.areas.index("all"), -1]
+        return curve if (curve > -1).all() else None
 
     def ar(self) -> float | None:
         """Average recall from 0 to 1 at the largest number of detections; None where nothing could be found."""
@@ -110,9 +122,10 @@ def evaluate_coco(
             f"the evaluator's annotation file doesn't have {len(unknown)} of the evaluated images (ids "
             f"{', '.join(map(str, unknown[:5]))}); its ann_file must be that of the validation data set"
         )
+    found = coco.loadRes(detections)
     evaluation = COCOeval_faster(
         coco,
-        coco.loadRes(detections),
+        found,
         kind,
         print_function=logger.debug,
         kpt_oks_sigmas=sigmas,
@@ -131,6 +144,15 @@ def evaluate_coco(
         thresholds,
         areas,
         tuple(categories),
+        Overlaps(
+            coco,
+            found,
+            kind,
+            tuple(images),
+            tuple(categories),
+            evaluation.ious,
+            evaluation.params.maxDets[-1],
+        ),
     )
 
 

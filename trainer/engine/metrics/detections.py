@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from faster_coco_eval import COCO
 from mmengine.evaluator import BaseMetric
 
 from trainer.engine.metrics.coco import CocoScores, category_ids, evaluate_coco, load_ground_truth
+from trainer.engine.metrics.curves import Curves, coco_curves, confusion_curves
 from trainer.engine.metrics.names import class_key
 from trainer.errors import DatasetError
 
@@ -34,6 +35,7 @@ class DetectionMetrics(BaseMetric):
 
     def __init__(self, ann_file: str | Path, collect_device: str = "cpu") -> None:
         super().__init__(collect_device=collect_device)
+        self.curves: Callable[[], Curves] | None = None
         self.ann_file = Path(ann_file)
         if not self.ann_file.is_file():
             raise DatasetError(f"{self.ann_file}: no such annotation file (val_evaluator.ann_file)")
@@ -93,6 +95,19 @@ class DetectionMetrics(BaseMetric):
     def categories(self) -> list[int]:
         """COCO's category id of each label."""
         return category_ids(self.coco, self.classes, self.ann_file)
+
+    def keep_curves(self, **scores: CocoScores) -> None:
+        """Have the curves of these evaluations (``box``, ``mask``) computed when somebody asks for them.
+
+        The first one's detections make the confusion matrix.
+        """
+        names = dict(zip(self.categories, self.classes, strict=True))
+
+        def compute() -> Curves:
+            parts = {part: coco_curves(one, names) for part, one in scores.items()}
+            return {"parts": parts, "confusion": confusion_curves(next(iter(scores.values())), names)}
+
+        self.curves = compute
 
     def named(self, scores: CocoScores) -> dict[str, float]:
         """COCO's scores under the field's names; what has no ground truth (a size, a class) is left out."""

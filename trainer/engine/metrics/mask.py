@@ -49,8 +49,10 @@ class MaskMetrics(DetectionMetrics):
             )
             if np.isfinite(score)
         ]
-        masks = self.named(self.evaluate_detections(detections, "segm", results))
-        boxes = self.named(self.evaluate_boxes(results))
+        mask_scores = self.evaluate_detections(detections, "segm", results)
+        box_scores = self.evaluate_boxes(results)
+        self.keep_curves(mask=mask_scores, box=box_scores)
+        masks, boxes = self.named(mask_scores), self.named(box_scores)
         return {
             **masks,
             **{f"mask_{name}": masks[name] for name in HEADLINE},

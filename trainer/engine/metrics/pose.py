@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from faster_coco_eval import COCO
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from trainer.engine.metrics.coco import evaluate_coco, load_ground_truth
-from trainer.engine.metrics.keypoints import share_correct
+from trainer.engine.metrics.coco import CocoScores, evaluate_coco, load_ground_truth
+from trainer.engine.metrics.curves import Curves, coco_curves
+from trainer.engine.metrics.keypoints import KeypointErrors, measure
 from trainer.errors import ConfigError, DatasetError, did_you_mean
 
 SCORE_MODES = ("bbox", "keypoint", "bbox_keypoint", "bbox_rle")
@@ -57,6 +58,7 @@ class PoseMetrics(BaseMetric):
         collect_device: str = "cpu",
     ) -> None:
         super().__init__(collect_device=collect_device)
+        self.curves: Callable[[], Curves] | None = None
         self.ann_file = Path(ann_file)
         if not self.ann_file.is_file():
             raise DatasetError(f"{self.ann_file}: no such annotation file (val_evaluator.ann_file)")
@@ -126,13 +128,28 @@ class PoseMetrics(BaseMetric):
         )
         # Before duplicates are removed: a top-down model's answer for one box is not a duplicate of another's.
         candidates = list(_instances(results, self._score))
+        errors = measure(self._truths(images), candidates, self.sigmas)
+        self._keep_curves(scores, errors)
         return {
             "mAP50-95": scores.ap() or 0.0,
             "mAP50": scores.ap(iou=0.5) or 0.0,
             "mAP75": scores.ap(iou=0.75) or 0.0,
             "AR": scores.ar() or 0.0,
-            "PCK": share_correct(self._truths(images), candidates, self.sigmas),
+            "PCK": errors.correct,
         }
+
+    def _keep_curves(self, scores: CocoScores, errors: KeypointErrors) -> None:
+        assert self.dataset_meta is not None
+        known = self.dataset_meta.get("keypoint_id2name") or {}
+        names = [str(known.get(index, index + 1)) for index in range(len(self.sigmas))]
+
+        def compute() -> Curves:
+            return {
+                "parts": {"keypoints": coco_curves(scores, {1: "instance"})},
+                "keypoints": errors.each(names),
+            }
+
+        self.curves = compute
 
     def _truths(self, images: Iterable[int]) -> list[dict[str, Any]]:
         annotations = (annotation for image in sorted(images) for annotation in self.coco.imgToAnns[image])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
+from trainer.engine.metrics.curves import Curves
 from trainer.engine.metrics.names import class_key
+
+Counts = tuple[np.ndarray, np.ndarray]
+"""Where a flattened confusion matrix isn't 0, and how many pixels are there: of one image it is nearly empty."""
 
 
 @METRICS.register_module()
@@ -29,34 +34,30 @@ class SegMetrics(BaseMetric):
     def __init__(self, ignore_index: int = 255, collect_device: str = "cpu") -> None:
         super().__init__(collect_device=collect_device)
         self.ignore_index = ignore_index
+        self.curves: Callable[[], Curves] | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Count pixels of ``pred_sem_seg`` and ``gt_sem_seg``, both (1, H, W) class indices."""
-        # Here, not above: importing mmseg takes seconds that the other tasks shouldn't pay.
-        from mmseg.evaluation.metrics.iou_metric import IoUMetric
-
         for sample in data_samples:
             predicted = sample["pred_sem_seg"]["data"].squeeze()
-            truth = sample["gt_sem_seg"]["data"].squeeze().to(predicted)
-            areas = IoUMetric.intersect_and_union(predicted, truth, len(self.classes), self.ignore_index)
-            # Double: summed as float, areas stop growing exactly beyond 16.7 million pixels.
-            self.results.append(torch.stack(areas).double())
+            truth = sample["gt_sem_seg"]["data"].squeeze().to(predicted.device)
+            self.results.append(count_pixels(predicted, truth, len(self.classes), self.ignore_index))
 
-    def compute_metrics(self, results: Sequence[torch.Tensor]) -> dict[str, float]:
-        if not results:
-            return dict.fromkeys(("mIoU", "mDice", "mAcc", "aAcc"), 0.0)
-        intersection, union, predicted, truth = torch.stack(list(results)).sum(dim=0)
-        # 0/0, a class that isn't there, is NaN until here and left out below.
-        iou, dice, accuracy = (
-            intersection / union,
-            2 * intersection / (predicted + truth),
-            intersection / truth,
-        )
+    def compute_metrics(self, results: Sequence[Counts]) -> dict[str, float]:
+        size = len(self.classes)
+        flat = np.zeros(size * size, np.int64)
+        for places, counts in results:
+            flat[places] += counts
+        matrix = flat.reshape(size, size)
+        self._keep_curves(matrix)
+        right, truth, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+        union = truth + predicted - right
+        iou, dice = _share(right, union), _share(2 * right, truth + predicted)
         values = {
             "mIoU": _mean(iou),
             "mDice": _mean(dice),
-            "mAcc": _mean(accuracy),
-            "aAcc": float(intersection.sum() / truth.sum().clamp(min=1)),
+            "mAcc": _mean(_share(right, truth)),
+            "aAcc": float(right.sum() / max(int(truth.sum()), 1)),
         }
         for index, name in enumerate(self.classes):
             if union[index] > 0:
@@ -69,6 +70,28 @@ class SegMetrics(BaseMetric):
         assert self.dataset_meta is not None
         return tuple(self.dataset_meta["classes"])
 
+    def _keep_curves(self, matrix: np.ndarray) -> None:
+        names = list(self.classes)
+        self.curves = lambda: {"confusion": {"of": "pixels", "names": names, "matrix": matrix.tolist()}}
 
-def _mean(values: torch.Tensor) -> float:
-    return float(values.nanmean()) if not values.isnan().all() else 0.0
+
+def count_pixels(predicted: torch.Tensor, truth: torch.Tensor, classes: int, ignore: int) -> Counts:
+    """The confusion matrix of one image, rows the truth, without the pixels of value ``ignore``.
+
+    Args:
+        predicted, truth: (H, W) class indices on the same device.
+    """
+    counted = (truth != ignore) & (truth >= 0) & (truth < classes)
+    pairs = truth[counted].long() * classes + predicted[counted].long()
+    counts = torch.bincount(pairs, minlength=classes * classes)
+    places = counts.nonzero().squeeze(1)
+    return places.cpu().numpy(), counts[places].cpu().numpy()
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """NaN for 0/0, a class that isn't there."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
