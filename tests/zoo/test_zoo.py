@@ -151,8 +151,7 @@ def test_a_base_that_is_not_there(base: str, expected: str) -> None:
 
 
 def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, models: Models) -> None:
-    for function in ("trainer.zoo.locate.configs_dir", "trainer.zoo.tasks.configs_dir"):
-        monkeypatch.setattr(function, lambda package: None)
+    monkeypatch.setattr("trainer.zoo.locate.configs_dir", lambda package: None)
     configs.cache_clear()
     try:
         with pytest.raises(ConfigError, match="mmseg is not installed"):

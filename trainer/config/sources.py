@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from trainer.config.yamls import parse
 from trainer.errors import ConfigError
 from trainer.zoo.locate import PACKAGES, configs
-from trainer.zoo.tasks import tasks_of
+from trainer.zoo.tasks import refusal, tasks_of
 
 
 class FolderSource(ConfigSource):
@@ -64,12 +64,10 @@ class ZooSource(ConfigSource):
         package, relative = self._split(config_path)
         if relative not in configs(package):
             raise ConfigLoadError(f"{package} has no config {relative!r}")
-        tasks = tasks_of(package, relative)
-        if not tasks:
-            raise ConfigError(
-                f"model={package}/{relative}: none of this trainer's tasks is what this config is for."
-            )
-        content = {"name": relative.split("/")[-1], "base": f"{package}::{relative}.py", "tasks": tasks}
+        if reason := refusal(package, relative):
+            raise ConfigError(reason)
+        name, tasks = relative.split("/")[-1], tasks_of(package, relative)
+        content = {"name": name, "base": f"{package}::{relative}.py", "tasks": tasks}
         header: dict[str, str | None] = {"package": "model"}
         return ConfigResult(
             provider=self.provider, path="zoo://", config=OmegaConf.create(content), header=header

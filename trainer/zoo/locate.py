@@ -15,6 +15,8 @@ _DISTRIBUTIONS = {
     "mmdet": ("onedl-mmdetection", "mmdet"),
     "mmseg": ("onedl-mmsegmentation", "mmsegmentation"),
     "mmpose": ("onedl-mmpose", "mmpose"),
+    "mmcv": ("onedl-mmcv", "mmcv"),
+    "mmengine": ("onedl-mmengine", "mmengine"),
 }
 
 

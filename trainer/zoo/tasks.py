@@ -1,82 +1,83 @@
-"""Which tasks a config of the installed packages is for, from folder and metafile, never by loading it."""
+"""Which tasks a config of the installed packages is for, from its name and metafile, never by loading it."""
 
 from __future__ import annotations
 
 import functools
-from pathlib import Path
-from typing import Any
 
-from trainer.config.yamls import load
-from trainer.errors import ConfigError
-from trainer.zoo.locate import configs_dir
+from trainer.config.schema import TASKS
+from trainer.zoo.index import entries
+from trainer.zoo.locate import configs
 
-_BY_RESULT = {
-    "object detection": "detection",
-    "instance segmentation": "instance_segmentation",
-    "semantic segmentation": "semantic_segmentation",
-}
 # A model with masks is usually wanted for them.
 _ORDER = ("instance_segmentation", "detection", "semantic_segmentation", "pose")
-_OTHER = (
-    *("panoptic", "tracking", "reid", "vis_", "_vis", "masktrack", "bytetrack", "sort", "qdtrack"),
-    *("classification/", "common/", "override_category", "refcoco"),
-)
+_SHARED = "settings for other configs"
+# By words in folder/name, the first that fits; a word that begins with "/" begins the file's name.
+_OTHER: dict[str, dict[str, tuple[str, ...]]] = {
+    "mmdet": {
+        _SHARED: ("common/", "override_category", "_tta"),
+        "panoptic segmentation": ("panoptic", "maskformer/"),
+        "video instance segmentation": ("youtubevis", "masktrack"),
+        "tracking in videos": ("sort/", "bytetrack/", "qdtrack/"),
+        "re-identification": ("reid/",),
+        "image classification": ("/classification/",),
+        "region proposals alone": ("/rpn_", "/ga-rpn_", "/cascade-rpn_r"),
+        "referring expressions": ("refcoco", "refexp"),
+        "lane detection": ("clrnet/",),
+        "semi-supervised detection": ("soft_teacher/",),
+    },
+    "mmseg": {"depth estimation": ("_nyu-",), "change detection": ("_levir-",)},
+    "mmpose": {"3D keypoints": ("_3d_keypoint/",)},
+}
 
 
 def tasks_of(package: str, relative: str) -> list[str]:
     """The tasks of a config such as ``rtmdet/rtmdet_s_8xb32-300e_coco``, the usual first; may be empty."""
-    if package == "mmseg":
-        return ["semantic_segmentation"]
-    if package == "mmpose":
-        return ["pose"] if "_2d_" in relative.partition("/")[0] else []
-    path = Path(relative)
-    if any(word in relative for word in _OTHER) or path.name.startswith(("rpn_", "ga-rpn_")):
+    if _other(package, relative):
         return []
+    if package != "mmdet":
+        return ["semantic_segmentation" if package == "mmseg" else "pose"]
     # A metafile doesn't list every config, and some entries forget a task: the namesakes know.
-    own = _published(package, path.parent.as_posix()).get(path.name, [])
-    found = {*own, *_families(package).get(_family(path.name), [])}
-    if not found and path.name not in _published(package, path.parent.as_posix()):
+    entry = entries().get(f"{package}::{relative}.py")
+    own = {figure["task"] for figure in entry.published} if entry else set()
+    found = {*own, *_families(package).get(_family(relative), [])}
+    if not found:  # no figures at all, of any task
         found = {"detection"}
     return [task for task in _ORDER if task in found]
+
+
+def refusal(package: str, relative: str) -> str | None:
+    """Why a config can't be chosen, in one line; None where it can."""
+    if tasks_of(package, relative):
+        return None
+    what = _other(package, relative) or "something else"
+    said = f"model={package}/{relative}: this config "
+    if what == _SHARED:
+        return f"{said}holds {what} and is no model of its own."
+    return f"{said}is for {what}; this trainer's tasks are {', '.join(TASKS[:-1])} and {TASKS[-1]}."
+
+
+def _other(package: str, relative: str) -> str | None:
+    """What a config is for where that is none of our tasks."""
+    path = f"/{relative}"
+    return next(
+        (what for what, words in _OTHER[package].items() if any(word in path for word in words)), None
+    )
 
 
 @functools.cache
 def _families(package: str) -> dict[str, list[str]]:
     """For each first word of a name, the tasks that nearly all published configs of that name are for."""
-    root = configs_dir(package)
-    seen: dict[str, list[list[str]]] = {}
-    for metafile in sorted(root.rglob("metafile.yml")) if root else []:
-        folder = metafile.parent.relative_to(root or metafile).as_posix()
-        for name, tasks in _published(package, folder).items():
-            seen.setdefault(_family(name), []).append(tasks)
+    seen: dict[str, list[set[str]]] = {}
+    for config in configs(package):
+        entry = entries().get(f"{package}::{config}.py")
+        if entry and entry.published:
+            tasks = {figure["task"] for figure in entry.published}
+            seen.setdefault(_family(config), []).append(tasks)
     return {
         family: [task for task in _ORDER if sum(task in tasks for tasks in each) >= 0.8 * len(each)]
         for family, each in seen.items()
     }
 
 
-def _family(name: str) -> str:
-    return name.partition("_")[0]
-
-
-@functools.cache
-def _published(package: str, folder: str) -> dict[str, list[str]]:
-    """Each config's tasks by the results published in its folder's metafile."""
-    root = configs_dir(package)
-    metafile = root / folder / "metafile.yml" if root else None
-    if metafile is None or not metafile.is_file():
-        return {}
-    try:
-        models = load(metafile).get("Models") or []
-    except ConfigError:
-        return {}
-    found: dict[str, list[str]] = {}
-    for model in models:
-        tasks = {_BY_RESULT.get(str(result.get("Task", "")).lower()) for result in _results(model)}
-        found[Path(str(model.get("Config", ""))).stem] = [task for task in _ORDER if task in tasks]
-    return found
-
-
-def _results(model: Any) -> list[dict[str, Any]]:
-    results = model.get("Results") if isinstance(model, dict) else None
-    return [result for result in results or [] if isinstance(result, dict)]
+def _family(relative: str) -> str:
+    return relative.rpartition("/")[2].partition("_")[0]
