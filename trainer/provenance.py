@@ -5,6 +5,7 @@ What a field of ``run.json`` means is written in ``docs/run-directory.md``.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -63,16 +64,14 @@ def repository(folder: Path) -> Path | None:
 
 
 def git(root: Path | None) -> dict[str, Any] | None:
-    """``commit``, ``dirty`` (tracked files are changed), ``branch`` (None: detached) and ``root`` of a checkout.
+    """``commit``, ``dirty`` (tracked files are changed), ``changes`` (a digest of these, None where there are none),
+    ``branch`` (None: detached) and ``root`` of a checkout.
 
     None where there is none, no git, or git refuses.
     """
     if root is None:
         return None
-    told = _output(
-        ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=no"],
-        {**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-    )
+    told = _git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
     if told is None:
         return None
     head: dict[str, str] = {}
@@ -87,6 +86,7 @@ def git(root: Path | None) -> dict[str, Any] | None:
     return {
         "commit": None if commit == "(initial)" else commit,
         "dirty": dirty,
+        "changes": _digest(_git(root, "diff", "HEAD", "--no-ext-diff", "--no-color")) if dirty else None,
         "branch": None if branch == "(detached)" else branch,
         "root": str(root),
     }
@@ -113,6 +113,15 @@ def own_checkout() -> Path | None:
     """The checkout that this package runs from; None where it is installed."""
     root = Path(trainer.__file__).resolve().parents[1]
     return root if (root / ".git").exists() else None
+
+
+def _git(root: Path, *words: str) -> str | None:
+    # Without its optional locks, which a git command that the user types meanwhile would stumble over.
+    return _output(["git", "-C", str(root), *words], {**os.environ, "GIT_OPTIONAL_LOCKS": "0"})
+
+
+def _digest(text: str | None) -> str | None:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12] if text else None
 
 
 def _version(distribution: str) -> str | None:
@@ -159,7 +168,13 @@ def _lines(path: str | Path) -> Iterable[str]:
 def _output(command: list[str], environment: dict[str, str] | None = None) -> str | None:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, check=True, env=environment
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=True,
+            env=environment,
         )
     except (OSError, subprocess.SubprocessError):
         return None

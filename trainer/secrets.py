@@ -40,7 +40,7 @@ _USER_INFO = re.compile(
 _QUERY = re.compile(r"(?P<key>[?&;][\w.-]+=)(?P<value>[^&;\s'\"#]+)")
 _QUERY_KEYS = re.compile(r"^(key|sig|signature|x-amz-(signature|credential|security-token)|awsaccesskeyid)$")
 _ASSIGNED = re.compile(
-    r"(?<![\w.-])(?P<key>[\w.-]*\w)(?P<sign>=|(?P<quote>['\"])\s*:\s*)(?P<value>'[^']*'|\"[^\"]*\"|[^\s,;&)}\]'\"]+)"
+    r"(?<![\w.-])(?P<key>[\w.-]*\w)(?P<sign>=|(?P<quote>['\"])\s*:\s*)(?P<value>\$\{[^}]*\}|'[^']*'|\"[^\"]*\"|[^\s,;&)}\]'\"]+)"
 )
 _INLINE = re.compile(r"(?<![\w.-])(?P<key>[\w.-]*\w)(?P<sign>\s*:\s*)(?P<value>'[^']*'|\"[^\"]*\"|[^,}\]]+)")
 _HEADER = re.compile(r"(?i)(?P<key>\bauthorization['\"]?\s*[:=]\s*['\"]?)(?P<value>(?:\w+ )?[^\s'\",}]+)")
@@ -251,7 +251,12 @@ def _mask_query(found: re.Match[str]) -> str:
 
 def _mask_assigned(found: re.Match[str]) -> str:
     value = found["value"].strip(QUOTES)
-    if not is_secret(found["key"]) or value in ("", "None", "null", MASK) or _is_interpolation(value):
+    if (
+        not is_secret(found["key"])
+        or value in ("", "None", "null")
+        or value.startswith(MASK)
+        or _is_interpolation(value)
+    ):
         return found[0]
     around = found["value"][0] if found["value"][0] in QUOTES else ""
     return f"{found['key']}{found['sign']}{around}{MASK}{around}"

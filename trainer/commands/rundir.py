@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trainer.config.origin import origin
 from trainer.config.resume import OF_THE_COMMAND
 from trainer.config.schema import Experiment
@@ -32,6 +34,12 @@ def open_run(exp: Experiment) -> Run:
     return Run.create(exp.output_dir, name, exp.model.name, exp.id)
 
 
+def saved_config(exp: Experiment) -> dict[str, Any]:
+    """What ``config.yaml`` says of an experiment: plain values, secrets masked."""
+    config = {key: value for key, value in origin(exp).written.items() if key not in OF_THE_COMMAND}
+    return dict(masked(config))
+
+
 def write_configuration(run: Run, exp: Experiment, overrides: list[str]) -> None:
     """``config.yaml`` (what was composed) and ``overrides.yaml`` (what was typed), secrets masked.
 
@@ -39,11 +47,9 @@ def write_configuration(run: Run, exp: Experiment, overrides: list[str]) -> None
     """
     import yaml
 
-    composed = origin(exp)
-    config = {key: value for key, value in composed.written.items() if key not in OF_THE_COMMAND}
     typed = [word for word in overrides if key_of(word) not in OF_THE_COMMAND]
     files = {
-        "config.yaml": yaml.safe_dump(masked(config), sort_keys=False, allow_unicode=True),
+        "config.yaml": yaml.safe_dump(saved_config(exp), sort_keys=False, allow_unicode=True),
         "overrides.yaml": yaml.safe_dump(masked_words(typed), allow_unicode=True),
     }
     attempts = len(run.facts.get("attempts", []))
@@ -52,4 +58,4 @@ def write_configuration(run: Run, exp: Experiment, overrides: list[str]) -> None
         if attempts and path.is_file() and not kept.exists() and path.read_text(encoding="utf-8") != text:
             atomic_write(kept, path.read_bytes())
         atomic_write(path, text)
-    run.update(config_dirs=list(composed.config_dirs), launcher=exp.launcher.name)
+    run.update(config_dirs=list(origin(exp).config_dirs), launcher=exp.launcher.name)

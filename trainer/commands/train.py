@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from trainer.bridge.build import Built, build_config
+from trainer.bridge.weights import fetch_all
 from trainer.commands.common import notes_to_stderr
 from trainer.commands.next_steps import next_steps
 from trainer.commands.rundir import open_run, write_configuration
@@ -16,6 +17,7 @@ from trainer.config.schema import Experiment
 from trainer.data.bundle import DataBundle
 from trainer.data.prepare import prepare
 from trainer.run import Run
+from trainer.zoo.weights.words import pinned
 
 # The tracker's process goes on by itself after this; a run's end is not held up by a server.
 TRACKER_SECONDS = 20.0
@@ -30,14 +32,21 @@ def main(exp: Experiment, overrides: list[str]) -> int:
     return train(exp, overrides).exit_code
 
 
-def train(exp: Experiment, overrides: list[str]) -> Any:
-    """Train an experiment; what ``main`` does, for Python. Returns what ``result.json`` holds."""
+def train(exp: Experiment, overrides: list[str], **facts: Any) -> Any:
+    """Train an experiment; what ``main`` does, for Python. Returns what ``result.json`` holds.
+
+    ``facts`` are added to ``run.json``.
+    """
     bundle = prepare(exp.dataset, exp.task.name)
     built = build_config(exp, bundle)
     notes_to_stderr([*bundle.notes, *built.notes])
+    if not exp.resume:  # a run that goes on has its own
+        fetch_all(built.cfg)
+    overrides = pinned(overrides, built.cfg.get("load_from"))
 
     run = open_run(exp)
     with run.held():
+        run.update(**facts)
         return _train(exp, overrides, bundle, built, run)
 
 

@@ -54,7 +54,7 @@ def with_saved(reference: str, overrides: Sequence[str], config_dirs: Sequence[s
     if "id" in map(key_of, overrides):
         raise ConfigError(f"resume={reference} and id= both name a run; give one of them.")
     refuse_masked([word for word in words if word not in overrides], found.id)
-    return Saved(words, list(config_dirs) or _folders(found.facts, found.id))
+    return Saved(words, list(config_dirs) or folders_of(found))
 
 
 def saved(path: Path) -> list[str]:
@@ -85,12 +85,17 @@ def refuse_masked(words: Sequence[str], run: str) -> None:
         )
 
 
-def _folders(facts: dict[str, Any], run: str) -> list[str]:
-    folders = [str(folder) for folder in facts.get("config_dirs") or []]
+def folders_of(run: Any) -> list[str]:
+    """The folders that a run was given by ``--config-dir``.
+
+    Raises:
+        ConfigError: one isn't there any more.
+    """
+    folders = [str(folder) for folder in run.facts.get("config_dirs") or []]
     for folder in folders:
         if not Path(folder).is_dir():
             raise ConfigError(
-                f"run {run} was started with --config-dir {folder}, which isn't there any more; "
+                f"run {run.id} was started with --config-dir {folder}, which isn't there any more; "
                 "give --config-dir with its new place."
             )
     return folders
