@@ -26,7 +26,14 @@ def make_run(tmp_path):
 
     def make(uri: str | None, experiment: str = "digits-detection", events: list[dict] | None = None) -> Run:
         run = Run.create(tmp_path / "runs", experiment, "rtmdet-s")
-        run.update(fingerprint="f1e2d3", host="here")
+        run.update(
+            fingerprint="f1e2d3",
+            host="here",
+            versions={"python": "3.11.7", "torch": "2.13.0"},
+            git={"commit": "c0ffee", "dirty": True, "branch": "main", "root": "/home/me"},
+            trainer_git=None,
+            hardware={"cpu": "A CPU", "cores": 2, "memory_gb": 7.8, "gpus": ["A GPU", "A GPU"]},
+        )
         config = {
             "task": {"name": "detection"},
             "model": {"name": "rtmdet-s"},
@@ -39,6 +46,7 @@ def make_run(tmp_path):
                 "run_name": None,
                 "log_checkpoint": True,
             },
+            "launcher": {"name": "local"},
             "mm": {"default_hooks": {"upload": {"api_key": "hunter2", "url": "http://me:hunter2@host/x"}}},
         }
         (run.dir / "config.yaml").write_text(yaml.safe_dump(config))
@@ -47,6 +55,7 @@ def make_run(tmp_path):
         (run.dir / "train.log").write_text("trained\n")
         run.checkpoints.mkdir()
         (run.checkpoints / "best.pth").write_bytes(b"weights")
+        (run.checkpoints / "last.pth").write_bytes(b"later weights")
         Log.append(run.dir, Log.whole() if events is None else events)
         return run
 
@@ -66,7 +75,24 @@ class Log:
 
     @staticmethod
     def started(epochs: int | None = 3, iterations: int = 30) -> dict:
-        return {"type": "run_started", "epochs": epochs, "iterations": iterations}
+        return {
+            "type": "run_started",
+            "task": "detection",
+            "dataset": "digits",
+            "classes": ["one", "two"],
+            "data": {
+                "fingerprint": "f1e2d3" * 10,
+                "format": "coco",
+                "source": "/data/digits",
+                "splits": {
+                    "train": {"images": 12, "annotations": 40},
+                    "val": {"images": 4, "annotations": 9},
+                },
+            },
+            "primary_metric": {"name": "mAP50-95", "mode": "max"},
+            "epochs": epochs,
+            "iterations": iterations,
+        }
 
     @staticmethod
     def epoch(epoch: int, iterations: int = 10) -> list[dict]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
@@ -46,7 +48,28 @@ def test_tags_say_who_what_and_where(make_run):
     tags = describe.tags(run.dir)
     assert tags["run_id"] == run.id and tags["run_dir"] == str(run.dir)
     assert (tags["task"], tags["model"], tags["dataset"]) == ("detection", "rtmdet-s", "digits")
-    assert tags["fingerprint"] == "f1e2d3" and tags["host"] == "here" and tags["trainer_version"]
+    assert tags["fingerprint"] == "f1e2d3" and tags["host"] == "here" and tags["launcher"] == "local"
+    assert (tags["git.commit"], tags["git.dirty"], tags["git.branch"]) == ("c0ffee", "true", "main")
+    assert tags["mlflow.source.git.commit"] == "c0ffee"
+    assert (tags["version.torch"], tags["hardware.gpus"], tags["hardware.cores"]) == (
+        "2.13.0",
+        "A GPU, A GPU",
+        "2",
+    )
+    assert "trainer_git.commit" not in tags and "sweep" not in tags
+
+
+def test_the_data_set_says_how_much_of_what(log):
+    data = describe.dataset(log.started())
+    assert (data.name, data.digest, data.source_type) == ("digits", "f1e2d3" * 5 + "f1", "local")
+    assert json.loads(data.source) == {"uri": "/data/digits"}
+    profile = json.loads(data.profile)
+    assert (profile["train_images"], profile["val_annotations"], profile["num_classes"]) == (12, 9, 2)
+    columns = [column["name"] for column in json.loads(data.schema)["mlflow_colspec"]]
+    assert columns == ["image", "boxes", "labels"]
+    built_in = log.started()
+    built_in["data"]["source"] = None
+    assert describe.dataset(built_in).source_type == "code"
 
 
 def test_a_directory_without_anything_is_no_crash(tmp_path):

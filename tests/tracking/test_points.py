@@ -18,6 +18,35 @@ def test_names_steps_and_times(log):
     assert {point.time_ms for point in points} == {5250}
 
 
+def test_the_best_so_far_is_beside_every_validation(log):
+    def values(key, events):
+        return [(point.step, point.value) for point in _all(events) if point.key == key]
+
+    def validated(epoch, value):
+        return {"type": "validation", "epoch": epoch, "iter": 10 * epoch, "metrics": {"mAP50-95": value}}
+
+    events = [log.started(), validated(1, 0.4), validated(2, 0.6), validated(3, 0.5)]
+    assert values("best/mAP50-95", events) == [(1, 0.4), (2, 0.6), (3, 0.6)]
+    assert values("best/epoch", events) == [(1, 1), (2, 2), (3, 2)]
+    # Gone on from the end of epoch 1: what was better after it doesn't count any more.
+    events += [
+        {**log.started(), "resumed": True},
+        {"type": "resumed", "epoch": 1, "iter": 10},
+        validated(2, 0.45),
+    ]
+    assert values("best/mAP50-95", events)[-1] == (2, 0.45)
+    smaller = {**log.started(), "primary_metric": {"name": "mAP50-95", "mode": "min"}}
+    assert values("best/mAP50-95", [smaller, validated(1, 0.4), validated(2, 0.6)])[-1] == (2, 0.4)
+
+
+def test_the_machine_is_sampled_in_steps_of_one():
+    events = [{"type": "system", "values": {"cpu_percent": value, "odd": None}} for value in (10.0, 20.0)]
+    assert [(p.key, p.step, p.value) for p in _all(events)] == [
+        ("system/cpu_percent", 1, 10.0),
+        ("system/cpu_percent", 2, 20.0),
+    ]
+
+
 def test_validations_of_a_loop_that_counts_iterations_have_iterations_as_steps(log):
     points = _all([log.started(epochs=None), *log.epoch(2)])
     assert [point.step for point in points if point.key == "mAP50"] == [20]

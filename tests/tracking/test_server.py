@@ -31,7 +31,7 @@ def test_a_server_that_is_killed_and_comes_back_has_all_of_it_once(tmp_path, mak
     run = make_run(None, "outage", [log.started(), *log.epoch(1)])
     with _server(tmp_path, port) as server:
         handle = start(run, Tracking(uri=uri), "runs")
-        _until(lambda: (state := load(run.dir)) and state.progress.offset == run.events.stat().st_size)
+        _until(lambda: (state := load(run.dir)) and state.offset == run.events.stat().st_size)
         # So many values that they take several calls, cut off somewhere in the middle.
         for epoch in (2, 3):
             log.append(run.dir, [*log.epoch(epoch), _wide(epoch), _wide(epoch + 10)])

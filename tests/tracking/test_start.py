@@ -27,12 +27,30 @@ def test_nothing_is_started_without_tracking(make_run):
     assert handle.process is None and handle.wait(0) and handle.mlflow_run_id is None
 
 
+def test_of_several_processes_only_the_first_tells(make_run, database, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    handle = start(make_run(database, "ranks"), Tracking(uri=database, tensorboard=True), "runs")
+    assert handle.process is None and handle.others == []
+
+
+def test_tensorboard_alone(make_run, log):
+    run = make_run(None, "tb", [])
+    handle = start(run, Tracking(name="none", tensorboard=True), "runs")
+    log.append(run.dir, [log.started(), *log.epoch(1), {"type": "finished"}])
+    assert handle.wait(30) and handle.process is None
+    [other] = handle.others
+    assert other.returncode == 0
+    [file] = (run.dir / "tensorboard").iterdir()
+    assert b"per_class/one/mAP50" in file.read_bytes()
+    assert "mlflow" not in log_file(run.dir, "tensorboard").read_text()
+
+
 def test_follows_a_run_to_its_end(make_run, log, database):
     run = make_run(database, "followed", [log.started(), *log.epoch(1)])
     handle = start(run, Tracking(uri=database), "runs", experiment="named")
     _until(lambda: mlflow_run_id(run.dir))
     log.append(run.dir, log.epoch(2))
-    _until(lambda: load(run.dir).progress.offset == run.events.stat().st_size)
+    _until(lambda: load(run.dir).offset == run.events.stat().st_size)
     assert handle.process.poll() is None
     log.append(run.dir, [*log.epoch(3), {"type": "finished"}])
     assert handle.wait(30)
@@ -45,7 +63,7 @@ def test_follows_a_run_to_its_end(make_run, log, database):
 def test_an_earlier_attempts_last_word_does_not_end_it(make_run, log, database):
     run = make_run(database, "attempts", [log.started(), *log.epoch(1), {"type": "cancelled"}])
     handle = start(run, Tracking(uri=database), "runs")
-    _until(lambda: load(run.dir).progress.offset == run.events.stat().st_size)
+    _until(lambda: load(run.dir).offset == run.events.stat().st_size)
     time.sleep(1.5)
     assert handle.process.poll() is None
     log.append(run.dir, [log.started(), {"type": "resumed", "epoch": 1}, *log.epoch(2), {"type": "failed"}])
@@ -65,7 +83,7 @@ def test_no_server_delays_nothing_and_says_how_to_catch_up(make_run, database, c
         assert not handle.wait(0.5)
     assert time.monotonic() - before < 1.5
     assert len(caplog.records) == 1
-    assert f"python -m trainer.tracking {run.dir}" in caplog.text
+    assert f"replay {run.dir} sink=mlflow" in caplog.text
     handle.process.kill()
     handle.process.wait()
     assert sync(run.dir, uri=database).error is None
@@ -91,7 +109,7 @@ def test_a_killed_training_is_told_as_killed(make_run, log, database):
     os.killpg(training.pid, signal.SIGINT)
     os.killpg(training.pid, signal.SIGKILL)
     training.wait()
-    _until(lambda: (state := load(run.dir)) and state.status_told == "KILLED", seconds=60)
+    _until(lambda: (state := load(run.dir)) and (state.status_told or "").startswith("KILLED"), seconds=60)
     assert _told(database, run) == ("KILLED", [1])
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from trainer.errors import ConfigError
+from trainer.events.sink import cursor_file
 from trainer.tracking import mlflow_run_id, sync
-from trainer.tracking.__main__ import main
-from trainer.tracking.state import Progress, load
+from trainer.tracking.state import Progress, load, name_for
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +40,14 @@ def test_all_of_a_run_arrives(database, make_run):
     names = {
         a.path for folder in (None, "checkpoints") for a in client.list_artifacts(found.info.run_id, folder)
     }
-    assert {"config.yaml", "overrides.yaml", "mmengine.py", "train.log", "checkpoints/best.pth"} <= names
+    assert {"config.yaml", "overrides.yaml", "mmengine.py", "train.log", "run.json"} <= names
+    assert {"checkpoints/best.pth", "checkpoints/last.pth"} <= names
+    assert (found.data.metrics["best/mAP50-95"], found.data.metrics["best/epoch"]) == (0.3, 3)
+    assert (found.data.tags["git.dirty"], found.data.tags["version.torch"]) == ("true", "2.13.0")
+    [data] = found.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("digits", ("f1e2d3" * 6)[:32])
+    assert json.loads(data.dataset.profile)["train_images"] == 12
+    assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
 
 
 def test_twice_changes_nothing(database, make_run):
@@ -55,8 +66,8 @@ def test_a_kill_before_the_progress_was_noted_tells_nothing_twice(database, make
     before = _everything(database, run)
     if lost == "offset":
         state = load(run.dir)
-        state.progress = replace(Progress(), iterations=30)
-        state.save(run.dir)
+        state.progress, state.offset = replace(Progress(), iterations=30), 0
+        state.save(cursor_file(run.dir, "mlflow"))
     else:
         (run.dir / "sinks" / "mlflow.json").unlink()
     sync(run.dir)
@@ -138,20 +149,118 @@ def test_a_deleted_run_is_an_answer_not_a_wait(database, make_run):
     assert "was deleted" in sync(run.dir).error
 
 
-def test_another_server_is_told_everything(database, make_run, tmp_path, capsys):
+def test_another_server_is_told_everything(database, make_run, tmp_path):
     """And so is a database that was thrown away."""
     run = make_run(database, "moved")
     first = sync(run.dir).mlflow_run_id
-    other = f"sqlite:///{tmp_path / 'other.db'}"
-    assert main([str(run.dir), "--uri", other]) == 0
-    assert "knows all of run" in capsys.readouterr().out
-    assert mlflow_run_id(run.dir) != first
-    assert len(_history(other, run, "train/loss")) == 30
+    file = tmp_path / "other.db"
+    other = f"sqlite:///{file}"
+    moved = sync(run.dir, other)
+    assert moved.error is None and mlflow_run_id(run.dir) == first  # the run's own stays what it is
+    assert load(run.dir, name_for(run.dir, other)).mlflow_run_id == moved.mlflow_run_id
+    before = _everything(other, run, moved.mlflow_run_id)
+    assert len(before[0]["train/loss"]) == 30
+    assert sync(run.dir, other) == moved
+    assert _everything(other, run, moved.mlflow_run_id) == before
+    with sqlite3.connect(file) as connection:  # as if thrown away; to make its tables anew takes seconds
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for table in ("metrics", "latest_metrics", "params", "tags", "runs", "inputs"):
+            connection.execute(f"DELETE FROM {table}")
+    again = sync(run.dir, other)
+    assert again.error is None and again.mlflow_run_id != moved.mlflow_run_id
+    assert _everything(other, run, again.mlflow_run_id)[0] == before[0]
 
 
-def test_the_command_says_what_is_wrong(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 2
-    assert "not a run directory" in capsys.readouterr().err
+def test_a_store_that_only_reads_is_told_later(database, make_run, log):
+    run = make_run(database, "read-only")
+    file = database.removeprefix("sqlite:///")
+    with sqlite3.connect(file) as connection:
+        connection.execute(
+            "CREATE TRIGGER frozen BEFORE INSERT ON runs "
+            "BEGIN SELECT RAISE(FAIL, 'attempt to write a readonly database'); END"
+        )
+    try:
+        assert "readonly database" in sync(run.dir, patience=0).error
+    finally:
+        with sqlite3.connect(file) as connection:
+            connection.execute("DROP TRIGGER frozen")
+    assert sync(run.dir).error is None
+    assert _history(database, run, "mAP50-95") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_where_files_cant_be_stored_the_figures_are_told_all_the_same(make_run, tmp_path, database):
+    """A full or read-only artifact store."""
+    run = make_run(database, "no-room")
+    store = Path(database.removeprefix("sqlite:///")).with_name("mlartifacts")
+    store.mkdir(exist_ok=True)
+    aside = store.rename(store.with_name("aside"))
+    store.write_text("a file where a folder should be")
+    try:
+        state = sync(run.dir, patience=0)
+        assert state.error and _run(database, run).info.status == "FINISHED"
+        assert len(_history(database, run, "train/loss")) == 30
+    finally:
+        store.unlink()
+        aside.rename(store)
+    assert sync(run.dir).error is None
+    assert _client(database).list_artifacts(mlflow_run_id(run.dir), "checkpoints")
+
+
+def test_trials_of_a_sweep_have_one_parent(database, make_run):
+    runs = [make_run(database, "sweep") for _ in range(2)]
+    for run in runs:
+        run.update(parent="sweep-20261123")
+        assert sync(run.dir).error is None
+    found = {run.data.tags["run_id"]: run for run in _runs(database, "sweep")}
+    assert set(found) == {runs[0].id, runs[1].id, "sweep-20261123"}
+    parent = found["sweep-20261123"]
+    assert parent.info.run_name == "sweep-20261123" and parent.info.status == "FINISHED"
+    for run in runs:
+        assert found[run.id].data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_a_run_that_was_killed_is_so_afterwards_too(database, make_run, log):
+    run = make_run(database, "gone", [log.started(), *log.epoch(1)])
+    os.utime(run.events, (time.time() - 1000,) * 2)
+    sync(run.dir)
+    assert _run(database, run).info.status == "KILLED"
+    assert _run(database, run).info.end_time == 1_700_000_010_000  # its last sign of life
+
+
+def test_the_model_is_logged_once_for_each_checkpoint_and_registered_when_finished(
+    database, make_run, log, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr("trainer.tracking.model.log_model", lambda *arguments: calls.append(arguments))
+    run = make_run(database, "model", [log.started(), *log.epoch(1), {"type": "cancelled"}])
+    text = (run.dir / "config.yaml").read_text().replace("name: mlflow", "name: mlflow\n  register: digits")
+    (run.dir / "config.yaml").write_text(text)
+    for _ in range(2):
+        sync(run.dir)
+    log.append(run.dir, [{**log.started(), "resumed": True}, *log.epoch(2), {"type": "finished"}])
+    for _ in range(2):
+        sync(run.dir)
+    expected = (run.dir, mlflow_run_id(run.dir), database)
+    assert calls == [(*expected, None), (*expected, "digits")]
+    (run.checkpoints / "best.pth").write_bytes(b"better weights")
+    sync(run.dir)
+    assert len(calls) == 3
+
+
+def test_what_the_log_lost_is_told_again_and_counts_once(database, make_run, log):
+    """After a power cut the log is shorter than what was read of it; the run went on from an earlier point."""
+    run = make_run(database, "power-cut", [log.started(), *log.epoch(1), *log.epoch(2)])
+    first = sync(run.dir)
+    lines = run.events.read_bytes().splitlines(keepends=True)
+    run.events.write_bytes(b"".join(lines[:13]))
+    log.append(
+        run.dir, [{**log.started(), "resumed": True}, *log.epoch(2), *log.epoch(3), {"type": "finished"}]
+    )
+    assert sync(run.dir).mlflow_run_id == first.mlflow_run_id
+    assert _history(database, run, "mAP50-95") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_a_folder_without_a_run_is_a_mistake(tmp_path):
     with pytest.raises(ConfigError):
         sync(tmp_path / "nowhere")
 
@@ -171,11 +280,12 @@ def _runs(uri, experiment):
     return client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
 
 
-def _history(uri, run, key):
-    return sorted((m.step, m.value) for m in _client(uri).get_metric_history(mlflow_run_id(run.dir), key))
+def _history(uri, run, key, run_id=None):
+    history = _client(uri).get_metric_history(run_id or mlflow_run_id(run.dir), key)
+    return sorted((m.step, m.value) for m in history)
 
 
-def _everything(uri, run):
-    found = _run(uri, run)
-    histories = {key: _history(uri, run, key) for key in found.data.metrics}
+def _everything(uri, run, run_id=None):
+    found = _client(uri).get_run(run_id or mlflow_run_id(run.dir))
+    histories = {key: _history(uri, run, key, run_id) for key in found.data.metrics}
     return histories, found.data.params, found.data.tags, found.info.status, found.info.end_time

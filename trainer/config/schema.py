@@ -66,7 +66,10 @@ class Model:
     base: str = leaf("", "the OpenMMLab config it starts from, package::path")
     tasks: list[str] = leaf([], "what it can do, the usual one first")
     aliases: list[str] = leaf([], "other names for it")
-    weights: str = leaf("none", "none | backbone | a checkpoint's path or URL", kind="path")
+    weights: str = leaf(
+        "none", "none | coco (published) | backbone | path | https://... | s3://... | a previous run", kind="path"
+    )
+    trust_weights: bool = leaf(False, "read a checkpoint that holds more than data, and run what is in it")
 
 
 @dataclass
@@ -215,7 +218,13 @@ class Tracking:
     uri: str | None = leaf(None, "tracking server; None: sqlite file mlflow.db in output_dir")
     experiment: str | None = leaf(None, "experiment's name; None: <dataset>-<task>")
     run_name: str | None = leaf(None, "run's name; None: the run id")
-    log_checkpoint: bool = leaf(True, "upload the best checkpoint")
+    log_checkpoint: bool = leaf(True, "upload the best and the last checkpoint, and log the best as a model")
+    register: str | None = leaf(None, "the model's name in the registry, where a finished run adds a version")
+    tensorboard: bool = leaf(False, "also write tensorboard/ in the run directory")
+    plots: bool = leaf(True, "draw plots/ in the run directory while training")
+    samples_every: int | None = leaf(
+        None, "epochs between two sheets of sample predictions; None: about 10 a run, 0: none", ge=0
+    )
 
 
 @dataclass

@@ -1,46 +1,41 @@
-"""``python -m trainer.tracking <run dir>``: tell MLflow what it doesn't know yet about a run."""
+"""A sink's process beside a training: ``python -m trainer.tracking <sink> <run dir> <pid> <size of the log>``.
+
+Started by :func:`trainer.tracking.start`; ``python -m trainer replay`` is what people type.
+"""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 
 from trainer.errors import TrainerError
-from trainer.tracking.sink import follow, sync
+from trainer.events.sink import Sink, follow
+from trainer.run import Run
 
 
-def main(argv: list[str] | None = None) -> int:
-    """0 when MLflow knows all of the run, 1 when it doesn't, 2 for a mistake on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m trainer.tracking", description=__doc__)
-    parser.add_argument("run_dir", help="the run directory, e.g. runs/latest")
-    parser.add_argument("--uri", help="another MLflow than the run was tracked on")
-    parser.add_argument("--follow", type=int, metavar="PID", help=argparse.SUPPRESS)
-    parser.add_argument("--after", type=int, default=0, help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
+def main(name: str, run_dir: str, pid: str, after: str) -> int:
+    """0 when the sink knows all of the run, 1 when it doesn't."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    if hasattr(os, "nice"):
+        os.nice(10)  # training has the processor first
     try:
-        if options.follow:
-            _step_back()
-            state = follow(options.run_dir, options.follow, options.after)
-        else:
-            state = sync(options.run_dir, options.uri)
+        cursor = follow(_sink(name, Run.open(run_dir)), int(pid), int(after))
     except TrainerError as error:
         print(f"{type(error).__name__}: {error.message}", file=sys.stderr)
         return error.exit_code
-    if state.error:
-        print(f"MLflow at {state.uri} doesn't have all of this run: {state.error}", file=sys.stderr)
-        return 1
-    print(f"MLflow at {state.uri} knows all of run {state.mlflow_run_id} in experiment {state.experiment}")
-    return 0
+    return int(cursor.error is not None)
 
 
-def _step_back() -> None:
-    """Let training have the processor first."""
-    if hasattr(os, "nice"):
-        os.nice(10)
+def _sink(name: str, run: Run) -> Sink:
+    if name == "tensorboard":
+        from trainer.tracking.tensorboard import TensorboardSink
+
+        return TensorboardSink(run)
+    from trainer.tracking.sink import MlflowSink
+
+    return MlflowSink(run)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

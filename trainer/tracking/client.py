@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from trainer.errors import NetworkError
+from trainer.lock import locked
+from trainer.tracking.describe import DataSet
 from trainer.tracking.points import Point
-from trainer.tracking.state import locked
 from trainer.tracking.uri import artifact_root, database_file, without_credentials
 
 BATCH_POINTS = 1000
@@ -50,7 +51,7 @@ class Refused(NetworkError):
 
 
 class Tracker:
-    """One MLflow server or database.
+    """One MLflow server or database; ``uri`` is its address without credentials.
 
     Methods raise :class:`Refused` where trying again is of no use, and whatever MLflow raises where it may be.
     """
@@ -62,14 +63,14 @@ class Tracker:
         from mlflow import MlflowClient
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        self.uri = uri
         self._artifact_root = artifact_root(uri)
         self._client = MlflowClient(tracking_uri=uri)
         file = database_file(uri)
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
         # The first call makes a SQLite database's tables; two processes doing so at once break it.
-        lock = locked(file.with_name(f".{file.name}.lock"), DATABASE_LOCK_SECONDS) if file else nullcontext()
-        with lock:
+        with self._alone():
             self._client.search_experiments(max_results=1)
 
     def has_run(self, run_id: str) -> bool:
@@ -104,6 +105,11 @@ class Tracker:
         run = self._client.create_run(experiment_id, start_time=start_ms, tags=dict(tags), run_name=name)
         return str(run.info.run_id)
 
+    def find_or_create_parent(self, experiment: str, name: str) -> str:
+        """The id of the run that groups the trials of a sweep, which may all ask for it at once."""
+        with self._alone():
+            return self.find_or_create_run(experiment, name, None, {"run_id": name, "kind": "sweep"})
+
     def describe(self, run_id: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Tags as they are now; parameters that are new. A changed one, which MLflow can't change, becomes a tag."""
         from mlflow.entities import Param, RunTag
@@ -130,6 +136,21 @@ class Tracker:
         for chunk in _chunks(points, BATCH_POINTS):
             self._client.log_batch(run_id, metrics=[Metric(p.key, p.value, p.time_ms, p.step) for p in chunk])
 
+    def log_dataset(self, run_id: str, data: DataSet) -> None:
+        """The data set as the run's input; one that it already has is not added again."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=data.name,
+            digest=data.digest,
+            source_type=data.source_type,
+            source=data.source,
+            schema=data.schema,
+            profile=data.profile,
+        )
+        tags = [InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+
     def upload(self, run_id: str, file: Path, folder: str | None) -> None:
         self._client.log_artifact(run_id, str(file), folder)
 
@@ -138,6 +159,11 @@ class Tracker:
             self._client.update_run(run_id, status=status)
         else:
             self._client.set_terminated(run_id, status, None if ended is None else int(ended * 1000))
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keeps other processes from a SQLite file; a server looks after itself."""
+        file = database_file(self.uri)
+        return locked(file.with_name(f".{file.name}.lock"), DATABASE_LOCK_SECONDS) if file else nullcontext()
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException

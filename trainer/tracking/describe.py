@@ -1,24 +1,46 @@
-"""What MLflow is told once about a run: its parameters and tags, read from the run directory."""
+"""What MLflow is told once about a run: parameters, tags and data set, read from the run directory and its log."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-import trainer
-from trainer.secrets import MASK, is_secret
+from trainer.events.reader import Event
+from trainer.secrets import MASK, is_secret, mask_urls
 from trainer.tracking.points import clean_key
 from trainer.tracking.uri import without_credentials
 
 PARAM_LENGTH = 6000
 TAG_LENGTH = 8000
+DIGEST_LENGTH = 32
+BUILT_IN = "digits"
+# What one image of a task's data set comes with, as MLflow's column types.
+_BOXES = [("boxes", "double", 2), ("labels", "long", 1)]
+COLUMNS: dict[str, list[tuple[str, str, int]]] = {
+    "detection": _BOXES,
+    "instance_segmentation": [*_BOXES, ("masks", "binary", 1)],
+    "semantic_segmentation": [("label_map", "binary", 0)],
+    "pose": [*_BOXES, ("keypoints", "double", 3)],
+}
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set as MLflow's inputs have it; ``source``, ``schema`` and ``profile`` are JSON."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str
+    profile: str
 
 
 def parameters(run_dir: Path) -> dict[str, str]:
@@ -31,36 +53,71 @@ def parameters(run_dir: Path) -> dict[str, str]:
 
 
 def tags(run_dir: Path) -> dict[str, str]:
-    """Who, what and where: task, model, dataset, fingerprint, git commit, host, version, run directory."""
+    """Who, what, where and with which code: see docs/tracking.md."""
     facts = _json(run_dir / "run.json")
     config = parameters(run_dir)
+    code, own = facts.get("git") or {}, facts.get("trainer_git") or {}
     found: dict[str, Any] = {
         "run_id": facts.get("id", run_dir.name),
         "run_dir": run_dir,
         "task": config.get("task.name") or facts.get("task"),
         "model": config.get("model.name") or facts.get("model"),
         "dataset": config.get("dataset.name") or facts.get("dataset"),
-        "fingerprint": facts.get("fingerprint") or facts.get("data_fingerprint"),
+        "launcher": config.get("launcher.name"),
+        "fingerprint": facts.get("fingerprint"),
+        "sweep": facts.get("parent"),
         "host": facts.get("host") or socket.gethostname(),
-        "trainer_version": trainer.__version__,
+        "git.commit": code.get("commit"),
+        "git.branch": code.get("branch"),
+        "git.dirty": code.get("dirty"),
+        "trainer_git.commit": own.get("commit"),
+        "trainer_git.dirty": own.get("dirty"),
+        **{f"hardware.{name}": value for name, value in (facts.get("hardware") or {}).items()},
+        **{f"version.{name}": value for name, value in (facts.get("versions") or {}).items()},
         "mlflow.source.name": "python -m trainer",
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": facts.get("git_commit") or git_commit(),
+        "mlflow.source.git.commit": code.get("commit"),
+        "mlflow.source.git.branch": code.get("branch"),
         "mlflow.user": os.environ.get("USER") or os.environ.get("USERNAME"),
     }
-    return {key: str(value)[:TAG_LENGTH] for key, value in found.items() if value}
+    return {
+        clean_key(key): _plain(value)[:TAG_LENGTH]
+        for key, value in found.items()
+        if value not in (None, "", [])
+    }
 
 
-def git_commit() -> str | None:
-    """The commit of the trainer's own checkout, None when it is installed otherwise."""
-    root = Path(trainer.__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+def dataset(event: Event) -> DataSet:
+    """The data set that a ``run_started`` event with ``data`` names."""
+    data = event["data"]
+    path = data.get("source")
+    source: dict[str, Any]
+    if path:
+        source_type, source = "local", {"uri": mask_urls(str(path))}
+    else:
+        source_type, source = "code", {"tags": {"mlflow.source.name": f"dataset={event.get('dataset')}"}}
+    classes = list(event.get("classes") or [])
+    profile: dict[str, Any] = {"num_classes": len(classes)}
+    for name, split in (data.get("splits") or {}).items():
+        profile |= {f"{name}_{what}": number for what, number in split.items()}
+    profile |= {"format": data.get("format"), "classes": ", ".join(classes)[:TAG_LENGTH]}
+    columns = [("image", "binary", 0), *COLUMNS.get(str(event.get("task")), [])]
+    return DataSet(
+        name=str(event.get("dataset") or BUILT_IN),
+        digest=str(data.get("fingerprint") or "unknown")[:DIGEST_LENGTH],
+        source_type=source_type,
+        source=json.dumps(source),
+        schema=json.dumps({"mlflow_colspec": [_column(*column) for column in columns]}),
+        profile=json.dumps(profile, ensure_ascii=False),
+    )
+
+
+def _column(name: str, kind: str, depth: int) -> dict[str, Any]:
+    """A column of values, or of lists of lists of them."""
+    column: dict[str, Any] = {"type": kind}
+    for _ in range(depth):
+        column = {"type": "array", "items": column}
+    return {**column, "name": name, "required": True}
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -77,6 +134,13 @@ def _text(key: str, value: Any) -> str:
     if isinstance(value, str):
         return without_credentials(value)
     return json.dumps(value, default=str)
+
+
+def _plain(value: Any) -> str:
+    """As people read it: ``true``, ``NVIDIA A100, NVIDIA A100``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Starting the MLflow sink beside a training, and waiting a little for it at the end."""
+"""Starting the sinks beside a training, each a process of its own, and waiting a little for them at the end."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ import logging
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trainer
 from trainer.config.schema import Tracking
 from trainer.run import Run
 from trainer.tracking.sink import state_for
-from trainer.tracking.state import load, mlflow_run_id
+from trainer.tracking.state import NAME, load, mlflow_run_id
+from trainer.tracking.tensorboard import NAME as TENSORBOARD
 from trainer.tracking.uri import ENVIRONMENT, tracking_uri
-from trainer.words import program
+from trainer.words import program, short
 
 logger = logging.getLogger("trainer")
 
 
 @dataclass
 class Handle:
-    """The sink's process, None where nothing is tracked."""
+    """The sinks' processes; ``process`` is MLflow's, None where nothing is tracked."""
 
     run_dir: Path
     process: subprocess.Popen[bytes] | None = None
+    others: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def mlflow_run_id(self) -> str | None:
@@ -36,6 +39,16 @@ class Handle:
 
         The sink goes on by itself for a minute; nothing is lost if it gives up.
         """
+        until = time.monotonic() + seconds
+        told = self._wait_for_mlflow(seconds)
+        for other in self.others:
+            try:
+                other.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                continue  # it goes on by itself
+        return told
+
+    def _wait_for_mlflow(self, seconds: float) -> bool:
         if self.process is None:
             return True
         try:
@@ -46,7 +59,7 @@ class Handle:
             going_on = True
         state = load(self.run_dir)
         server, reason = (state.uri, state.error) if state else ("MLflow", None)
-        catch_up = f"{program('trainer.tracking')} {self.run_dir}"
+        catch_up = f"{program()} replay {short(self.run_dir)} sink=mlflow"
         if reason or not going_on:
             reason = (reason or f"see {log_file(self.run_dir)}").splitlines()[0][:300]
             logger.warning(
@@ -60,32 +73,48 @@ class Handle:
 
 
 def start(run: Run, tracking: Tracking, output_dir: str | Path, experiment: str | None = None) -> Handle:
-    """Start telling MLflow about a run, in a process of its own that no Ctrl-C in the terminal reaches.
+    """Start telling MLflow, and TensorBoard's file, about a run, in processes that no Ctrl-C in the terminal reaches.
 
     Args:
         run: the run; a resumed one goes on in its MLflow run.
-        tracking: the configuration; with ``name`` none nothing is started.
+        tracking: the configuration; with ``name`` none MLflow isn't told.
         output_dir: where the SQLite file is when no server is named.
         experiment: the MLflow experiment's name when the configuration has none; None: the run's experiment.
 
     Raises:
         ConfigError: a tracking URI that MLflow can't write to.
     """
-    if tracking.name == "none":
-        return Handle(run.dir)
-    uri = tracking_uri(tracking, output_dir)
-    state = state_for(run, tracking, uri, experiment)
-    before = load(run.dir)
-    if before and before.uri == state.uri:
-        before.run_name, before.log_checkpoint, before.error = state.run_name, state.log_checkpoint, None
-        state = before
-    state.save(run.dir)
+    handle = Handle(run.dir)
+    if int(os.environ.get("RANK") or 0) > 0:
+        return handle  # of a training's processes, the first one tells
+    if tracking.name != "none":
+        uri = tracking_uri(tracking, output_dir)
+        state = state_for(run, tracking, uri, experiment)
+        before = load(run.dir)
+        if before and before.uri == state.uri:
+            before.run_name, before.error = state.run_name, None
+            before.log_checkpoint, before.register = state.log_checkpoint, state.register
+            state = before
+        state.save(run.dir / "sinks" / f"{NAME}.json")
+        handle.process = _spawn(run, NAME, uri)
+    if tracking.tensorboard:
+        other = _spawn(run, TENSORBOARD)
+        handle.others += [other] if other else []
+    return handle
+
+
+def log_file(run_dir: Path, name: str = NAME) -> Path:
+    return run_dir / "sinks" / f"{name}.log"
+
+
+def _spawn(run: Run, sink: str, uri: str | None = None) -> subprocess.Popen[bytes] | None:
     size = run.events.stat().st_size if run.events.exists() else 0
-    command = [sys.executable, "-m", "trainer.tracking", str(run.dir)]
-    command += ["--follow", str(os.getpid()), "--after", str(size)]
+    command = [sys.executable, "-m", "trainer.tracking", sink, str(run.dir), str(os.getpid()), str(size)]
     try:
-        with log_file(run.dir).open("ab") as log:
-            process = subprocess.Popen(
+        file = log_file(run.dir, sink)
+        file.parent.mkdir(exist_ok=True)
+        with file.open("ab") as log:
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -94,18 +123,13 @@ def start(run: Run, tracking: Tracking, output_dir: str | Path, experiment: str 
                 env=_environment(uri),
             )
     except OSError as error:
-        logger.warning("MLflow isn't told about this run: its process can't be started (%s)", error)
-        return Handle(run.dir)
-    return Handle(run.dir, process)
+        logger.warning("%s isn't told about this run: its process can't be started (%s)", sink, error)
+        return None
 
 
-def log_file(run_dir: Path) -> Path:
-    return run_dir / "sinks" / "mlflow.log"
-
-
-def _environment(uri: str) -> dict[str, str]:
+def _environment(uri: str | None) -> dict[str, str]:
     # In the environment, not on the command line, which everybody on the machine can read: it may hold a password.
-    environment = {**os.environ, ENVIRONMENT: uri}
+    environment = {**os.environ, **({ENVIRONMENT: uri} if uri else {})}
     root = Path(trainer.__file__).resolve().parents[1]
     if root.name not in ("site-packages", "dist-packages"):
         # A checkout that was found through the working directory, which may have changed since.

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import logging
-import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from trainer.config.schema import Tracking
-from trainer.errors import ConfigError
-from trainer.events.reader import read
+from trainer.errors import ConfigError, TrainerError
+from trainer.events import sink
+from trainer.events.reader import Event
 from trainer.run import Run
 from trainer.tracking import describe
-from trainer.tracking.client import BATCH_POINTS, Tracker, is_final
-from trainer.tracking.points import STATUS, Point, points_of
-from trainer.tracking.state import Progress, State, load, locked
+from trainer.tracking.client import Tracker, is_final
+from trainer.tracking.points import Point, points_of
+from trainer.tracking.state import NAME, State, load, name_for
+from trainer.tracking.uploads import Uploads, signature
 from trainer.tracking.uri import scrubbed, tracking_uri, with_credentials, without_credentials
 
 logger = logging.getLogger("trainer")
 
-POLL_SECONDS = 1.0
-PATIENCE_SECONDS = 60.0
-LONGEST_PAUSE = 5.0
 AT_START = ("config.yaml", "overrides.yaml", "mmengine.py")
-AT_END = (*AT_START, "run.json", "train.log", "result.json")
-BEST = "checkpoints/best.pth"
+# Changes all along; a look at it is worth it at each validation.
+ALONG = ("train.log", "plots")
+AT_END = (*AT_START, *ALONG, "run.json", "result.json")
+CHECKPOINTS = ("checkpoints/best.pth", "checkpoints/last.pth")
 
 
 def sync(run_dir: str | Path, uri: str | None = None, patience: float = 20.0) -> State:
@@ -38,176 +37,173 @@ def sync(run_dir: str | Path, uri: str | None = None, patience: float = 20.0) ->
 
     Args:
         run_dir: the run directory.
-        uri: another server than the run was tracked on; it is told everything.
+        uri: another server than the run was tracked on; it is told everything. The run's own stays what it is.
         patience: seconds to wait for a server that doesn't answer.
 
     Raises:
         ConfigError: no run directory.
         ResourceError: another process is telling MLflow about this run.
     """
-    return _Delivery(Run.open(run_dir), patience, uri=uri).run(lambda: False)
+    return sink.sync(MlflowSink(Run.open(run_dir), uri), patience)
 
 
-def follow(run_dir: str | Path, pid: int, after: int = 0, patience: float = PATIENCE_SECONDS) -> State:
-    """Tell MLflow about a run while it goes on; returns after its last word, or when process ``pid`` is gone.
+class MlflowSink(sink.Sink):
+    """One run on one MLflow.
 
-    ``after`` is the size of the log when the process began: last words before it are an earlier attempt's.
+    Args:
+        uri: the server; None: the one that the run is tracked on.
+
+    Raises:
+        ConfigError: a URI that MLflow can't write to, or a run that doesn't say where it is tracked.
     """
-    return _Delivery(Run.open(run_dir), patience, after=after, following=True).run(_is_alive(pid))
 
+    name = NAME
+    cursor: State
 
-@dataclass
-class _Delivery:
-    run_: Run
-    patience: float
-    uri: str | None = None
-    after: int = 0
-    following: bool = False
-    tracker: Tracker | None = field(default=None, init=False)
-    described: bool = field(default=False, init=False)
-    ended: bool = field(default=False, init=False)
+    def __init__(self, run: Run, uri: str | None = None) -> None:
+        self.uri = tracking_uri(Tracking(uri=uri), run.dir) if uri else None
+        bare = without_credentials(self.uri) if self.uri else None
+        super().__init__(run, name_for(run.dir, bare))
+        self.cursor = load(run.dir, self.name) or _from_config(run, bare)
+        self.cursor.uri = bare or self.cursor.uri
+        self._tracker: Tracker | None = None
+        self._described = False
+        self.uploads = Uploads(run.dir, self.cursor, self._send)
 
-    def __post_init__(self) -> None:
-        self.scanned = self.after
-
-    def run(self, alive: Callable[[], bool]) -> State:
-        with locked(self.run_.dir / "sinks" / "mlflow.lock", self.patience):
-            self.state = self._load()
-            pause, deadline = 0.5, None
-            while True:
-                # Asked before the log is read: what was written before the end is then surely told.
-                over = not alive() or self._has_ended()
-                try:
-                    self._catch_up()
-                    if over:
-                        self._finish()
-                        return self._note(None)
-                    pause, deadline = 0.5, None
-                    self._note(None)
-                    time.sleep(POLL_SECONDS)
-                except Exception as error:  # MLflow lets through what its transports raise
-                    self._note(scrubbed(f"{type(error).__name__}: {error}"))
-                    if is_final(error):
-                        return self.state
-                    if over:
-                        deadline = deadline or time.monotonic() + self.patience
-                        if time.monotonic() >= deadline:
-                            return self.state
-                    time.sleep(pause)
-                    pause = min(pause * 2, LONGEST_PAUSE)
-
-    def _load(self) -> State:
-        state = load(self.run_.dir) or _from_config(self.run_)
-        if self.uri:
-            uri = tracking_uri(Tracking(uri=self.uri), self.run_.dir)
-            if without_credentials(uri) != state.uri:
-                state.uri = without_credentials(uri)
-                state.forget()
-        return state
-
-    def _catch_up(self) -> None:
-        tracker, run_id = self._open()
-        progress, points, uploads = self.state.progress, list[Point](), list(AT_START)
-        for event, offset in read(self.run_.events, progress.offset):
-            new, progress = points_of(event, replace(progress, offset=offset))
-            points += new
-            if event["type"] == "artifact" and isinstance(event.get("path"), str):
-                uploads.append(event["path"])
-            if len(points) >= BATCH_POINTS:
-                self._send(tracker, run_id, points, uploads, progress)
-                points, uploads = [], []
-        self._send(tracker, run_id, points, uploads, progress)
-        self._tell_status()
-
-    def _send(
-        self, tracker: Tracker, run_id: str, points: list[Point], uploads: list[str], progress: Progress
-    ) -> None:
-        """Progress comes last: after a kill in between it is all sent again, the other way round it would be lost."""
-        tracker.log(run_id, points)
-        for path in uploads:
-            self._upload(path)
-        if progress != self.state.progress:
-            self._advance(progress)
-
-    def _open(self) -> tuple[Tracker, str]:
-        """The server, and the run's id on it; made when it isn't there."""
-        state = self.state
-        uri = with_credentials(state.uri)
-        if self.uri and without_credentials(self.uri) == state.uri:
-            uri = self.uri
-        tracker = self.tracker = self.tracker or Tracker(uri)
-        if self.described and state.mlflow_run_id:
-            return tracker, state.mlflow_run_id
+    def open(self) -> None:
+        """The server, and the run on it; made when it isn't there."""
+        if self._described:
+            return
+        state, tracker = self.cursor, self.tracker
         if state.mlflow_run_id and not tracker.has_run(state.mlflow_run_id):
             state.forget()  # A database that was thrown away: tell it all again.
-        tags = describe.tags(self.run_.dir)
+        tags = describe.tags(self.run.dir)
+        parent = self.run.facts.get("parent")
+        if parent:
+            tags["mlflow.parentRunId"] = tracker.find_or_create_parent(state.experiment, str(parent))
         if state.mlflow_run_id is None:
-            created = self.run_.facts.get("created")
+            created = self.run.facts.get("created")
             start = int(float(created) * 1000) if created else None
             state.mlflow_run_id = tracker.find_or_create_run(state.experiment, state.run_name, start, tags)
-            state.save(self.run_.dir)
-        tracker.describe(state.mlflow_run_id, describe.parameters(self.run_.dir), tags)
-        self.described = True
-        return tracker, state.mlflow_run_id
+            self.save()
+        if self.name == NAME and self.run.facts.get("mlflow_run_id") != state.mlflow_run_id:
+            self.run.update(mlflow_run_id=state.mlflow_run_id)
+        tracker.describe(state.mlflow_run_id, describe.parameters(self.run.dir), tags)
+        self._described = True
+        self.uploads.add(*AT_START)
 
-    def _finish(self) -> None:
-        if self.following and self.state.progress.status == "RUNNING":
-            # The process has gone without a last word. A resumed run opens its MLflow run again.
-            self._advance(replace(self.state.progress, status="KILLED", ended=time.time()))
-        self.described = False  # run.json and config.yaml may say more than when the run began.
-        for path in (*AT_END, *([BEST] if self.state.log_checkpoint else [])):
-            self._upload(path)
+    def tell(self, events: Sequence[Event]) -> None:
+        state, tracker, run_id = self.cursor, self.tracker, self.run_id
+        progress, points = state.progress, list[Point]()
+        for event in events:
+            new, progress = points_of(event, progress)
+            points += new
+            kind = event["type"]
+            if kind == "run_started" and event.get("data"):
+                tracker.log_dataset(run_id, describe.dataset(event))
+            elif kind == "artifact" or (
+                kind == "checkpoint" and event.get("path") in CHECKPOINTS and state.log_checkpoint
+            ):
+                self.uploads.add(str(event.get("path")))
+            elif kind == "validation":
+                self.uploads.add(*ALONG)
+        tracker.log(run_id, points)
+        state.progress = progress
         self._tell_status()
 
-    def _upload(self, path: str) -> None:
-        """Upload a file of the run directory unless it is there as it is."""
-        file = (self.run_.dir / path).resolve()
-        root = self.run_.dir.resolve()
-        if not file.is_file() or root not in file.parents:
-            return
-        facts = file.stat()
-        signature = f"{facts.st_size}-{facts.st_mtime_ns}"
-        if self.state.artifacts.get(path) == signature:
-            return
-        tracker, run_id = self._open()
-        folder = Path(path).parent.as_posix()
-        tracker.upload(run_id, file, None if folder == "." else folder)
-        self.state.artifacts[path] = signature
-        self.state.save(self.run_.dir)
+    def beat(self) -> str | None:
+        before = len(self.cursor.artifacts), list(self.cursor.artifacts.values())
+        trouble = self.uploads.beat()
+        if before != (len(self.cursor.artifacts), list(self.cursor.artifacts.values())):
+            self.save()
+        return trouble and scrubbed(trouble)
+
+    def finish(self, gone: bool) -> None:
+        state = self.cursor
+        if gone and state.progress.status == "RUNNING":
+            # The process has gone without a last word. A resumed run opens its MLflow run again.
+            state.progress = replace(state.progress, status="KILLED", ended=state.progress.time)
+        self._tell_status()
+        self._described = False  # run.json and config.yaml may say more than when the run began.
+        self.open()
+        self.uploads.add(*AT_END, *(CHECKPOINTS if state.log_checkpoint else ()))
+        self.uploads.drain()
+        self._log_model()
+        self._end_parent()
+
+    def rewind(self) -> None:
+        run_id, uri = self.cursor.mlflow_run_id, self.cursor.uri
+        self.cursor.forget()
+        self.cursor.mlflow_run_id, self.cursor.uri = run_id, uri
+
+    def is_final(self, error: Exception) -> bool:
+        return is_final(error)
+
+    def words(self, error: Exception) -> str:
+        return scrubbed(super().words(error))
+
+    @property
+    def tracker(self) -> Tracker:
+        if self._tracker is None:
+            self._tracker = Tracker(self.uri or with_credentials(self.cursor.uri))
+        return self._tracker
+
+    @property
+    def run_id(self) -> str:
+        assert self.cursor.mlflow_run_id is not None, "open() comes first"
+        return self.cursor.mlflow_run_id
+
+    def _send(self, file: Path, folder: str | None) -> None:
+        self.tracker.upload(self.run_id, file, folder)
 
     def _tell_status(self) -> None:
-        progress = self.state.progress
-        if progress.status != self.state.status_told:
-            tracker, run_id = self._open()
-            tracker.set_status(run_id, progress.status, progress.ended)
-            self.state.status_told = progress.status
-            self.state.save(self.run_.dir)
+        state = self.cursor
+        told = f"{state.progress.status} {state.progress.ended or ''}".strip()
+        if told != state.status_told:
+            self.tracker.set_status(self.run_id, state.progress.status, state.progress.ended)
+            state.status_told = told
+            self.save()
 
-    def _advance(self, progress: Progress) -> None:
-        self.state.progress = progress
-        self.state.save(self.run_.dir)
+    def _log_model(self) -> None:
+        """The best checkpoint as a model, once for each content of it; in the registry only when it is finished."""
+        state = self.cursor
+        found = next((path for path in CHECKPOINTS if (self.run.dir / path).is_file()), None)
+        finished = state.progress.status == "FINISHED"
+        if not state.log_checkpoint or found is None or state.progress.status not in ("FINISHED", "KILLED"):
+            return
+        register = state.register if finished else None
+        told = f"{signature(self.run.dir / found)} {register or ''}".strip()
+        if told == state.model:
+            return
+        from trainer.tracking.model import log_model
 
-    def _has_ended(self) -> bool:
-        """Whether the log has this attempt's last word, told or not."""
-        for event, offset in read(self.run_.events, self.scanned):
-            self.scanned = offset
-            if event["type"] in STATUS:
-                self.ended = True
-            elif event["type"] in ("run_started", "resumed"):
-                self.ended = False
-        return self.ended
+        try:
+            log_model(self.run.dir, self.run_id, self.tracker.uri, register)
+        except TrainerError as error:  # a file that can't be a model; the run is told all the same
+            logger.warning("the model isn't logged: %s", error)
+        state.model = told
+        self.save()
 
-    def _note(self, error: str | None) -> State:
-        if error != self.state.error:
-            self.state.error = error
-            self.state.save(self.run_.dir)
-            if error:
-                logger.warning("MLflow: %s", error)
-        return self.state
+    def _end_parent(self) -> None:
+        parent = self.run.facts.get("parent")
+        if parent and self.cursor.progress.ended:
+            parent_id = self.tracker.find_or_create_parent(self.cursor.experiment, str(parent))
+            self.tracker.set_status(parent_id, "FINISHED", self.cursor.progress.ended)
 
 
-def _from_config(run: Run) -> State:
-    """For a run that was trained without MLflow: what its configuration would have meant."""
+def state_for(run: Run, tracking: Tracking, uri: str, experiment: str | None = None) -> State:
+    """The state of a run that nobody has been told about."""
+    return State(
+        uri=without_credentials(uri),
+        experiment=tracking.experiment or experiment or run.experiment,
+        run_name=tracking.run_name or run.id,
+        log_checkpoint=tracking.log_checkpoint,
+        register=tracking.register,
+    )
+
+
+def _from_config(run: Run, uri: str | None) -> State:
+    """For an MLflow that wasn't told while the run went on: what its configuration means."""
     try:
         config = yaml.safe_load((run.dir / "config.yaml").read_text())
         known = {
@@ -219,31 +215,4 @@ def _from_config(run: Run) -> State:
         raise ConfigError(
             f"{run.dir / 'config.yaml'}: can't tell where to track this run ({error!r})"
         ) from error
-    return state_for(run, tracking, tracking_uri(tracking, output_dir))
-
-
-def state_for(run: Run, tracking: Tracking, uri: str, experiment: str | None = None) -> State:
-    """The state of a run that nobody has been told about."""
-    return State(
-        uri=without_credentials(uri),
-        experiment=tracking.experiment or experiment or run.experiment,
-        run_name=tracking.run_name or run.id,
-        log_checkpoint=tracking.log_checkpoint,
-    )
-
-
-def _is_alive(pid: int) -> Callable[[], bool]:
-    """Whether a process is there; of a parent that is asked in a way that a reused number can't fool."""
-    if os.name != "nt" and os.getppid() == pid:
-        return lambda: os.getppid() == pid
-
-    def alive() -> bool:
-        try:
-            os.kill(pid, 0)
-        except PermissionError:
-            return True
-        except OSError:
-            return False
-        return True
-
-    return alive
+    return state_for(run, tracking, uri or tracking_uri(tracking, output_dir))

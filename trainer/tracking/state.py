@@ -2,75 +2,93 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from trainer.errors import ResourceError
-from trainer.storage import atomic_write
+from trainer.events.sink import Cursor, cursor_file
+
+NAME = "mlflow"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the reading of the event log stands.
+    """What the events so far mean for those to come.
 
     Attributes:
-        offset: bytes of events.jsonl that MLflow has been told about.
         iterations: iterations planned, None when not known yet.
         by_iteration: whether the loop counts iterations, not epochs.
         slot: the part of the run (see :mod:`trainer.tracking.points`) that already has its train values.
+        samples: ``system`` events so far.
+        primary: the primary metric's name.
+        mode: max or min, where the primary metric is better.
+        best: (iteration, epoch, value) of each validation that was better than all before it.
         status: what MLflow's run status should be.
         ended: unix seconds of the last word (finished, failed, cancelled), None while there is none.
+        time: unix seconds of the last event.
     """
 
-    offset: int = 0
     iterations: int | None = None
     by_iteration: bool = False
     slot: int = -1
+    samples: int = 0
+    primary: str | None = None
+    mode: str = "max"
+    best: tuple[tuple[int, int, float], ...] = ()
     status: str = "RUNNING"
     ended: float | None = None
+    time: float | None = None
 
 
 @dataclass
-class State:
+class State(Cursor):
     """Where to tell it, and what has been told. Holds no credentials.
 
     Attributes:
+        register: the name in the model registry, None for none.
         artifacts: path -> size and time of change of what was uploaded.
+        pending: paths that are to be uploaded.
         status_told: the run status MLflow has.
-        error: why the last attempt didn't get through, None when all is well.
+        model: size and time of change of the checkpoint that was logged as a model.
     """
 
-    uri: str
-    experiment: str
-    run_name: str
+    uri: str = ""
+    experiment: str = ""
+    run_name: str = ""
     log_checkpoint: bool = True
+    register: str | None = None
     mlflow_run_id: str | None = None
     progress: Progress = field(default_factory=Progress)
     artifacts: dict[str, str] = field(default_factory=dict)
+    pending: list[str] = field(default_factory=list)
     status_told: str | None = None
-    error: str | None = None
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        self.progress = progress_from(self.progress)
 
     def forget(self) -> None:
         """Begin anew, as for a server that has never heard of the run."""
-        self.mlflow_run_id, self.progress, self.artifacts, self.status_told = None, Progress(), {}, None
-
-    def save(self, run_dir: Path) -> None:
-        atomic_write(_file(run_dir), json.dumps(asdict(self), indent=2) + "\n")
+        self.offset, self.mlflow_run_id, self.progress, self.status_told = 0, None, Progress(), None
+        self.artifacts, self.pending, self.model = {}, [], None
 
 
-def load(run_dir: str | Path) -> State | None:
+def load(run_dir: str | Path, name: str = NAME) -> State | None:
     """The state of a run, None when MLflow was never told about it or the file is damaged (then all is told again,
     which a server that knows it already doesn't count twice)."""
-    try:
-        values: dict[str, Any] = json.loads(_file(Path(run_dir)).read_text())
-        return State(**{**values, "progress": Progress(**values["progress"])})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+    return State.load(cursor_file(Path(run_dir), name))
+
+
+def name_for(run_dir: Path, uri: str | None) -> str:
+    """The cursor's name for an MLflow: the run's own, or another that is only told afterwards.
+
+    A run whose own MLflow never answered becomes the first one's that does.
+    """
+    own = load(run_dir)
+    if uri is None or own is None or own.uri == uri or own.mlflow_run_id is None:
+        return NAME
+    return f"{NAME}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
 
 
 def mlflow_run_id(run_dir: str | Path) -> str | None:
@@ -79,51 +97,11 @@ def mlflow_run_id(run_dir: str | Path) -> str | None:
     return state.mlflow_run_id if state else None
 
 
-@contextmanager
-def locked(path: Path, seconds: float) -> Iterator[None]:
-    """Hold a file's lock; it is freed by the system when this process dies.
-
-    Raises:
-        ResourceError: another process holds it for longer than ``seconds``.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        deadline = time.monotonic() + seconds
-        while not _try_lock(file):
-            if time.monotonic() > deadline:
-                raise ResourceError(f"another process is busy with it ({path} is locked)")
-            time.sleep(0.2)
-        try:
-            yield
-        finally:
-            _unlock(file)
-
-
-def _file(run_dir: Path) -> Path:
-    return run_dir / "sinks" / "mlflow.json"
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        with suppress(OSError):
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
-            return True
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # A file system without locks: better to go on than never to start.
-    return True
-
-
-def _unlock(file: IO[bytes]) -> None:
-    with suppress(ImportError, OSError):
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_UN)
+def progress_from(value: Any) -> Progress:
+    """A :class:`Progress`, also from the mapping that JSON makes of one."""
+    if isinstance(value, Progress):
+        return value
+    best = tuple(
+        (int(iteration), int(epoch), float(metric)) for iteration, epoch, metric in value.get("best", ())
+    )
+    return Progress(**{**value, "best": best})

@@ -1,0 +1,87 @@
+"""``python -m trainer replay <run> sink=...``: bring a view of a run up to date with its event log."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from trainer.config.schema import leaf
+from trainer.errors import ConfigError, NetworkError
+from trainer.run import Run
+
+# ruff: noqa: RUF009  leaf() makes a dataclass field
+
+
+@dataclass
+class Options:
+    """Tell MLflow, TensorBoard or the console what a run's event log says, after the fact.
+
+    Only what the sink doesn't know yet is told; done twice, the second time changes nothing. It works for a run that
+    was tracked nowhere, whose server was away or has lost it, and into another server (uri=...).
+
+        python -m trainer replay latest
+        python -m trainer replay runs/digits-detection/rtmdet-s-20261123-101500-ab12 sink=mlflow uri=http://host:5000
+    """
+
+    run: list[str] = leaf([], "the run: its folder, its id or the id's beginning, or latest", kind="words")
+    sink: str = leaf("mlflow", "who is told", choices=("mlflow", "tensorboard", "result", "console"))
+    uri: str | None = leaf(None, "mlflow: another server or database than the run's own")
+    output_dir: str = leaf("runs", "where runs are looked up", kind="path")
+    patience: float = leaf(20.0, "mlflow: seconds to wait for a server that doesn't answer", ge=0)
+
+
+def main(options: Options) -> int:
+    """0 when the sink knows all of the run.
+
+    Raises:
+        ConfigError: no such run, or not one run.
+        NetworkError: MLflow didn't take all of it.
+    """
+    if len(options.run) != 1:
+        raise ConfigError("replay: name one run: python -m trainer replay <run> sink=mlflow")
+    if options.uri and options.sink != "mlflow":
+        raise ConfigError(f"replay: uri is for sink=mlflow, not for sink={options.sink}")
+    run = Run.find(options.output_dir, options.run[0])
+    if not run.events.is_file():
+        raise ConfigError(f"{run.dir} has no events.jsonl: there is nothing to tell")
+    _REPLAY[options.sink](run, options)
+    return 0
+
+
+def _mlflow(run: Run, options: Options) -> None:
+    from trainer.tracking import sync
+
+    state = sync(run.dir, options.uri, options.patience)
+    if state.error:
+        raise NetworkError(f"MLflow at {state.uri} doesn't have all of this run: {state.error}")
+    print(f"MLflow at {state.uri} knows all of run {state.mlflow_run_id} in experiment {state.experiment}")
+
+
+def _tensorboard(run: Run, options: Options) -> None:
+    from trainer.tracking.tensorboard import TensorboardSink, sync_tensorboard
+
+    state = sync_tensorboard(run.dir)
+    if state.error:
+        raise NetworkError(f"{run.dir / 'tensorboard'} can't be written: {state.error}")
+    print(f"tensorboard --logdir {TensorboardSink(run).path.parent}")
+
+
+def _result(run: Run, options: Options) -> None:
+    from trainer.tracking.result import rebuild_result
+
+    result = rebuild_result(run)
+    primary = result["primary_metric"]
+    print(f"{run.dir / 'result.json'}: {result['status']}, {primary['name']} {primary['value']}")
+
+
+def _console(run: Run, options: Options) -> None:
+    from trainer.events.describe import describe
+    from trainer.events.reader import events
+
+    for event in events(run.events):
+        line = describe(event)
+        if line:
+            sys.stdout.write(f"{line}\n")
+
+
+_REPLAY = {"mlflow": _mlflow, "tensorboard": _tensorboard, "result": _result, "console": _console}
