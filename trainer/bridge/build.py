@@ -91,7 +91,7 @@ def _set_all(
     step(set_task, cfg, task)
     data.set_data(cfg, task, bundle)
     step(_set_labels, cfg, task, bundle)
-    step(weights.set_weights, cfg, exp.model.weights)
+    step(weights.set_weights, cfg, exp)
     if exp.dataset.image_size is not None:
         step(size.set_image_size, cfg, task, size.as_size(exp.dataset.image_size))
     step(runtime.set_loaders, cfg, run, gpu=gpu)
