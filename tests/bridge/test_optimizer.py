@@ -1,6 +1,6 @@
 import pytest
 
-from tests.bridge.bases import FASTER, RTMDET, SEGFORMER, build, make_bundle, make_experiment
+from tests.bridge.bases import FASTER, RTMDET, RTMO, SEGFORMER, build, make_bundle, make_experiment
 from trainer.bridge.build import build_config
 from trainer.errors import ConfigError
 
@@ -67,3 +67,47 @@ def test_a_base_with_mixed_precision_trains_on_a_cpu():
     )
     assert built.cfg["optim_wrapper"]["type"] == "OptimWrapper"
     assert any("mixed precision is off" in note for note in built.notes)
+
+
+def test_layer_decay_goes_around_the_base_s_rules():
+    result = wrapper(SEGFORMER, optimizer__layer_decay=0.75, optimizer__norm_decay_mult=0.0)
+    assert result["constructor"] == "StagedOptimWrapperConstructor"
+    rules = result["paramwise_cfg"]
+    assert (
+        rules["layer_decay"] == 0.75
+        and rules["norm_decay_mult"] == 0.0
+        and "pos_block" in rules["custom_keys"]
+    )
+
+
+def test_layer_decay_goes_around_another_constructor():
+    result = wrapper(RTMO, optimizer__layer_decay=0.5)
+    assert result["paramwise_cfg"]["within"] == "ForceDefaultOptimWrapperConstructor"
+    assert result["paramwise_cfg"]["force_default_settings"]
+
+
+@pytest.mark.parametrize(("base", "task", "key"), [
+    ("mmseg::convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py", "semantic_segmentation", "decay_rate"),
+    ("mmseg::beit/beit-base_upernet_8xb2-160k_ade20k-640x640.py", "semantic_segmentation", "decay_rate"),
+    (
+        "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_ViTPose-small_8xb64-210e_coco-256x192.py",
+        "pose",
+        "layer_decay_rate",
+    ),
+])  # fmt: skip
+def test_bases_that_lower_rates_layer_by_layer_take_the_factor(base, task, key):
+    before = build(base, task)["optim_wrapper"]
+    after = build(base, task, optimizer__layer_decay=0.6)["optim_wrapper"]
+    assert after["constructor"] == before["constructor"] != "StagedOptimWrapperConstructor"
+    assert after["paramwise_cfg"] == {**before["paramwise_cfg"], key: 0.6}
+    with pytest.raises(ConfigError, match=r"optimizer\.backbone_lr_mult.*layer by layer"):
+        build(base, task, optimizer__backbone_lr_mult=0.1)
+
+
+def test_the_schedule_ends_at_one_share_of_all_rates():
+    def cosine(**leaves):
+        return next(item for item in build(RTMDET, **leaves)["param_scheduler"] if "T_max" in item)
+
+    assert cosine(optimizer__lr=0.004)["eta_min"] == pytest.approx(0.0002)
+    lowered = cosine(optimizer__lr=0.004, optimizer__backbone_lr_mult=0.01)
+    assert lowered["eta_min_ratio"] == pytest.approx(0.05) and "eta_min" not in lowered

@@ -41,7 +41,17 @@ def test_detection_sizes_keep_their_relations_and_tuples():
 def test_long_and_short_edge_and_width_and_height():
     assert sizes(build(FASTER, dataset__image_size=[640, 384]), "val_dataloader", "Resize") == [(640, 384)]
     cfg = build(RTMDET, dataset__image_size=[640, 320])
-    assert sizes(cfg, "train_dataloader", "RandomCrop", key="crop_size") == [(320, 640)]  # (height, width)
+    assert sizes(cfg, "train_dataloader", "RandomCrop", key="crop_size") == [
+        (640, 320)
+    ]  # (width, height), in mmdet
+
+
+def test_a_fixed_batch_is_no_smaller_than_what_it_is_padded_from():
+    base = "mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py"
+    cfg = build(base, "instance_segmentation", dataset__image_size=[100, 70])
+    width, height = sizes(cfg, "train_dataloader", "RandomCrop", key="crop_size")[0]
+    padded = cfg["model"]["data_preprocessor"]["batch_augments"][0]["size"]
+    assert padded == tuple(-side // 32 * -32 for side in (height, width))
 
 
 def test_batch_augments_and_affine_borders():

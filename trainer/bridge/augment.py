@@ -170,7 +170,7 @@ def _detection_steps(
     if augmentation.rotation:
         steps.append(_rotation(task, augmentation.rotation))
     if mosaic or augmentation.crop or (ratio and ratio[1] > 1):
-        steps.append({"type": "RandomCrop", "crop_size": (height, width), "allow_negative_crop": True})
+        steps.append({"type": "RandomCrop", "crop_size": size, "allow_negative_crop": True})
     if augmentation.hsv:
         steps.append(_colour(task))
     if augmentation.flip:

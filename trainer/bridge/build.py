@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.bridge import augment, classes, data, links, optimizer, runtime, schedule, size, weights
+from trainer.bridge import augment, classes, data, freeze, links, optimizer, runtime, schedule, size, weights
 from trainer.bridge.base import base_batch_size, load_base
 from trainer.bridge.task import set_task
 from trainer.bridge.walk import Cfg
@@ -92,6 +92,7 @@ def _set_all(
     data.set_data(cfg, task, bundle)
     step(_set_labels, cfg, task, bundle)
     step(weights.set_weights, cfg, exp)
+    step(freeze.set_freeze, cfg, exp.model.freeze)
     if exp.dataset.image_size is not None:
         step(size.set_image_size, cfg, task, size.as_size(exp.dataset.image_size))
     step(runtime.set_loaders, cfg, run, gpu=gpu)
@@ -107,13 +108,14 @@ def _set_all(
         cfg["train_cfg"] = {**cfg["train_cfg"], "val_interval": run.val_interval}
     step(schedule.cap_warmup, cfg, length)
     old_rate = schedule.learning_rate(cfg)
-    step(optimizer.set_optimizer, cfg, exp.optimizer)
+    step(optimizer.set_optimizer, cfg, exp.optimizer, frozen=exp.model.freeze not in (None, -1))
     own_rate = exp.optimizer.lr is None
     if run.auto_scale_lr if run.auto_scale_lr is not None else own_rate:
         whole = batch * world_size * (run.accumulate or 1)
         step(optimizer.scale_lr, cfg, base_batch_size(exp.model.base, cfg), whole)
     step(schedule.follow_lr, cfg, old_rate)
     step(schedule.set_scheduler, cfg, exp.scheduler, length)
+    step(optimizer.keep_ratios, cfg, exp.optimizer)
     step(optimizer.set_precision, cfg, run, gpu)
 
     asked = None if exp.dataset.image_size is None else size.as_size(exp.dataset.image_size)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainer.bridge.walk import Cfg, dicts, leaf_dataset, type_name
 from trainer.config.schema import Debug, Runtime, Task
+from trainer.errors import ConfigError
 
 _SYNC_NORMS = ("SyncBN", "MMSyncBN", "naiveSyncBN")
 
@@ -23,7 +24,16 @@ def on_gpu(runtime: Runtime) -> bool:
 
 
 def set_loaders(cfg: Cfg, runtime: Runtime, *, gpu: bool) -> None:
-    """Batch size and worker processes of the three loaders; memory is pinned only where there is a GPU to copy to."""
+    """Batch size and worker processes of the three loaders; memory is pinned only where there is a GPU to copy to.
+
+    Raises:
+        ConfigError: a larger validation batch than the model can answer for.
+    """
+    if (runtime.val_batch_size or 1) > 1 and one_at_a_time(cfg["model"]):
+        raise ConfigError(
+            f"runtime.val_batch_size={runtime.val_batch_size}: this model answers for one image at a time; "
+            "runtime.val_batch_size=1"
+        )
     for name in ("train", "val", "test"):
         loader = cfg.get(f"{name}_dataloader")
         if not isinstance(loader, dict):
@@ -40,6 +50,11 @@ def set_loaders(cfg: Cfg, runtime: Runtime, *, gpu: bool) -> None:
             loader["pin_memory"] = False
         if workers == 0:
             loader.pop("prefetch_factor", None)
+
+
+def one_at_a_time(model: Cfg) -> bool:
+    """Whether a model can only answer for batches of one image: mmpose's DEKR asserts it."""
+    return type_name(model.get("head")) == "DEKRHead"
 
 
 def set_hooks(cfg: Cfg, runtime: Runtime, task: Task) -> None:

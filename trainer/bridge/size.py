@@ -80,8 +80,9 @@ def _detection(cfg: Cfg, size: Size) -> None:
     for pipeline in all_pipelines(cfg):
         for step in dicts(pipeline):
             _scale_step(step, factor)
-    for augment in (cfg["model"].get("data_preprocessor") or {}).get("batch_augments") or []:
-        _scale_batch_augment(augment, factor)
+    preprocessor = cfg["model"].get("data_preprocessor") or {}
+    for augment in preprocessor.get("batch_augments") or []:
+        _scale_batch_augment(augment, factor, preprocessor.get("pad_size_divisor", 1))
 
 
 def _scale_step(step: Cfg, factor: tuple[float, float]) -> None:
@@ -91,12 +92,12 @@ def _scale_step(step: Cfg, factor: tuple[float, float]) -> None:
     crop = step.get("crop_size")
     if crop is None or str(step.get("crop_type", "absolute")).startswith("relative"):
         return
-    # (height, width), but for absolute_range the shortest and the longest side.
+    # mmdet's order is (width, height), but for absolute_range the shortest and the longest side.
     ranged = step.get("crop_type") == "absolute_range"
-    step["crop_size"] = _scaled(crop, (min(factor),) * 2 if ranged else (factor[1], factor[0]))
+    step["crop_size"] = _scaled(crop, (min(factor),) * 2 if ranged else factor)
 
 
-def _scale_batch_augment(augment: Cfg, factor: tuple[float, float]) -> None:
+def _scale_batch_augment(augment: Cfg, factor: tuple[float, float], divisor: int = 1) -> None:
     if "random_size_range" in augment:  # BatchSyncRandomResize: side lengths, multiples of size_divisor
         unit = augment.get("size_divisor", 32)
         low, high = (
@@ -106,6 +107,10 @@ def _scale_batch_augment(augment: Cfg, factor: tuple[float, float]) -> None:
     for key in ("size", "scale"):
         if key in augment:
             augment[key] = _scaled(augment[key], (factor[1], factor[0]))
+    if "size" in augment:
+        # BatchFixedSizePad comes after the batch is padded to the divisor, and fails where it asks for less.
+        size = augment["size"]
+        augment["size"] = type(size)(math.ceil(side / divisor) * divisor for side in size)
 
 
 def _segmentation(cfg: Cfg, size: Size) -> None:

@@ -149,6 +149,7 @@ _KINDS = {
     "pair": "two numbers, [a, b], each",
     "range": "two numbers, [smallest, largest], each",
     "ascending": "a list of ascending numbers, each",
+    "freeze": "backbone, or an integer >= -1",
     "resume": "false, true, auto, or a run's id or folder",
 }
 _CHECKS: dict[str, Callable[[Any], bool]] = {
@@ -157,5 +158,6 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "pair": lambda value: _numbers(value) and len(value) == 2,
     "range": lambda value: _numbers(value) and len(value) == 2 and value[0] <= value[1],
     "ascending": lambda value: _numbers(value) and list(value) == sorted(set(value)),
+    "freeze": lambda value: value == "backbone" or (_integer(value) and value >= -1),
     "resume": lambda value: isinstance(value, (bool, str)) or _number(value),
 }

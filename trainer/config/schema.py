@@ -70,6 +70,10 @@ class Model:
         "none", "none | coco (published) | backbone | path | https://... | s3://... | a previous run", kind="path"
     )
     trust_weights: bool = leaf(False, "read a checkpoint that holds more than data, and run what is in it")
+    freeze: Any = leaf(
+        None, "backbone's stages that don't learn: 0 the stem, n the stem and n stages, -1 none, backbone all",
+        kind="freeze",
+    )  # fmt: skip
 
 
 @dataclass
@@ -119,6 +123,9 @@ class Optimizer:
     norm_decay_mult: float | None = leaf(None, "weight decay's factor for normalisation layers", ge=0)
     bias_decay_mult: float | None = leaf(None, "weight decay's factor for biases", ge=0)
     backbone_lr_mult: float | None = leaf(None, "the learning rate's factor for the backbone", ge=0)
+    layer_decay: float | None = leaf(
+        None, "the learning rate's factor from each backbone stage to the one before it", gt=0, le=1
+    )
 
 
 @dataclass

@@ -42,6 +42,14 @@ def load_for_runner(filename: str, map_location: Any = None) -> dict[str, Any]:
     return checkpoint
 
 
+def as_current(model: Any, weights: Mapping[str, Any]) -> OrderedDict[str, Any]:
+    """Weights that were written here, marked as laid out as ``model`` is now: its conversions of older layouts
+    (mmpose's DEKR has one) don't touch them."""
+    marked = OrderedDict(weights)
+    vars(marked)["_metadata"] = vars(getattr(model, "module", model).state_dict())["_metadata"]
+    return marked
+
+
 def plain(value: Any) -> Any:
     """``value`` with NumPy's numbers and arrays as Python's, without what isn't data (functions, objects)."""
     kept = _plain(value)

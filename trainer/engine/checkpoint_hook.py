@@ -71,6 +71,9 @@ class CheckpointsHook(Hook):
         before, now = checkpoint["meta"]["trainer"].get("fingerprint"), self.about.get("fingerprint")
         if before != now:
             self.log.emit("warning", message="the data set is not the one that this run was started on")
+        from trainer.engine.checkpoint_file import as_current
+
+        checkpoint["state_dict"] = as_current(runner.model, checkpoint["state_dict"])
         # Compared above by content; mmengine compares pickles, which differ for equal values.
         checkpoint["meta"]["dataset_meta"] = getattr(runner.train_dataloader.dataset, "metainfo", None)
 

@@ -147,6 +147,45 @@ def _simcc_imports_torchvision() -> bool:
         return "import ToPILImage" in file.read()
 
 
+# --- SSD ----------------------------------------------------------------------------------------------------
+
+
+class _SsdFinder(importlib.abc.MetaPathFinder):
+    """Gives mmdet's SSDHead, as its module is imported, the attribute that its base class asks for."""
+
+    target = "mmdet.models.dense_heads.ssd_head"
+
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != self.target:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is not None and spec.loader is not None:
+            vars(spec.loader)["exec_module"] = _with_loss_cls(spec.loader.exec_module)
+        return spec
+
+
+def _with_loss_cls(execute: Callable[[types.ModuleType], None]) -> Callable[[types.ModuleType], None]:
+    def exec_module(module: types.ModuleType) -> None:
+        execute(module)
+        if not hasattr(module.SSDHead, "loss_cls"):
+            module.SSDHead.loss_cls = None
+
+    return exec_module
+
+
+def _ssd_lacks_loss_cls() -> bool:
+    spec = importlib.util.find_spec("mmdet")
+    if spec is None or spec.origin is None:
+        return True  # can't tell
+    heads = os.path.join(os.path.dirname(spec.origin), "models", "dense_heads")
+    with open(os.path.join(heads, "base_dense_head.py"), encoding="utf-8") as file:
+        asked = "getattr(self.loss_cls," in file.read()
+    with open(os.path.join(heads, "ssd_head.py"), encoding="utf-8") as file:
+        return asked and "self.loss_cls =" not in file.read()
+
+
 # --- network ------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +243,13 @@ REPAIRS = (
         "mmpose 1.3.2",
         lambda: sys.meta_path.insert(0, _SimccFinder()),
         _simcc_imports_torchvision,
+    ),
+    Repair(
+        "ssd-predicts",
+        "SSDHead has no loss_cls, which mmdet's dense heads ask for when they predict: SSD can't be validated",
+        "onedl-mmdetection 3.5.1 (and mmdet 3.1 to 3.3)",
+        lambda: sys.meta_path.insert(0, _SsdFinder()),
+        _ssd_lacks_loss_cls,
     ),
     Repair(
         "fast-pretty-text",

@@ -48,7 +48,7 @@ def evaluate(
     loader_config = copy.deepcopy(split_loader(predictor.config, split))
     loader_config.update(num_workers=workers, persistent_workers=workers > 0)
     if batch_size is not None:
-        loader_config["batch_size"] = batch_size
+        loader_config["batch_size"] = 1 if predictor.one_at_a_time else batch_size
     try:
         with quiet(), predictor.in_scope(), torch.no_grad():
             loader = Runner.build_dataloader(_config(loader_config))

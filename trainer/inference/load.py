@@ -112,8 +112,10 @@ def _build(config: dict[str, Any], path: Path) -> Any:
 
 
 def _load_weights(model: Any, weights: dict[str, Any], path: Path, name: str) -> None:
+    from trainer.engine.checkpoint_file import as_current
+
     try:
-        model.load_state_dict(weights, strict=True)
+        model.load_state_dict(as_current(model, weights), strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(

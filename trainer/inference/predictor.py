@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.bridge.runtime import one_at_a_time
 from trainer.bridge.walk import leaf_dataset, type_name
 from trainer.errors import DatasetError
 from trainer.inference.locate import Found
@@ -50,6 +51,7 @@ class Predictor:
         steps = leaf_dataset(config["val_dataloader"])["pipeline"]
         kinds = [type_name(step) for step in steps]
         self.top_down = "GetBBoxCenterScale" in kinds
+        self.one_at_a_time = one_at_a_time(config["model"])
         # Labels are not there to be loaded; everything else is what validation does.
         steps = [step for step, kind in zip(steps, kinds, strict=True) if kind != "LoadAnnotations"]
         with quiet(), self.in_scope():
@@ -114,6 +116,7 @@ class Predictor:
         packed = [self._packed(sample) for sample in samples]
         flat = [one for many in packed for one in many]
         outputs: list[Any] = []
+        batch_size = 1 if self.one_at_a_time else batch_size
         with torch.no_grad(), quiet(), self.in_scope():
             for start in range(0, len(flat), batch_size):
                 outputs += self.model.test_step(_collate(flat[start : start + batch_size]))

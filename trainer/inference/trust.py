@@ -54,7 +54,7 @@ def _check(path: tuple[Any, ...], value: str) -> None:
     key = ".".join(map(str, path))
     if path[-1] == "_scope_" and value not in PACKAGES:
         raise CheckpointError(f"the checkpoint's config has {key}={value!r}; one of {', '.join(PACKAGES)}")
-    if path[-1] in ("type", "constructor") and "." in value and not _is_part(value):
+    if path[-1] in ("type", "constructor", "of") and "." in value and not _is_part(value):
         raise CheckpointError(
             f"the checkpoint's config has {key}={value!r}, which is no part of an OpenMMLab package or of torch.nn"
         )
