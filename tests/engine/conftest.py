@@ -1,11 +1,10 @@
-"""Shared by the engine's tests: the toy training, in this process or in a fresh one."""
+"""Shared by the engine's tests: the toy training, in this process or in a process of its own."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +23,11 @@ def run(tmp_path: Path) -> Any:
     return Run.create(tmp_path / "runs", "toy", "toy")
 
 
-@pytest.fixture
-def train_apart() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Train the toy in a process of its own: ``train_apart(run, epochs=4, ...)``."""
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Trainings in processes of their own: ``forks.train(run, epochs=4, ...)``."""
+    from forks import Nursery
 
-    def train(run: Any, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(run, **options), capture_output=True, text=True, timeout=120, env=environment()
-        )
-
-    return train
-
-
-def command(run: Any, **options: Any) -> list[str]:
-    return [
-        sys.executable,
-        str(HERE / "toy.py"),
-        str(run.dir),
-        *(f"{key}={value!r}" for key, value in options.items()),
-    ]
-
-
-def environment() -> dict[str, str]:
-    root = str(HERE.parents[1])
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    nursery = Nursery(tmp_path_factory.mktemp("forks"))
+    yield nursery
+    nursery.close()

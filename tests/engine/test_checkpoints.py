@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import subprocess
-import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from toy import CLASSES, toy_fit
+from toy import CLASSES, toy_experiment, toy_fit
 
 from trainer.engine.checkpoint_file import load, plain
 from trainer.engine.manifest import Manifest
 from trainer.errors import CheckpointError
+from trainer.events.reader import events
 from trainer.run import Run
 
 
@@ -62,7 +64,7 @@ def test_contents(run: Run) -> None:
         "optimizer",
         "param_schedulers",
         "message_hub",
-        "rng",
+        "ranks",
         "ema_state_dict",
     } <= last.keys()
     entries = manifest.read()
@@ -91,8 +93,6 @@ def test_rule_less(run: Run) -> None:
 
 
 def test_interval_skips_saves(run: Run) -> None:
-    from trainer.events.reader import events
-
     hooks = {"checkpoint": {"type": "CheckpointHook", "interval": 3, "save_best": "score", "rule": "greater"}}
     toy_fit(run, epochs=5, scores=[0.9, 0.1, 0.2, 0.3, 0.4], default_hooks=hooks)
     saved = [(e["kind"], e["epoch"]) for e in events(run.events) if e["type"] == "checkpoint"]
@@ -122,71 +122,6 @@ def test_plain_keeps_data_and_drops_the_rest() -> None:
     assert type(plain(value)["a"]) is float and type(plain(value)[0][1]) is str
 
 
-# The steps of a save at which the process is killed, by what is called then.
-KILL_POINTS = {
-    "while the file is written": ("trainer.engine.manifest._HashingFile.write", 3),
-    "before the manifest announces it": ("trainer.engine.manifest.Manifest._announce", 1),
-    "before the rename": ("os.replace", 2),
-    "after the rename": ("trainer.engine.manifest.Manifest._settle", 1),
-    "before the manifest is settled": ("os.replace", 3),
-    "before best gets its name": ("os.replace", 5),
-    "before best is settled": ("trainer.engine.manifest.Manifest._settle", 2),
-}
-
-KILLED_SAVE = """
-import os, sys, signal, torch
-from pkgutil import resolve_name
-from trainer.engine.manifest import Manifest
-import trainer.storage
-
-manifest = Manifest(sys.argv[1])
-
-def save(epoch):
-    content = {"epoch": epoch, "weights": torch.full((1000,), float(epoch))}
-    with manifest.replacing("last", {"epoch": epoch, "value": epoch}) as file:
-        torch.save(content, file)
-    manifest.copy("last", "best")
-
-save(1)
-owner, _, name = sys.argv[2].rpartition(".")
-owner, calls = resolve_name(owner), 0
-stock = getattr(owner, name)
-
-def dying(*args, **kwargs):
-    global calls
-    calls += 1
-    if calls == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return stock(*args, **kwargs)
-
-setattr(owner, name, dying)
-save(2)
-"""
-
-
-@pytest.mark.parametrize("point", KILL_POINTS)
-def test_kill_during_save_leaves_whole_checkpoints(tmp_path: Path, point: str) -> None:
-    target, call = KILL_POINTS[point]
-    root = str(Path(__file__).parents[2])
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_SAVE, str(tmp_path), target, str(call)],
-        env={**os.environ, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert killed.returncode == -9, killed.stderr
-    manifest = Manifest(tmp_path)
-    for name in ("last", "best"):
-        entry = manifest.entry(name)
-        assert entry is not None, f"{name} is lost"
-        content = load(manifest.file(name))
-        assert content["epoch"] == entry["epoch"] and float(content["weights"][0]) == entry["epoch"]
-    assert manifest.newest_valid()[2] == []
-    manifest.clean()
-    assert not list(tmp_path.glob(".*.tmp"))
-
-
 def test_copy_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*args: Any) -> None:
         raise OSError("not supported")
@@ -198,3 +133,220 @@ def test_copy_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     manifest.copy("last", "best")
     assert manifest.entry("best") is not None
     assert json.loads(manifest.path.read_text())["best"]["file"] == "best.pth"
+
+
+def kept(run: Run) -> list[str]:
+    return sorted(path.stem for path in run.checkpoints.glob("*.pth"))
+
+
+def test_best_few_and_every_so_many_stay(run: Run) -> None:
+    exp = toy_experiment(runtime__keep_best=2, runtime__keep_every=3)
+    toy_fit(run, exp, epochs=7, scores=[0.3, 0.9, 0.1, 0.8, 0.2, 0.4, 0.5])
+    manifest = Manifest(run.checkpoints)
+    entries = manifest.read()
+    assert kept(run) == ["best", "epoch-2", "epoch-3", "epoch-4", "epoch-6", "last"]
+    assert [entries[f"epoch-{n}"]["kept"] for n in (2, 3, 4, 6)] == ["best", "every", "best", "every"]
+    assert entries["best"]["sha256"] == entries["epoch-2"]["sha256"]
+    for name in entries.keys() - {"version"}:
+        assert manifest.entry(name) is not None, name
+    told = [(event["kind"], event["path"]) for event in events(run.events) if event["type"] == "checkpoint"]
+    assert ("kept", "checkpoints/epoch-1.pth") in told and ("kept", "checkpoints/epoch-6.pth") in told
+    result = json.loads((run.dir / "result.json").read_text())
+    assert result["checkpoints"] == {"best": "checkpoints/best.pth", "last": "checkpoints/last.pth"}
+
+
+def test_best_few_by_a_metric_to_be_small_in_iterations(run: Run) -> None:
+    stock = {"type": "CheckpointHook", "interval": 4, "by_epoch": False, "save_best": "score", "rule": "less"}
+    exp = toy_experiment(runtime__keep_best=2)
+    scores = [0.5, 0.2, 0.4, 0.3]
+    toy_fit(run, exp, epochs=4, by_iter=True, scores=scores, default_hooks={"checkpoint": stock})
+    assert kept(run) == ["best", "iter-16", "iter-8", "last"]
+    assert Manifest(run.checkpoints).read()["best"]["value"] == 0.2
+
+
+def test_kept_ones_are_known_on_the_way_on(run: Run) -> None:
+    exp = toy_experiment(runtime__keep_best=2)
+    toy_fit(run, exp, epochs=3, scores=[0.7, 0.9, 0.1])
+    toy_fit(run, toy_experiment(resume=True, runtime__keep_best=2), epochs=5, scores=[0.8, 0.2])
+    assert kept(run) == ["best", "epoch-2", "epoch-4", "last"]
+
+
+def test_newest_whole_one_is_found_and_the_rest_told(run: Run) -> None:
+    exp = toy_experiment(runtime__keep_best=3)
+    toy_fit(run, exp, epochs=3, scores=[0.5, 0.4, 0.3])
+    manifest = Manifest(run.checkpoints)
+    manifest.file("last").unlink()
+    manifest.file("epoch-3").write_bytes(b"half")
+    path, entry, complaints = manifest.newest_valid()
+    assert (path.stem, entry["epoch"]) == ("epoch-2", 2)
+    assert complaints == ["last.pth is missing", "epoch-3.pth doesn't match its checksum"]
+    assert manifest.forget_damaged() == ["last.pth is missing", "epoch-3.pth doesn't match its checksum"]
+    assert "last" not in manifest.read() and "best" in manifest.read()
+
+
+def test_damaged_best_gives_way(run: Run) -> None:
+    """A best that can't be read isn't what a new one has to beat."""
+    toy_fit(run, epochs=2, scores=[0.9, 0.1])
+    (run.checkpoints / "best.pth").write_bytes(b"rubbish")
+    toy_fit(run, toy_experiment(resume=True), epochs=3, scores=[0.3])
+    warnings = [event["message"] for event in events(run.events) if event["type"] == "warning"]
+    assert any(message.startswith("best.pth doesn't match its checksum") for message in warnings)
+    assert Manifest(run.checkpoints).read()["best"]["value"] == 0.3
+
+
+def test_snapshot_does_not_follow_the_training(run: Run) -> None:
+    """What is written is the state of when it was asked for, however slow the disk is."""
+    from trainer.engine.checkpoint_writer import CheckpointWriter
+
+    stock, states = CheckpointWriter._write, []
+
+    def slow(self: CheckpointWriter, save: Any) -> None:
+        before = save.content["state_dict"]["net.0.weight"].clone()
+        time.sleep(0.2)  # training goes on meanwhile
+        states.append(torch.equal(before, save.content["state_dict"]["net.0.weight"]))
+        stock(self, save)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheckpointWriter, "_write", slow)
+        toy_fit(run, epochs=3)
+    assert states == [True] * 3
+    assert [load(run.checkpoints / "last.pth")["meta"][key] for key in ("epoch", "iter")] == [3, 12]
+
+
+def test_training_waits_for_no_disk(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the first iteration and the last save, fsync is called on other threads only."""
+    from trainer.engine.checkpoint_hook import CheckpointsHook
+
+    training, synced = [False], []
+    sync, begin, end = os.fsync, CheckpointsHook.before_train_epoch, CheckpointsHook.after_train
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append((training[0], current())), sync(file))[1])
+    monkeypatch.setattr(
+        CheckpointsHook, "before_train_epoch", lambda *args: (training.__setitem__(0, True), begin(*args))[1]
+    )
+    monkeypatch.setattr(
+        CheckpointsHook,
+        "after_train",
+        lambda *args: (training.clear(), training.append(False), end(*args))[2],
+    )
+    toy_fit(run, epochs=3)
+    during = {name for running, name in synced if running}
+    assert "checkpoints" in during and "MainThread" not in during
+
+
+def current() -> str:
+    return threading.current_thread().name
+
+
+def full(*args: Any, **kwargs: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_full_disk_in_between(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training goes on, the old checkpoint stays whole, and the next save is like any other."""
+    from trainer.engine.manifest import _HashingFile
+
+    stock, calls = _HashingFile.write, []
+
+    def sometimes(self: Any, data: Any) -> int:
+        calls.append(len(calls))
+        # the second checkpoint; the first is over once its best has been named
+        return full() if "epoch 2" in os.environ.get("TOY_FULL", "") else stock(self, data)
+
+    monkeypatch.setattr(_HashingFile, "write", sometimes)
+    monkeypatch.setattr("toy.ToyMetric.compute_metrics", _filling(monkeypatch))
+    result = toy_fit(run, epochs=3)
+    assert result["status"] == "finished"
+    log = list(events(run.events))
+    warnings = [event["message"] for event in log if event["type"] == "warning"]
+    assert len(warnings) == 1 and "iteration 8 couldn't be written ([Errno 28] No space left" in warnings[0]
+    saved = [(event["kind"], event["epoch"]) for event in log if event["type"] == "checkpoint"]
+    assert saved == [("last", 1), ("best", 1), ("last", 3)]  # 0.9, the lost 1.0, 0.5
+    assert not list(run.checkpoints.glob(".*.tmp"))
+    assert Manifest(run.checkpoints).entry("last")["epoch"] == 3
+
+
+def _filling(monkeypatch: pytest.MonkeyPatch) -> Any:
+    scores = iter([0.9, 1.0, 0.5])
+
+    def compute(self: Any, results: Any) -> dict[str, float]:
+        score = next(scores)
+        monkeypatch.setenv("TOY_FULL", "epoch 2" if score == 1.0 else "")
+        return {"score": score}
+
+    return compute
+
+
+def test_full_disk_at_the_end_is_a_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer.engine.manifest import _HashingFile
+    from trainer.errors import ResourceError
+
+    toy_fit(run, epochs=1)
+    monkeypatch.setattr(_HashingFile, "write", full)
+    with pytest.raises(ResourceError, match="last checkpoint couldn't be written: the disk is full"):
+        toy_fit(run, toy_experiment(resume=True), epochs=2)
+    result = json.loads((run.dir / "result.json").read_text())
+    assert (result["status"], result["epochs_completed"]) == ("failed", 2)
+    assert result["checkpoints"]["last"] == "checkpoints/last.pth"
+    monkeypatch.undo()
+    assert toy_fit(run, toy_experiment(resume=True), epochs=2)["status"] == "finished"
+
+
+def test_read_only_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write anywhere, so the refusal is made: mkstemp's, as a read-only file system gives it."""
+    import tempfile
+
+    stock = tempfile.mkstemp
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        if str(kwargs.get("dir", "")).endswith("checkpoints"):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return stock(*args, **kwargs)
+
+    toy_fit(run, epochs=1)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    result = toy_fit(run, toy_experiment(resume=True), epochs=9, hooks=[{"type": "SignalAt", "iteration": 9}])
+    assert result["status"] == "cancelled"
+    last = list(events(run.events))[-1]
+    assert last["type"] == "cancelled"
+    assert Manifest(run.checkpoints).entry("last")["epoch"] == 1
+
+
+def test_save_that_could_not_settle_is_still_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rename went through, the manifest after it didn't, and the save after that fails too."""
+    manifest = Manifest(tmp_path)
+
+    def save(content: bytes) -> None:
+        with manifest.replacing("last", {"epoch": len(content), "iter": 1}) as file:
+            file.write(content)
+
+    save(b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "_settle", full)
+        with pytest.raises(OSError, match="space"):
+            save(b"22")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", _refusing(os.replace, "last.pth"))
+        with pytest.raises(OSError, match="space"):
+            save(b"333")
+    entry = manifest.entry("last")
+    assert entry is not None and entry["epoch"] == 2
+
+
+def _refusing(stock: Any, name: str) -> Any:
+    return lambda source, target: full() if Path(target).name == name else stock(source, target)
+
+
+def test_file_that_does_not_read_back_takes_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = Manifest(tmp_path)
+    with manifest.replacing("last", {"epoch": 1, "iter": 1}) as file:
+        file.write(b"good")
+    stock = os.pread
+    monkeypatch.setattr(os, "pread", lambda *args: stock(*args).replace(b"w", b"m"))
+    with (
+        pytest.raises(OSError, match="read back"),
+        manifest.replacing("last", {"epoch": 2, "iter": 2}) as file,
+    ):
+        file.write(b"new")
+    assert manifest.file("last").read_bytes() == b"good" and manifest.entry("last") is not None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import command, environment
 from toy import toy_experiment, toy_fit
 
 from trainer.engine.checkpoint_file import load
@@ -23,34 +22,31 @@ SLOW = {"slow": 0.05}
 
 
 def kinds(run: Run) -> list[str]:
-    return [event["type"] for event in events(run.events)]
+    return [event["type"] for event in events(run.events)] if run.events.exists() else []
 
 
-def wait_for(run: Run, kind: str, process: subprocess.Popen[str]) -> None:
+def wait_for(run: Run, kind: str, process: Any) -> None:
     until = time.monotonic() + 60
     while kind not in kinds(run):
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.output
         assert time.monotonic() < until
         time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("signum", "code", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 0)])
-def test_signal_saves_and_says_how_to_go_on(tmp_path: Path, signum: int, code: int, workers: int) -> None:
+def test_signal_saves_and_says_how_to_go_on(
+    tmp_path: Path, forks: Any, signum: int, code: int, workers: int
+) -> None:
     run = Run.create(tmp_path, "toy", "toy")
-    line = command(run, epochs=50, workers=workers, data=SLOW)
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        line, stdout=pipe, stderr=pipe, text=True, env=environment(), start_new_session=True
-    ) as process:
-        wait_for(run, "train", process)
-        if signum == signal.SIGINT:
-            os.killpg(process.pid, signum)  # as a terminal does: the workers get it too
-        else:
-            process.send_signal(signum)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
-    assert "Traceback" not in out + err
-    assert "resume with: " in out and f"python -m trainer resume={run.dir}" in out
+    process = forks.start(run, epochs=50, workers=workers, data=SLOW)
+    wait_for(run, "train", process)
+    if signum == signal.SIGINT:
+        os.killpg(process.pid, signum)  # as a terminal does: the workers get it too
+    else:
+        os.kill(process.pid, signum)
+    assert process.wait() == code, process.output
+    assert "Traceback" not in process.output
+    assert "resume with: " in process.output and f"python -m trainer resume={run.dir}" in process.output
     assert kinds(run)[-1] == "cancelled"
     result = json.loads((run.dir / "result.json").read_text())
     assert result["status"] == "cancelled" and result["checkpoints"]["last"] == "checkpoints/last.pth"
@@ -58,21 +54,50 @@ def test_signal_saves_and_says_how_to_go_on(tmp_path: Path, signum: int, code: i
     assert load(run.checkpoints / "last.pth")["state_dict"]
 
 
-def test_interrupted_epoch_starts_again(run: Run) -> None:
+def test_interrupted_epoch_goes_on_where_it_was(run: Run) -> None:
     before = signal.getsignal(signal.SIGINT)
     result = toy_fit(run, epochs=3, hooks=[{"type": "SignalAt", "iteration": 5}])
     assert (result["status"], result.exit_code) == ("cancelled", 130)
     assert signal.getsignal(signal.SIGINT) is before
     entry = Manifest(run.checkpoints).read()["last"]
-    assert (entry["epoch"], entry["iter"], entry["restarts_epoch"]) == (1, 4, 2)
+    assert (entry["epoch"], entry["iter"], entry["batch"]) == (1, 6, 2)
     kept = load(run.checkpoints / "last.pth")
-    # The weights went on, the schedule did not: going on, it is as at the epoch's start.
-    assert kept["param_schedulers"][0]["last_step"] == 4
     assert next(iter(kept["optimizer"]["state"].values()))["step"] == 6
     went_on = toy_fit(run, toy_experiment(resume=True), epochs=3)
     assert went_on["status"] == "finished" and went_on["epochs_completed"] == 3
     iterations = [event["iter"] for event in events(run.events) if event["type"] == "train"]
-    assert iterations == [2, 4, 6, 6, 8, 10, 12]
+    assert iterations == [2, 4, 6, 8, 10, 12]
+
+
+def test_epochs_of_another_length_go_on_in_proportion(run: Run) -> None:
+    toy_fit(run, epochs=3, hooks=[{"type": "SignalAt", "iteration": 5}])
+    result = toy_fit(run, toy_experiment(resume=True), epochs=3, batch_size=3)
+    assert result["status"] == "finished" and result["epochs_completed"] == 3
+    log = list(events(run.events))
+    assert "8 batches by now, not 4" in next(e["message"] for e in log if e["type"] == "warning")
+    resumed = next(event for event in log if event["type"] == "resumed")
+    assert (resumed["epoch"], resumed["iter"]) == (1, 12)  # half of the second epoch's eight
+    assert [event["iter"] for event in log if event["type"] == "epoch"] == [4, 16, 24]
+
+
+def test_time_budget_saves_and_finishes(run: Run) -> None:
+    exp = toy_experiment(runtime__max_minutes=0.5 / 60)
+    result = toy_fit(run, exp, epochs=400, data={"slow": 0.002})
+    assert (result["status"], result.exit_code) == ("finished", 0)
+    log = list(events(run.events))
+    assert log[-1]["type"] == "finished"
+    warning = next(event["message"] for event in log if event["type"] == "warning")
+    assert warning.startswith("runtime.max_minutes=0.00833333 are over: saved") and "resume=" in warning
+    done = Manifest(run.checkpoints).read()["last"]["iter"]
+    assert 0 < done < 1600
+    again = toy_fit(run, toy_experiment(resume=True, **{"runtime__max_minutes": 0.5 / 60}), epochs=400)
+    assert again["status"] == "finished"
+    assert Manifest(run.checkpoints).read()["last"]["iter"] > done
+
+
+def test_time_budget_that_is_not_used_up_says_nothing(run: Run) -> None:
+    result = toy_fit(run, toy_experiment(runtime__max_minutes=60.0), epochs=1)
+    assert result["epochs_completed"] == 1 and "warning" not in kinds(run)
 
 
 def test_stop_in_validation_keeps_the_trained_weights(
@@ -93,7 +118,7 @@ def test_stop_in_validation_keeps_the_trained_weights(
     for part in ("state_dict", "ema_state_dict"):
         for key, value in secured[part].items():
             assert torch.equal(value, stopped[part][key]), f"{part}/{key}"
-    assert torch.equal(secured["rng"]["torch"], stopped["rng"]["torch"])
+    assert torch.equal(secured["ranks"][0]["rng"]["torch"], stopped["ranks"][0]["rng"]["torch"])
     assert not torch.equal(
         stopped["state_dict"]["net.0.weight"], stopped["ema_state_dict"]["module.net.0.weight"]
     )

@@ -1,14 +1,14 @@
 """A real MMEngine training that takes a second: a small network on made-up images, with every source of
 randomness.
 
-Run as a program it trains in a fresh process: ``python toy.py <run dir> key=value ...``.
+:func:`main` trains as a program does; ``forks.py`` calls it in processes of their own.
 """
 
 from __future__ import annotations
 
-import ast
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,30 +27,36 @@ from mmengine.model import BaseModel  # noqa: E402
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS  # noqa: E402
 from torch import nn  # noqa: E402
 
+import trainer.engine.amp  # noqa: E402, F401 - registers CpuAmpOptimWrapper
 from trainer.config.schema import Experiment  # noqa: E402
 from trainer.data.bundle import DataBundle, Split  # noqa: E402
+from trainer.engine.distributed import join  # noqa: E402
 from trainer.engine.fit import fit  # noqa: E402
+from trainer.errors import TrainerError  # noqa: E402
 from trainer.run import Run  # noqa: E402
 
 
 @HOOKS.register_module(force=True)
-class DieBeforeEpoch(Hook):
-    """kill -9, as far as a process can tell."""
+class KillAt(Hook):
+    """kill -9 before an iteration, in all processes or in one."""
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self, iteration: int, rank: int | None = None) -> None:
+        self.iteration, self.rank = iteration, rank
 
-    def before_train_epoch(self, runner: Any) -> None:
-        if runner.epoch == self.epoch:
-            os._exit(9)
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        if runner.iter == self.iteration and self.rank in (None, runner.rank):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @HOOKS.register_module(force=True)
 class SignalAt(Hook):
     """Sends this process a signal at an iteration of training, or of the validation when ``val``."""
 
-    def __init__(self, iteration: int, signum: int = 2, val: bool = False, times: int = 1) -> None:
+    def __init__(
+        self, iteration: int, signum: int = 2, val: bool = False, times: int = 1, rank: int = 0
+    ) -> None:
         self.iteration, self.signum, self.val, self.times = iteration, signum, val, times
+        self.rank = rank
 
     def _send(self, now: int) -> None:
         if now == self.iteration:
@@ -58,7 +64,7 @@ class SignalAt(Hook):
                 os.kill(os.getpid(), self.signum)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        if not self.val:
+        if not self.val and runner.rank == self.rank:
             self._send(runner.iter)
 
     def before_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -73,8 +79,9 @@ CLASSES = ("cat", "a/dog")
 class ToyData:
     metainfo = {"classes": CLASSES, "palette": [(0, 0, 0), (1, 1, 1)]}
 
-    def __init__(self, length: int = 24, fail_at: int = -1, slow: float = 0.0) -> None:
+    def __init__(self, length: int = 24, fail_at: int = -1, slow: float = 0.0, cached: bool = False) -> None:
         self.length, self.fail_at, self.slow = length, fail_at, slow
+        self.pipeline = [ToyMix()] if cached else []
 
     def __len__(self) -> int:
         return self.length
@@ -87,16 +94,37 @@ class ToyData:
         noise = (
             random.random() + np.random.rand() + torch.rand(()).item()
         )  # an augmentation from all generators
-        return {"inputs": image + 0.1 * noise, "data_samples": torch.tensor(index % 2)}
+        image = image + 0.1 * noise
+        for transform in self.pipeline:
+            image = transform(image)
+        return {"inputs": image, "data_samples": torch.tensor(index % 2)}
+
+
+class ToyMix:
+    """MixUp with one of the images that this process has seen lately, as mmdet's cached transforms do it."""
+
+    def __init__(self) -> None:
+        self.results_cache: list[torch.Tensor] = []
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        self.results_cache.append(image)
+        if len(self.results_cache) > 20:
+            self.results_cache.pop(random.randrange(len(self.results_cache)))
+        return 0.5 * image + 0.5 * random.choice(self.results_cache)
 
 
 @MODELS.register_module(force=True)
 class ToyModel(BaseModel):
-    def __init__(self, error: str | None = None) -> None:
+    def __init__(self, error: str | None = None, outputs: int = 2) -> None:
         super().__init__()
         self.error = error
         self.net = nn.Sequential(
-            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(144, 2)
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(144, outputs),
         )
 
     def forward(self, inputs: list[Any], data_samples: list[Any], mode: str = "tensor") -> Any:
@@ -129,8 +157,14 @@ def toy_config(
     epochs: int = 4,
     *,
     workers: int = 0,
+    persistent: bool = False,
     ema: bool = True,
+    optimizer: str = "AdamW",
+    amp: bool = False,
+    accumulate: int = 1,
     by_iter: bool = False,
+    sampler: str | None = None,
+    batch_size: int = 6,
     scores: list[float] | None = None,
     data: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
@@ -139,10 +173,11 @@ def toy_config(
 ) -> Config:
     """A complete config; four batches an epoch."""
     loader = dict(
-        batch_size=6,
+        batch_size=batch_size,
         num_workers=workers,
+        persistent_workers=persistent,
         dataset=dict(type="ToyData", **(data or {})),
-        sampler=dict(type="InfiniteSampler" if by_iter else "DefaultSampler", shuffle=True),
+        sampler=dict(type=sampler or ("InfiniteSampler" if by_iter else "DefaultSampler"), shuffle=True),
     )
     config = dict(
         default_scope="mmengine",
@@ -160,7 +195,10 @@ def toy_config(
         val_cfg=dict(type="ValLoop"),
         val_evaluator=dict(type="ToyMetric", scores=scores),
         optim_wrapper=dict(
-            type="OptimWrapper", optimizer=dict(type="AdamW", lr=0.02), clip_grad=dict(max_norm=5.0)
+            type="CpuAmpOptimWrapper" if amp else "OptimWrapper",
+            optimizer=dict(type=optimizer, lr=0.02, **({"momentum": 0.9} if optimizer == "SGD" else {})),
+            accumulative_counts=accumulate,
+            clip_grad=dict(max_norm=5.0),
         ),
         param_scheduler=[
             dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=6),
@@ -204,11 +242,15 @@ def toy_fit(run: Run, exp: Experiment | None = None, **config: Any) -> Any:
     return fit(toy_config(**config), run, exp or toy_experiment(), toy_bundle())
 
 
-if __name__ == "__main__":
-    options = {key: ast.literal_eval(value) for key, value in (item.split("=", 1) for item in sys.argv[2:])}
-    experiment = toy_experiment(
-        **{key[4:]: options.pop(key) for key in list(options) if key.startswith("exp_")}
-    )
+def main(folder: str, options: dict[str, Any]) -> int:
+    """Train in the run directory ``folder``; options are toy_config's, or the experiment's behind ``exp_``."""
+    options = dict(options)
+    given = {key[4:]: options.pop(key) for key in list(options) if key.startswith("exp_")}
+    experiment = toy_experiment(**given)
     torch.set_num_threads(1)
-    result = toy_fit(Run.open(sys.argv[1]), experiment, **options)
-    sys.exit(result.exit_code)
+    ranks = join(experiment)
+    try:
+        return fit(toy_config(**options), Run.open(folder), experiment, toy_bundle(), ranks=ranks).exit_code
+    except TrainerError as error:
+        print(f"{error.kind}: {error.message}", file=sys.stderr)
+        return error.exit_code

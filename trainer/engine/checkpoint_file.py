@@ -14,6 +14,7 @@ import torch
 from trainer.errors import CheckpointError
 
 SCHEME = "trainer-checkpoint:"
+FORMAT = 2  # 1: one process's random states under "rng", an interrupted epoch starts again
 HISTORY = 1000  # values kept of each logged scalar; mmengine's own window is 10 to 50
 NOT_KEPT = ("cfg", "dataset_meta")  # set anew at every start, and long
 
@@ -34,8 +35,20 @@ def load(file: str | Path | IO[bytes], map_location: Any = None) -> Any:
 
 
 def load_for_runner(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """What mmengine's Runner resumes from; ``filename`` is a path behind :data:`SCHEME`."""
-    checkpoint = load(filename.removeprefix(SCHEME), map_location)
+    """What mmengine's Runner resumes from; ``filename`` is a path behind :data:`SCHEME`.
+
+    Raises:
+        CheckpointError: it can't be loaded, or isn't one to go on from.
+    """
+    path = filename.removeprefix(SCHEME)
+    checkpoint = load(path, map_location)
+    missing = [key for key in ("meta", "optimizer", "message_hub", "progress") if key not in checkpoint]
+    if missing:
+        raise CheckpointError(f"{path} holds no {', '.join(missing)}: training can't go on from it")
+    if checkpoint.get("format", 1) > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {checkpoint['format']}; this version of the trainer knows formats up to {FORMAT}"
+        )
     # Runner.resume would execute a config text of this name.
     checkpoint["meta"].pop("config", None)
     checkpoint["message_hub"] = unpack_hub(checkpoint["message_hub"])
@@ -51,9 +64,16 @@ def as_current(model: Any, weights: Mapping[str, Any]) -> OrderedDict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """``value`` with NumPy's numbers and arrays as Python's, without what isn't data (functions, objects)."""
+    """A copy of ``value`` in main memory, with NumPy's numbers and arrays as Python's and without what isn't data
+    (functions, objects). Training can go on while the copy is written.
+    """
     kept = _plain(value)
     return None if kept is _DROP else kept
+
+
+def rank_states(checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each process's ``rng`` and ``gradients`` (those that accumulate towards the next step), by rank."""
+    return checkpoint["ranks"] if "ranks" in checkpoint else [{"rng": checkpoint["rng"], "gradients": {}}]
 
 
 def pack_hub(hub: Any) -> dict[str, Any]:
@@ -62,7 +82,7 @@ def pack_hub(hub: Any) -> dict[str, Any]:
     scalars = {}
     for key, buffer in state["log_scalars"].items():
         values, counts = buffer.data
-        scalars[key] = [values[-HISTORY:].tolist(), counts[-HISTORY:].tolist()]
+        scalars[key] = [torch.tensor(part[-HISTORY:]) for part in (values, counts)]
     info = {key: value for key, value in state["runtime_info"].items() if key not in NOT_KEPT}
     kept = {key: value for key, value in state["resumed_keys"].items() if key in scalars or key in info}
     return {"log_scalars": scalars, "runtime_info": plain(info), "resumed_keys": kept}
@@ -72,7 +92,10 @@ def unpack_hub(state: dict[str, Any]) -> dict[str, Any]:
     """The form that MessageHub.load_state_dict takes."""
     from mmengine.logging import HistoryBuffer
 
-    scalars = {key: HistoryBuffer(*pair) for key, pair in state["log_scalars"].items()}
+    scalars = {
+        key: HistoryBuffer(*(part.tolist() if isinstance(part, torch.Tensor) else part for part in pair))
+        for key, pair in state["log_scalars"].items()
+    }
     return {**state, "log_scalars": scalars}
 
 
@@ -111,7 +134,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         return value
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):

@@ -1,15 +1,12 @@
-"""Processors that this process may really use, and loaders cut short for debugging."""
+"""Processors that this process may really use."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 
 def usable_cpus() -> int:
@@ -62,24 +59,3 @@ def _busy_seconds() -> float | None:
         return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError):
         return None
-
-
-class ShortLoader:
-    """The first ``batches`` batches an epoch of a data loader; everything else is the loader's."""
-
-    def __init__(self, loader: Any, batches: int) -> None:
-        vars(self).update(_loader=loader, _batches=batches)
-
-    def __iter__(self) -> Iterator[Any]:
-        return itertools.islice(iter(self._loader), self._batches)
-
-    def __len__(self) -> int:
-        return min(len(self._loader), self._batches)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(
-            self._loader, name, value
-        )  # hooks that switch pipelines restart the loader's workers this way

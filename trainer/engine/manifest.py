@@ -3,20 +3,23 @@
 ``checkpoints/manifest.json``::
 
     {"version": 1, "last": {"file", "size", "sha256", "epoch", "iter", "metric", "value", ...}, "best": {...},
-     "next": {"last": {...}}}
+     "epoch-4": {..., "kept": "every"}, "next": {"last": {...}}}
 
 ``next`` holds what is about to take a name: it is written before the rename and taken out after it, so at
 every moment the file under a name is described by one of the two entries, whenever the process is killed.
+A file of a kept checkpoint goes after its entry.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +28,7 @@ from trainer.errors import CheckpointError
 from trainer.storage import atomic_file, atomic_write
 
 NAMES = ("last", "best")
+KEPT = re.compile(r"(epoch|iter)-\d+")
 Entry = dict[str, Any]
 
 
@@ -47,7 +51,13 @@ class Manifest:
             content = json.loads(self.path.read_bytes())
         except ValueError as error:
             raise CheckpointError(f"{self.path} is not JSON: {error}") from error
+        if not isinstance(content, dict) or content.get("version", 1) != 1:
+            raise CheckpointError(f"{self.path} was written by another version of this trainer")
         return content
+
+    def kept(self) -> dict[str, Entry]:
+        """The entries of the checkpoints that are kept beside last and best, by name."""
+        return {name: entry for name, entry in self.read().items() if KEPT.fullmatch(name)}
 
     def file(self, name: str) -> Path:
         return self.folder / f"{name}.pth"
@@ -70,7 +80,11 @@ class Manifest:
             CheckpointError: no whole checkpoint is left.
         """
         complaints: list[str] = []
-        for name in NAMES:
+        manifest = self.read()
+        known = {**manifest.get("next", {}), **manifest}
+        others = ["best", *(name for name in known if KEPT.fullmatch(name))]
+        names = ["last", *sorted(others, key=lambda name: _far(known.get(name)), reverse=True)]
+        for name in names:
             entry = self.entry(name)
             if entry is not None:
                 return self.file(name), entry, complaints
@@ -80,11 +94,18 @@ class Manifest:
 
     @contextmanager
     def replacing(self, name: str, facts: Entry) -> Iterator[_HashingFile]:
-        """The file that becomes ``<name>.pth`` when the block ends; the old one stays valid until then."""
+        """The file that becomes ``<name>.pth`` when the block ends; the old one stays valid until then.
+
+        Raises:
+            OSError: it can't be written, or doesn't read back as it was written.
+        """
         with atomic_file(self.file(name)) as raw:
             file = _HashingFile(raw)
             yield file
             entry = {"file": self.file(name).name, "size": file.size, "sha256": file.hexdigest(), **facts}
+            raw.flush()
+            os.fsync(raw.fileno())
+            _verify(raw.fileno(), entry)
             self._announce(name, entry)
         self._settle(name, entry)
 
@@ -93,18 +114,51 @@ class Manifest:
         entry = {**self.read()[source], "file": self.file(name).name, **facts}
         beside = self.folder / f".{name}.pth.{secrets.token_hex(4)}.tmp"
         try:
-            os.link(self.file(source), beside)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(self.file(source), beside)
-            with beside.open("rb") as file:
-                os.fsync(file.fileno())
-        self._announce(name, entry)
-        os.replace(beside, self.file(name))
+            try:
+                os.link(self.file(source), beside)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(self.file(source), beside)
+                with beside.open("rb") as file:
+                    os.fsync(file.fileno())
+            self._announce(name, entry)
+            os.replace(beside, self.file(name))
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
         self._settle(name, entry)
         return entry
 
+    def drop(self, names: Iterable[str]) -> None:
+        """Remove kept checkpoints: their entries, then their files."""
+        names = list(names)
+        if not names:
+            return
+        manifest = self.read()
+        for name in names:
+            manifest.pop(name, None)
+        self._write(manifest)
+        for name in names:
+            self.file(name).unlink(missing_ok=True)
+
+    def forget_damaged(self) -> list[str]:
+        """Take entries of missing or damaged files out of the manifest; what is wrong with them."""
+        complaints = []
+        for name in [*NAMES, *self.kept()]:
+            manifest = self.read()
+            if name in manifest and self.entry(name) is None:
+                state = "doesn't match its checksum" if self.file(name).exists() else "is missing"
+                complaints.append(f"{self.file(name).name} {state}")
+                del manifest[name]
+                self._write(manifest)
+        return complaints
+
     def _announce(self, name: str, entry: Entry) -> None:
         manifest = self.read()
+        for other in manifest.pop("next", {}):
+            # Left by a save that couldn't settle: perhaps the only word about the file that lies there.
+            found = self.entry(other)
+            if found is not None:
+                manifest[other] = found
         manifest["next"] = {name: entry}
         self._write(manifest)
 
@@ -121,6 +175,13 @@ class Manifest:
         """Remove what a kill in the middle of a save left behind."""
         for path in self.folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
+        if not self.path.exists():
+            return
+        manifest = self.read()
+        known = {*manifest, *manifest.get("next", {})}
+        for path in self.folder.glob("*-*.pth"):
+            if KEPT.fullmatch(path.stem) and path.stem not in known:
+                path.unlink(missing_ok=True)
 
 
 class _HashingFile:
@@ -141,6 +202,22 @@ class _HashingFile:
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
+
+
+def _far(entry: Entry | None) -> int:
+    return entry["iter"] if entry else -1
+
+
+def _verify(handle: int, entry: Entry) -> None:
+    """Read a file that was just written back, from the disk where the system lets us ask for that."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    digest, size = hashlib.sha256(), 0
+    while block := os.pread(handle, 1 << 20, size):
+        digest.update(block)
+        size += len(block)
+    if size != entry["size"] or digest.hexdigest() != entry["sha256"]:
+        raise OSError(errno.EIO, f"{entry['file']} doesn't read back as it was written")
 
 
 def sha256(path: Path) -> str:

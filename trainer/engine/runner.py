@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from trainer.config.schema import Experiment
 from trainer.engine.checkpoint_file import SCHEME
-from trainer.engine.limits import ShortLoader
+from trainer.engine.distributed import Ranks
+from trainer.engine.weights.runner import WeightedRunner
+from trainer.errors import CheckpointError
+
+# What mmengine wraps a model in by itself, but for the GPU that it then names.
+_WRAPPER = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
 
 
-class TrainRunner(Runner):
+class TrainRunner(WeightedRunner):
     """Runner without a folder, log file and config file of its own: the run directory has those already."""
 
     mm_logger: logging.Logger
@@ -30,9 +34,24 @@ class TrainRunner(Runner):
     def dump_config(self) -> None:
         """Nothing: mmengine.py is written before the Runner is built."""
 
+    def load_checkpoint(
+        self, filename: str, map_location: Any = "cpu", strict: bool = False, revise_keys: Any = None
+    ) -> dict[str, Any]:
+        """As mmengine's, but going on takes every weight as it was saved, or ends with a CheckpointError."""
+        if not self._resume:
+            renamed = [(r"^module\.", "")] if revise_keys is None else revise_keys
+            return super().load_checkpoint(filename, map_location, strict, renamed)
+        try:
+            return super().load_checkpoint(filename, map_location, True, [("^", "")])  # no key is renamed
+        except RuntimeError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise CheckpointError(
+                f"{filename.removeprefix(SCHEME)} is of another model: {' '.join(lines)[:300]}"
+            ) from error
+
 
 def runner_config(
-    cfg: Config, exp: Experiment, run_id: str, work_dir: Path, resume_from: Path | None
+    cfg: Config, exp: Experiment, run_id: str, work_dir: Path, resume_from: Path | None, ranks: Ranks
 ) -> Config:
     """A copy of ``cfg`` for :class:`TrainRunner`: building changes it in place, and our hooks replace two."""
     cfg = copy.deepcopy(cfg)
@@ -54,21 +73,12 @@ def runner_config(
         loader = cfg.get(name)
         if isinstance(loader, dict):
             loader.setdefault("worker_init_fn", dict(type="seeds_from_torch"))
-            if exp.runtime.deterministic and loader.get("persistent_workers"):
-                loader["persistent_workers"] = False  # a worker's own state can't be restored on resume
+    if ranks.size > 1:
+        cfg.launcher = "pytorch"  # the process group is there already
+        import torch
+
+        if not torch.cuda.is_available():
+            cfg.model_wrapper_cfg = {**_WRAPPER, **(cfg.get("model_wrapper_cfg") or {}), "device_ids": None}
+            unused = cfg.get("find_unused_parameters", False)
+            cfg.model_wrapper_cfg.setdefault("find_unused_parameters", unused)
     return cfg
-
-
-def shorten(runner: Runner, batches: int) -> None:
-    """Train and validate on the first ``batches`` batches of each epoch. Before ``runner.train()``."""
-    options = dict(seed=runner.seed, diff_rank_seed=runner._randomness_cfg.get("diff_rank_seed", False))
-    if "iter" not in str(runner._train_loop.get("type", "")).lower() and runner._train_loop.get(
-        "by_epoch", True
-    ):
-        runner._train_dataloader = ShortLoader(
-            runner.build_dataloader(runner._train_dataloader, **options), batches
-        )
-    if runner._val_dataloader is not None:
-        runner._val_dataloader = ShortLoader(
-            runner.build_dataloader(runner._val_dataloader, **options), batches
-        )

@@ -1,17 +1,24 @@
-"""Ctrl-C and SIGTERM: the first stops after the current iteration and saves, the second stops at once."""
+"""Ctrl-C, SIGTERM and the time that a run may take: the first stops after the current iteration and saves, a
+second signal stops at once. Processes that train together stop after the same iteration.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType
 from typing import Any
 
 from mmengine.hooks import Hook
 
 from trainer.engine.checkpoint_hook import CheckpointsHook
+from trainer.engine.distributed import Ranks
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+OUT_OF_TIME = 255  # beside the signals' numbers
+# A terminal's Ctrl-C reaches each process of a group, and once more through the one that started them.
+ONE_CTRL_C = 5.0
 
 
 class Stopped(BaseException):
@@ -25,12 +32,21 @@ class Stopped(BaseException):
         self.signum, self.saved = signum, saved
 
 
-class StopSignals:
-    """Holds the two signals while training runs; the handlers from before come back when the block ends."""
+class OutOfTime(BaseException):
+    """The time that was set for this attempt is over; what was trained is saved."""
 
-    def __init__(self) -> None:
+
+class StopSignals:
+    """Holds the two signals while training runs; the handlers from before come back when the block ends.
+
+    Args:
+        patience: seconds in which a second signal counts as the first one once more.
+    """
+
+    def __init__(self, patience: float = 0.0) -> None:
         self.received: int | None = None
         self.training = False  # before the first iteration there is nothing to save
+        self._patience, self._first_at = patience, 0.0
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
 
@@ -54,18 +70,32 @@ class StopSignals:
                 signal.signal(signum, signal.SIG_DFL)
                 os.kill(os.getpid(), signum)
             return
-        first, self.received = self.received is None, signum
+        now = time.monotonic()
+        first, self.received = self.received is None, self.received or signum
+        if first:
+            self._first_at = now
+        elif now - self._first_at < self._patience:
+            return
         if not (first and self.training):
             raise Stopped(signum, None)
 
 
 class StopHook(Hook):
-    """Looks at the flag between iterations. Registered after the checkpoints' hook."""
+    """Looks at the flag between iterations. Registered after the checkpoints' hook.
+
+    Args:
+        ranks: the processes that train together.
+        seconds: how long this attempt may take from now on; None for as long as it needs.
+    """
 
     priority = "LOWEST"
 
-    def __init__(self, signals: StopSignals, checkpoints: CheckpointsHook) -> None:
-        self.signals, self.checkpoints = signals, checkpoints
+    def __init__(
+        self, signals: StopSignals, checkpoints: CheckpointsHook, ranks: Ranks, seconds: float | None = None
+    ) -> None:
+        self.signals, self.checkpoints, self.ranks = signals, checkpoints, ranks
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self._reason = 0
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         self.signals.training = True
@@ -73,26 +103,49 @@ class StopHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        if self.signals.received is None:
+        self._reason = self._reason or self.ranks.most_lately(self._flag())
+        if not self._reason:
             return
         by_epoch = not hasattr(runner.train_loop, "dataloader_iterator")
         if not (by_epoch and self.end_of_epoch(runner.train_dataloader, batch_idx)):
-            self._stop(self.checkpoints.save_interrupted(runner))
+            self.checkpoints.save_interrupted(runner)
+            self._stop()
 
     def after_train_epoch(self, runner: Any) -> None:
-        if self.signals.received is not None:
-            self._stop(self.checkpoints.save_finished_epoch(runner, pending=True))
+        self._reason = self._reason or self.ranks.most(self._flag())
+        if self._reason:
+            self.checkpoints.save_finished_epoch(runner, pending=True)
+            self._stop()
 
     def after_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        if self.signals.received is not None:
-            self._stop(self.checkpoints.save_unvalidated(runner))
+        # Several processes finish the validation: they may have different numbers of images in it.
+        if self.ranks.size == 1 and (reason := self._flag()):
+            self._reason = reason
+            self.checkpoints.save_unvalidated(runner)
+            self._stop()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        if self.signals.received is not None and metrics is not None:
-            self._stop(self.checkpoints.save_finished_epoch(runner, pending=False))
+        if metrics is None:
+            return
+        self._reason = self._reason or self.ranks.most(self._flag())
+        if self._reason and not self._done(runner):
+            self.checkpoints.save_finished_epoch(runner, pending=False)
+            self._stop()
 
-    def _stop(self, entry: dict[str, Any]) -> None:
-        assert self.signals.received is not None
-        raise Stopped(self.signals.received, f"{self.checkpoints.manifest.folder.name}/last.pth")
+    def _flag(self) -> int:
+        late = self._until is not None and time.monotonic() > self._until
+        return self.signals.received or (OUT_OF_TIME if late else 0)
+
+    def _done(self, runner: Any) -> bool:
+        """Whether nothing is left to train, and the run ends by itself."""
+        loop, counts = runner.train_loop, hasattr(runner.train_loop, "dataloader_iterator")
+        through = runner.iter >= loop.max_iters if counts else runner.epoch >= loop.max_epochs
+        return self._reason == OUT_OF_TIME and (through or loop.stop_training)
+
+    def _stop(self) -> None:
+        if self._reason == OUT_OF_TIME:
+            raise OutOfTime
+        kept = self.checkpoints.writer.manifest
+        raise Stopped(self._reason, None if self.checkpoints.writer.error else f"{kept.folder.name}/last.pth")

@@ -9,9 +9,8 @@ from mmengine.registry import FUNCTIONS
 
 @FUNCTIONS.register_module()
 def seeds_from_torch(worker_id: int, **unused: Any) -> None:
-    """Leave the seeds that torch gave this worker: they come from the training process's generator.
+    """Leave the seeds that torch gave this worker: they differ by epoch and process.
 
-    mmengine's own function gives each worker the same seed at every start, so every epoch, and every resumed
-    run, would draw the same augmentations again. torch's differ by epoch and are restored with the
-    checkpoint.
+    mmengine's own function gives each worker the same seed at every start. What a batch for training draws hangs on
+    neither: see :mod:`trainer.engine.data_order`.
     """
