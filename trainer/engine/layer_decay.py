@@ -32,10 +32,11 @@ class StagedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         # Without any rule mmengine takes all parameters, frozen ones too.
         rules = {"bypass_duplicate": True, **(paramwise_cfg or {})}
         self.decay = rules.pop("layer_decay", None)
-        within = rules.pop("within", None)
+        within = rules.pop("within", None) or "DefaultOptimWrapperConstructor"
         super().__init__(optim_wrapper_cfg, rules)
-        kind = OPTIM_WRAPPER_CONSTRUCTORS.get(within) if within else DefaultOptimWrapperConstructor
-        self.other = kind(optim_wrapper_cfg, rules)
+        self.other = OPTIM_WRAPPER_CONSTRUCTORS.build(
+            {"type": within, "optim_wrapper_cfg": optim_wrapper_cfg, "paramwise_cfg": rules}
+        )
 
     def add_params(
         self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", is_dcn_module: Any = None
