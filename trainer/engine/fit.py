@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,7 @@ def _train(session: _Session) -> None:
     from trainer.engine.checkpoint_file import SCHEME, load_for_runner
     from trainer.engine.data_order import order_data
     from trainer.engine.runner import TrainRunner, runner_config
+    from trainer.engine.weights.start import StartingWeights
 
     cfg, run, exp, ranks = session.cfg, session.run, session.exp, session.ranks
     manifest = Manifest(run.checkpoints)
@@ -172,7 +174,11 @@ def _train(session: _Session) -> None:
     import trainer.engine.worker_seeds  # noqa: F401 - named by runner_config
 
     path = start[0] if start else None
-    runner = TrainRunner.from_cfg(runner_config(cfg, exp, run.id, run.dir, path, ranks))
+    settings = runner_config(cfg, exp, run.id, run.dir, path, ranks)
+    weights = StartingWeights(cfg, exp, session.bundle, partial(_tell_weights, session))
+    weights.take_over(settings, resumed=path is not None)
+    runner = TrainRunner.from_cfg(settings)
+    runner.starting = None if path else weights
     if exp.runtime.deterministic:
         torch.use_deterministic_algorithms(
             True, warn_only=True
@@ -235,6 +241,16 @@ def _register_hooks(
     seconds = None if minutes is None else session.started + 60 * minutes - time.monotonic()
     runner.register_hook(StopHook(session.signals, checkpoints, ranks, seconds))
     return checkpoints
+
+
+def _tell_weights(session: _Session, reports: list[Any]) -> None:
+    """What became of the weights that training starts from, in ``run.json``; a warning where some weren't taken."""
+    if not session.ranks.first:
+        return
+    session.run.update(weights=[report.as_dict() for report in reports])
+    for report in reports:
+        if not report.complete:
+            session.log.emit("warning", message=f"weights: {report}")
 
 
 def _about(session: _Session, text: str) -> dict[str, Any]:
