@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -14,25 +15,33 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from trainer.cli import main
 from trainer.config.schema import Tracking
-from trainer.tracking import mlflow_run_id, start, sync
+from trainer.tracking import mlflow_run_id, start
 from trainer.tracking.state import load
 
 CLASSES = 1100
 
 
 @pytest.mark.slow
-def test_a_server_that_is_killed_and_comes_back_has_all_of_it_once(tmp_path, make_run, log, monkeypatch):
+def test_a_server_away_at_start_killed_stuck_and_away_at_the_end_has_all_of_it_once(
+    tmp_path, make_run, log, monkeypatch, caplog
+):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     uri = f"http://127.0.0.1:{port}"
     run = make_run(None, "outage", [log.started(), *log.epoch(1)])
+
+    # Away at the start: training has begun, the sink waits.
+    handle = start(run, Tracking(uri=uri), "runs")
+    _until(lambda: load(run.dir).error)
+    assert load(run.dir).offset == 0 and handle.process.poll() is None
     with _server(tmp_path, port) as server:
-        handle = start(run, Tracking(uri=uri), "runs")
-        _until(lambda: (state := load(run.dir)) and state.offset == run.events.stat().st_size)
-        # So many values that they take several calls, cut off somewhere in the middle.
+        _until(lambda: load(run.dir).offset == run.events.stat().st_size)
+        # Killed in the middle of so many values that they take several calls.
         for epoch in (2, 3):
             log.append(run.dir, [*log.epoch(epoch), _wide(epoch), _wide(epoch + 10)])
         time.sleep(1.2)
@@ -40,20 +49,33 @@ def test_a_server_that_is_killed_and_comes_back_has_all_of_it_once(tmp_path, mak
     log.append(run.dir, [*log.epoch(4), _wide(4)])
     _until(lambda: load(run.dir).error)
     assert handle.process.poll() is None
-    assert not handle.wait(0.5)
+    with _server(tmp_path, port) as server:
+        _until(lambda: not load(run.dir).error and load(run.dir).offset == run.events.stat().st_size)
+        # So slow that nothing is answered in time.
+        os.killpg(server.pid, signal.SIGSTOP)
+        log.append(run.dir, log.epoch(5))
+        _until(lambda: load(run.dir).error)
+        os.killpg(server.pid, signal.SIGCONT)
+        _until(lambda: load(run.dir).offset == run.events.stat().st_size)
+    # Away at the end: one warning that says how to catch up; then the machine goes down.
+    log.append(run.dir, [*log.epoch(6), {"type": "finished", "iter": 60}])
+    with caplog.at_level(logging.WARNING):
+        assert not handle.wait(0.5)
+    assert len(caplog.records) == 1 and "sink=mlflow" in caplog.text
+    handle.process.kill()
+    handle.process.wait()
     with _server(tmp_path, port):
-        log.append(run.dir, [*log.epoch(5), {"type": "finished", "iter": 50}])
-        assert handle.wait(90), load(run.dir).error
+        assert main(["replay", str(run.dir), "sink=mlflow"]) == 0
         before = _everything(uri, run)
-        assert sync(run.dir).error is None
+        assert main(["replay", str(run.dir), "sink=mlflow"]) == 0
         assert _everything(uri, run) == before
-    status, steps, wide, artifacts = before
-    assert status == "FINISHED"
-    assert steps["train/loss"] == list(range(1, 51))
-    assert steps["mAP50-95"] == steps["epoch/loss"] == [1, 2, 3, 4, 5]
+    status, steps, wide, artifacts, runs = before
+    assert (status, runs) == ("FINISHED", 1)
+    assert steps["train/loss"] == list(range(1, 61))
+    assert steps["mAP50-95"] == steps["epoch/loss"] == [1, 2, 3, 4, 5, 6]
     assert wide == {f"per_class/c{i}/IoU": 13 + i for i in range(CLASSES)}
     assert steps["per_class/c0/IoU"] == steps[f"per_class/c{CLASSES - 1}/IoU"] == [2, 3, 4, 12, 13]
-    assert artifacts == ["checkpoints/best.pth"]
+    assert artifacts == ["checkpoints/best.pth", "checkpoints/last.pth"]
 
 
 def _wide(epoch):
@@ -109,7 +131,7 @@ def _everything(uri, run):
     steps = {name: sorted(m.step for m in client.get_metric_history(run_id, name)) for name in names}
     wide = {key: value for key, value in found.data.metrics.items() if key.endswith("/IoU")}
     artifacts = [artifact.path for artifact in client.list_artifacts(run_id, "checkpoints")]
-    return found.info.status, steps, wide, artifacts
+    return found.info.status, steps, wide, artifacts, len(client.search_runs([found.info.experiment_id]))
 
 
 def _until(condition, seconds=60.0):
