@@ -198,6 +198,8 @@ class Run:
         with locked(self.dir / ".run.json.lock", wait=30.0):
             facts = self.facts
             yield facts
+            if "attempts" in facts:
+                facts["attempts"] = facts.pop("attempts")  # the longest part comes last
             atomic_write(self.dir / "run.json", _json(facts))
 
     def _changed(self, before: int) -> dict[str, list[Any]]:

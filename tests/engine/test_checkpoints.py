@@ -350,3 +350,26 @@ def test_file_that_does_not_read_back_takes_no_name(tmp_path: Path, monkeypatch:
     ):
         file.write(b"new")
     assert manifest.file("last").read_bytes() == b"good" and manifest.entry("last") is not None
+
+
+def test_a_kill_before_the_first_name_leaves_nothing_saved(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(source: object, target: object) -> None:
+        raise KeyboardInterrupt
+
+    manifest = Manifest(run.checkpoints)
+    manifest.folder.mkdir()
+    assert manifest.empty
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(KeyboardInterrupt),
+        manifest.replacing("last", {}) as file,
+    ):
+        file.write(b"weights")
+        write = os.replace
+        patch.setattr(
+            os, "replace", lambda a, b: killed(a, b) if str(b).endswith("last.pth") else write(a, b)
+        )
+    assert manifest.read()["next"] and manifest.empty  # announced, and never there
+    with manifest.replacing("last", {}) as file:
+        file.write(b"weights")
+    assert not manifest.empty

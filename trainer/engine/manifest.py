@@ -59,6 +59,15 @@ class Manifest:
         """The entries of the checkpoints that are kept beside last and best, by name."""
         return {name: entry for name, entry in self.read().items() if KEPT.fullmatch(name)}
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever saved: at most a first checkpoint was announced, and its writer was killed."""
+        manifest = self.read()
+        announced = manifest.get("next", {})
+        return manifest.keys() <= {"version", "next"} and not any(
+            self.file(name).exists() for name in announced
+        )
+
     def file(self, name: str) -> Path:
         return self.folder / f"{name}.pth"
 
