@@ -278,7 +278,7 @@ def _resume_point(session: _Session, manifest: Manifest) -> tuple[Path, Entry] |
     manifest.clean()
     if not session.exp.resume:
         return None
-    if not manifest.path.exists():
+    if manifest.empty:
         session.log.emit("warning", message="nothing was saved before: training starts from the beginning")
         return None
     path, entry, complaints = manifest.newest_valid()
