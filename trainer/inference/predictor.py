@@ -196,7 +196,10 @@ def _pose(path: str | None, shape: Any, classes: tuple[str, ...], outputs: list[
         np.concatenate([_array(one.keypoints), _array(one.keypoint_scores)[..., None]], -1) for one in found
     ]
     keypoints = np.concatenate(points).astype(np.float32) if points else np.zeros((0, 1, 3), np.float32)
-    boxes = [_array(one.bboxes).reshape(-1, 4) for one in found]
+    boxes = [
+        _array(one.bboxes).reshape(-1, 4) if "bboxes" in one else _around(_array(one.keypoints))
+        for one in found
+    ]
     box_scores = [_array(one.bbox_scores).reshape(-1) for one in found if "bbox_scores" in one]
     scores = keypoints[..., 2].mean(-1) if len(keypoints) else np.zeros(0, np.float32)
     if sum(map(len, box_scores)) == len(scores) and len(scores):
@@ -211,6 +214,11 @@ def _pose(path: str | None, shape: Any, classes: tuple[str, ...], outputs: list[
         np.full(len(keypoints), 0 if len(classes) == 1 else -1, np.int64),
         keypoints=keypoints,
     )
+
+
+def _around(keypoints: np.ndarray) -> np.ndarray:
+    """The boxes (N, 4) that just hold keypoints (N, K, 2), for bottom-up models without boxes of their own."""
+    return np.concatenate([keypoints.min(1), keypoints.max(1)], -1)
 
 
 def _build_step(step: dict[str, Any]) -> Any:
