@@ -49,6 +49,18 @@ class KillAt(Hook):
 
 
 @HOOKS.register_module(force=True)
+class FailAt(Hook):
+    """An error before an iteration, in one of several processes."""
+
+    def __init__(self, iteration: int, rank: int) -> None:
+        self.iteration, self.rank = iteration, rank
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        if runner.iter == self.iteration and runner.rank == self.rank:
+            raise FileNotFoundError(2, "No such file or directory", "/data/missing.jpg")
+
+
+@HOOKS.register_module(force=True)
 class SignalAt(Hook):
     """Sends this process a signal at an iteration of training, or of the validation when ``val``."""
 
@@ -224,6 +236,7 @@ def toy_experiment(**changes: Any) -> Experiment:
     exp = Experiment()
     exp.task.primary_metric = "score"
     exp.model.name, exp.dataset.name = "toy", "made-up"
+    exp.tracking.plots, exp.tracking.samples_every = False, 0  # the toy's answers can't be drawn
     for key, value in changes.items():
         node, _, leaf = key.rpartition("__")
         setattr(getattr(exp, node) if node else exp, leaf, value)

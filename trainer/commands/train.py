@@ -16,6 +16,7 @@ from trainer.commands.rundir import open_run, write_configuration
 from trainer.config.schema import Experiment
 from trainer.data.bundle import DataBundle
 from trainer.data.prepare import prepare
+from trainer.engine.distributed import Ranks, join
 from trainer.run import Run
 from trainer.zoo.weights.words import pinned
 
@@ -37,21 +38,29 @@ def train(exp: Experiment, overrides: list[str], **facts: Any) -> Any:
 
     ``facts`` are added to ``run.json``.
     """
-    bundle = prepare(exp.dataset, exp.task.name)
-    built = build_config(exp, bundle)
-    notes_to_stderr([*bundle.notes, *built.notes])
+    ranks = join(exp)
+    bundle = ranks.after_first(lambda: prepare(exp.dataset, exp.task.name))
+    built = build_config(exp, bundle, world_size=ranks.size)
+    if ranks.first:
+        notes_to_stderr([*bundle.notes, *built.notes])
     if not exp.resume:  # a run that goes on has its own
-        fetch_all(built.cfg)
+        ranks.after_first(lambda: fetch_all(built.cfg))
     overrides = pinned(overrides, built.cfg.get("load_from"))
 
-    run = open_run(exp)
+    run = ranks.from_first(lambda: open_run(exp))
+    built.cfg["work_dir"] = str(run.dir)
+    if not ranks.first:
+        from trainer.engine.fit import fit
+
+        return fit(built.config(), run, exp, bundle, ranks=ranks)
     with run.held():
         run.update(**facts)
-        return _train(exp, overrides, bundle, built, run)
+        return _train(exp, overrides, bundle, built, run, ranks)
 
 
-def _train(exp: Experiment, overrides: list[str], bundle: DataBundle, built: Built, run: Run) -> Any:
-    built.cfg["work_dir"] = str(run.dir)
+def _train(
+    exp: Experiment, overrides: list[str], bundle: DataBundle, built: Built, run: Run, ranks: Ranks
+) -> Any:
     write_configuration(run, exp, overrides)
     run.update(
         command="train",
@@ -72,7 +81,7 @@ def _train(exp: Experiment, overrides: list[str], bundle: DataBundle, built: Bui
     try:
         from trainer.engine.fit import fit
 
-        result = fit(built.config(), run, exp, bundle, next_steps(exp, run))
+        result = fit(built.config(), run, exp, bundle, next_steps(exp, run), ranks)
     finally:
         tracker.wait(TRACKER_SECONDS)
     if tracker.mlflow_run_id:
