@@ -16,11 +16,14 @@ from trainer.data.bundle import DataBundle
 from trainer.engine.config_text import config_text
 from trainer.engine.distributed import Ranks
 from trainer.engine.manifest import Entry, Manifest
+from trainer.engine.pictures import Pictures
 from trainer.engine.result import Result, build_result
 from trainer.engine.runlog import RunLog
 from trainer.errors import ResourceError, TrainerError
 from trainer.events.console import ConsoleView
+from trainer.events.lines import LogLines
 from trainer.events.log import EventLog, NoLog
+from trainer.events.system import SystemSampler
 from trainer.run import Run
 from trainer.secrets import masked
 from trainer.storage import atomic_write
@@ -46,6 +49,7 @@ class _Session:
     file: RunLog
     signals: StopSignals
     ranks: Ranks
+    pictures: Pictures | None = None
     started: float = field(default_factory=time.monotonic)
 
 
@@ -88,20 +92,28 @@ def fit(
     view = ConsoleView(Console(highlight=False), short(run.dir), next_steps, resume)
     # The view keeps the terminal; everything printed from here on goes to the log file.
     view.console.file = view.console.file
-    with RunLog(run.dir / "train.log") as file, EventLog(run.events) as log, signals:
+    with (
+        RunLog(run.dir / "train.log") as file,
+        EventLog(run.events) as log,
+        signals,
+        SystemSampler(log, run.dir),
+        Pictures(run, exp, bundle, log) as pictures,
+    ):
+        file.also(LogLines(log))
         log.listen(file.tell)
         log.listen(view)
         view.open()
         error: TrainerError | None = None
         stopped: Stopped | None = None
         try:
-            _train(_Session(cfg, run, exp, bundle, log, file, signals, ranks))
+            _train(_Session(cfg, run, exp, bundle, log, file, signals, ranks, pictures))
         except OutOfTime:
             log.emit("warning", message=_out_of_time(exp, resume))
         except (Stopped, KeyboardInterrupt) as reason:
             stopped = reason if isinstance(reason, Stopped) else Stopped(2, None)
         except Exception as reason:
             stopped, error = _explain(reason, signals, file, ranks)
+        pictures.finish()
         result = _close(run, exp, log, stopped, error)
         view.close()
     if error is not None:
@@ -229,6 +241,7 @@ def _register_hooks(
         "model": exp.model.name,
         "dataset": exp.dataset.name,
         "classes": list(session.bundle.classes),
+        "data": _data(session),
         "primary_metric": {"name": exp.task.primary_metric, "mode": exp.task.mode},
     }
     runner.register_hook(order)
@@ -236,6 +249,8 @@ def _register_hooks(
         runner.register_hook(EventsHook(log, logger.get("interval", exp.runtime.log_interval), identity))
         if exp.debug.profile:
             runner.register_hook(ProfileHook(run.dir / "profile", log))
+        for hook in session.pictures.hooks() if session.pictures else ():
+            runner.register_hook(hook)
     runner.register_hook(checkpoints)
     minutes = exp.runtime.max_minutes
     seconds = None if minutes is None else session.started + 60 * minutes - time.monotonic()
@@ -251,6 +266,20 @@ def _tell_weights(session: _Session, reports: list[Any]) -> None:
     for report in reports:
         if not report.complete:
             session.log.emit("warning", message=f"weights: {report}")
+
+
+def _data(session: _Session) -> dict[str, Any]:
+    """What is trained on, as ``run_started`` has it."""
+    bundle, dataset = session.bundle, session.exp.dataset
+    return {
+        "fingerprint": bundle.fingerprint,
+        "format": dataset.format,
+        "source": dataset.path,
+        "splits": {
+            name: {"images": split.num_images, "annotations": split.num_annotations}
+            for name, split in bundle.splits.items()
+        },
+    }
 
 
 def _about(session: _Session, text: str) -> dict[str, Any]:

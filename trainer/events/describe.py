@@ -6,6 +6,8 @@ from typing import Any
 
 from trainer.events.reader import Event
 
+PICTURES = ("curves", "plot", "predictions")
+
 
 def describe(event: Event) -> str | None:
     """One line about ``event``, or None for what isn't worth a line."""
@@ -74,7 +76,8 @@ _WORDS: dict[str, Any] = {
     "train": _train,
     "validation": _validation,
     "checkpoint": _checkpoint,
-    "artifact": lambda event: f"wrote {event['path']}",
+    # Those are drawn again and again.
+    "artifact": lambda event: None if event.get("kind") in PICTURES else f"wrote {event['path']}",
     "warning": lambda event: f"warning: {event['message']}",
     "resumed": lambda event: (
         f"resumed from {event['path']}: epoch {event['epoch']}, iteration {event['iter']}"

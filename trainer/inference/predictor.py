@@ -168,25 +168,32 @@ class Predictor:
 
     def _prediction(self, sample: Sample, outputs: list[Any]) -> Prediction:
         path = str(sample.image) if isinstance(sample.image, Path) else None
-        if self.task == "pose":
-            size = outputs[0].ori_shape[:2] if outputs else _size(sample)[::-1]
-            return _pose(path, size, self.classes, outputs)
-        output = outputs[0]
-        height, width = output.ori_shape[:2]
-        size = (int(width), int(height))
-        if self.task == "semantic_segmentation":
-            indices = _array(output.pred_sem_seg.data).squeeze(0).astype(np.uint8)
-            return Prediction(path, size, self.classes, segmentation=indices)
-        found = output.pred_instances
-        return Prediction(
-            path,
-            size,
-            self.classes,
-            _array(found.bboxes).astype(np.float32).reshape(-1, 4),
-            _array(found.scores).astype(np.float32),
-            _array(found.labels).astype(np.int64),
-            _array(found.masks).astype(bool) if self.task == "instance_segmentation" else None,
-        )
+        if not outputs:  # a top-down pose model's image without boxes
+            return _pose(path, _size(sample)[::-1], self.classes, outputs)
+        return to_prediction(self.task, path, self.classes, outputs)
+
+
+def to_prediction(task: str, path: str | None, classes: tuple[str, ...], outputs: list[Any]) -> Prediction:
+    """An image's answer in plain types, from what an OpenMMLab model gives for it: of a top-down pose model one
+    data sample a box, of any other a single one."""
+    output = outputs[0]
+    height, width = output.ori_shape[:2]
+    if task == "pose":
+        return _pose(path, (height, width), classes, outputs)
+    size = (int(width), int(height))
+    if task == "semantic_segmentation":
+        indices = _array(output.pred_sem_seg.data).squeeze(0).astype(np.uint8)
+        return Prediction(path, size, classes, segmentation=indices)
+    found = output.pred_instances
+    return Prediction(
+        path,
+        size,
+        classes,
+        _array(found.bboxes).astype(np.float32).reshape(-1, 4),
+        _array(found.scores).astype(np.float32),
+        _array(found.labels).astype(np.int64),
+        _array(found.masks).astype(bool) if task == "instance_segmentation" else None,
+    )
 
 
 def _pose(path: str | None, shape: Any, classes: tuple[str, ...], outputs: list[Any]) -> Prediction:

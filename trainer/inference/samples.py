@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,14 +122,13 @@ def _segmentation(leaf: dict[str, Any], root: Path, classes: tuple[str, ...]) ->
 
 def _coco(leaf: dict[str, Any], root: Path, task: str, classes: tuple[str, ...]) -> Iterator[Sample]:
     content = json.loads((root / leaf["ann_file"]).read_bytes())
-    labels = {category["id"]: _label(category["name"], classes) for category in content["categories"]}
+    categories = {category["id"]: category for category in content["categories"]}
     annotations: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in content["annotations"]:
-        if not annotation.get("iscrowd") and (task != "pose" or "keypoints" in annotation):
-            annotations[annotation["image_id"]].append(annotation)
+        annotations[annotation["image_id"]].append(annotation)
     for image in content["images"]:
         path = root / leaf["data_prefix"]["img"] / image["file_name"]
-        truth = _truth(str(path), image, annotations[image["id"]], labels, task, classes)
+        truth = coco_truth(str(path), image, annotations[image["id"]], categories, task, classes)
         limit = np.array([image["width"], image["height"]] * 2, np.float32) - 1
         # As mmpose's reader clips them: the crop depends on it.
         boxes = np.clip(truth.boxes, 0, limit) if task == "pose" else None
@@ -140,14 +139,22 @@ def _label(name: str, classes: tuple[str, ...]) -> int:
     return classes.index(name) if name in classes else -1
 
 
-def _truth(
+def coco_truth(
     path: str,
     image: dict[str, Any],
-    annotations: list[dict[str, Any]],
-    labels: dict[int, int],
+    annotations: Sequence[dict[str, Any]],
+    categories: Mapping[int, dict[str, Any]],
     task: str,
     classes: tuple[str, ...],
 ) -> Prediction:
+    """The ground truth of an image as a prediction without scores; crowds, and people without keypoints, left out.
+
+    Args:
+        image, annotations, categories: COCO's image, its annotations, and the categories by id.
+    """
+    annotations = [
+        one for one in annotations if not one.get("iscrowd") and (task != "pose" or "keypoints" in one)
+    ]
     boxes = np.array([one["bbox"] for one in annotations], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     masks = keypoints = None
@@ -165,7 +172,7 @@ def _truth(
         classes,
         boxes,
         np.full(len(annotations), np.nan, np.float32),
-        np.array([labels[one["category_id"]] for one in annotations], np.int64),
+        np.array([_label(categories[one["category_id"]]["name"], classes) for one in annotations], np.int64),
         masks,
         keypoints=keypoints,
     )

@@ -1,0 +1,29 @@
+"""Where a validation stands in a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """``epoch`` and ``iter`` as the validation event has them; ``name`` as its files are called, e.g. ``epoch_12``."""
+
+    epoch: int
+    iter: int
+    by_epoch: bool
+
+    @property
+    def name(self) -> str:
+        return f"epoch_{self.epoch}" if self.by_epoch else f"iter_{self.iter}"
+
+
+def milestone(runner: Any) -> Milestone:
+    """The point that mmengine's runner validates at, or has validated at."""
+    by_epoch = not hasattr(runner.train_loop, "dataloader_iterator")
+    epoch = (
+        runner.epoch if by_epoch else max(1, math.ceil(runner.iter / max(1, len(runner.train_dataloader))))
+    )
+    return Milestone(epoch, runner.iter, by_epoch)

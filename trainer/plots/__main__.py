@@ -1,0 +1,45 @@
+"""``python -m trainer.plots <run>``: draw all plots of a run directory, finished or not."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from trainer.errors import TrainerError
+from trainer.words import short
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when the plots are drawn, 2 when that is no run directory."""
+    parser = argparse.ArgumentParser(prog="python -m trainer.plots", description=__doc__)
+    parser.add_argument("run_dir", help="the run directory, e.g. runs/latest")
+    parser.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    try:
+        if options.follow:
+            from trainer.plots.follow import follow
+
+            if hasattr(os, "nice"):
+                os.nice(19)  # training comes first
+            follow(Path(options.run_dir), sys.stdin)
+            return 0
+        from trainer.plots.drawing import Drawing
+
+        drawing = Drawing(options.run_dir)
+        written = [*drawing.draw_sheets(), *drawing.draw()]
+    except TrainerError as error:
+        print(f"{type(error).__name__}: {error.message}", file=sys.stderr)
+        return error.exit_code
+    for path in written:
+        print(f"wrote {short(path)}")
+    if not written:
+        print("nothing to draw yet: no losses and no validation in the event log", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""All plots of a run, drawn again only where something has changed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trainer.plots import curves, training
+from trainer.plots.history import History
+from trainer.plots.sheet import draw_sheet
+
+logger = logging.getLogger("trainer")
+
+FOLDER, CURVES, SAMPLES = "plots", "curves", "predictions"
+
+
+class Drawing:
+    """The plots of one run directory.
+
+    Raises:
+        ConfigError: no run directory.
+    """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        self.history = History.of(run_dir)
+        self.dir = self.history.run.dir
+        self._drawn: dict[str, Any] = {}
+
+    def draw(self) -> list[Path]:
+        """Draw what is new since the last call into ``plots/``; the files that were written."""
+        self.history.update()
+        history, folder = self.history, self.dir / FOLDER
+        written: list[Path] = []
+
+        def once(name: str, state: Any, draw: Callable[[Path], bool]) -> None:
+            if self._drawn.get(name) == state:
+                return
+            path = folder / f"{name}.png"
+            try:
+                if draw(path):
+                    written.append(path)
+            except Exception:  # one plot must not cost the others
+                logger.exception("%s can't be drawn", path)
+            self._drawn[name] = state
+
+        once("losses", len(history.train), lambda path: training.draw_losses(history, path))
+        validated = [event["iter"] for event in history.validations]
+        once("metrics", validated, lambda path: training.draw_metrics(history, path))
+        best = history.best()
+        if best is not None:
+            per_class = best["per_class"]
+            words = self._words(best["epoch"], "best " if history.primary[0] in best["metrics"] else "")
+            once("per_class", best["iter"], lambda path: curves.draw_per_class(per_class, path, words))
+        file = self._best_curves()
+        if file is not None:
+            state = (file.name, file.stat().st_mtime_ns)
+            if self._drawn.get("curves") != state:
+                written += draw_curves(file, folder, self._words)
+                self._drawn["curves"] = state
+        return written
+
+    def draw_sheets(self) -> list[Path]:
+        """Draw the sample predictions that have no picture yet."""
+        written = []
+        for samples in sorted((self.dir / SAMPLES).glob("*_*.json")):
+            picture = samples.with_suffix(".jpg")
+            if picture.exists() and picture.stat().st_mtime_ns >= samples.stat().st_mtime_ns:
+                continue
+            try:
+                if draw_sheet(samples, picture):
+                    written.append(picture)
+            except Exception:
+                logger.exception("%s can't be drawn", picture)
+        return written
+
+    def _words(self, epoch: int, which: str = "") -> str:
+        return f"{self.history.subject} · {which}epoch {epoch} · {self.history.run.id}"
+
+    def _best_curves(self) -> Path | None:
+        """The curves of the best validation, or the newest."""
+        best = self.history.best()
+        files = sorted((self.dir / CURVES).glob("*_*.json"), key=lambda file: file.stat().st_mtime_ns)
+        for name in (f"epoch_{best['epoch']}.json", f"iter_{best['iter']}.json") if best else ():
+            for file in files:
+                if file.name == name:
+                    return file
+        return files[-1] if files else None
+
+
+def draw_curves(file: Path, folder: Path, words: Callable[[int], str], prefix: str = "") -> list[Path]:
+    """Draw a curves file as ``pr.png``, ``f1.png``, ``confusion.png`` and ``keypoints.png``; what was written.
+
+    Args:
+        words: epoch -> the line under each title.
+        prefix: of the pictures' names.
+    """
+    content = json.loads(file.read_bytes())
+    below = words(content["epoch"])
+    parts = content.get("parts") or {}
+    wanted: list[tuple[str, Callable[[Path], bool]]] = []
+    for index, (kind, part) in enumerate(parts.items()):
+        suffix = f"_{kind}" if index else ""  # masks come first, then their boxes
+        wanted.append((f"pr{suffix}", partial(curves.draw_precision, part, kind, subtitle=below)))
+        wanted.append((f"f1{suffix}", partial(curves.draw_f1, part, kind, subtitle=below)))
+    if content.get("confusion"):
+        wanted.append(("confusion", partial(curves.draw_confusion, content["confusion"], subtitle=below)))
+    if content.get("keypoints"):
+        wanted.append(("keypoints", partial(curves.draw_keypoints, content["keypoints"], subtitle=below)))
+    written = []
+    for name, draw in wanted:
+        path = folder / f"{prefix}{name}.png"
+        try:
+            if draw(path):
+                written.append(path)
+        except Exception:
+            logger.exception("%s can't be drawn", path)
+    return written

@@ -1,0 +1,107 @@
+"""Starting the drawing process, telling it what happens, and waiting a little for it at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import trainer
+
+logger = logging.getLogger("trainer")
+
+
+class Artist:
+    """The process that draws a run's plots; without one every call does nothing."""
+
+    def __init__(self, process: subprocess.Popen[bytes] | None = None) -> None:
+        self.process = process
+        self._ended = False
+
+    def tell(self, word: str) -> None:
+        """``warm``, ``draw`` or ``end``; returns at once, also where nobody listens."""
+        if self.process is None or self._ended:
+            return
+        assert self.process.stdin is not None
+        self._ended = word == "end"
+        with suppress(OSError, ValueError):  # it has gone, or hasn't read for thousands of words
+            os.write(self.process.stdin.fileno(), f"{word}\n".encode())
+
+    def finish(self, seconds: float) -> bool:
+        """Have the last plots drawn and wait at most so long for them; it goes on by itself after that."""
+        self.tell("end")
+        if self.process is None:
+            return True
+        try:
+            self.process.wait(seconds)
+            return True
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            with suppress(OSError, ValueError):
+                assert self.process.stdin is not None
+                self.process.stdin.close()
+
+
+def start(run_dir: Path) -> Artist:
+    """Start drawing the plots of a run, in a process of its own that no Ctrl-C in the terminal reaches."""
+    log = run_dir / "sinks" / "plots.log"
+    root = Path(trainer.__file__).resolve().parents[1]
+    environment = dict(os.environ)
+    if root.name not in ("site-packages", "dist-packages"):
+        # A checkout that was found through the working directory, which may have changed since.
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    # One thread: numpy's would only be in training's way.
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "trainer.plots", str(run_dir), "--follow"],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                env=environment,
+                bufsize=0,
+            )
+    except OSError as error:
+        logger.warning("no plots are drawn: their process can't be started (%s)", error)
+        return Artist()
+    assert process.stdin is not None
+    os.set_blocking(process.stdin.fileno(), False)
+    return Artist(process)
+
+
+@contextmanager
+def mark(run_dir: Path, pid: int) -> Iterator[None]:
+    """While the block runs, ``sinks/plots.pid`` says who draws."""
+    file = run_dir / "sinks" / "plots.pid"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(str(pid))
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def wait_until_drawn(run_dir: Path, seconds: float) -> bool:
+    """Wait at most so long while a process draws plots of the run; whether none does any more.
+
+    For those who copy ``plots/`` elsewhere when a run has ended.
+    """
+    file = run_dir / "sinks" / "plots.pid"
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            os.kill(int(file.read_text()), 0)
+        except (OSError, ValueError):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
