@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from trainer.inference.predictor import to_prediction
 from trainer.inference.results import Prediction
 from trainer.inference.samples import coco_truth
 from trainer.storage import atomic_write
+
+logger = logging.getLogger("trainer")
 
 IMAGES = 8
 SHEETS = 10
@@ -67,18 +70,15 @@ class SamplesHook(Hook):
     def after_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
-        if not self._due:
-            return
         for output in outputs or ():
-            key = getattr(output, "img_id", None)
-            key = str(output.img_path) if key is None else int(key)
-            if key not in self._shown and len(self._shown) == IMAGES:
-                self._due = False  # a top-down model's boxes of one image come one after another
+            # A model of the user's own may answer in a form of its own.
+            if not self._due or not hasattr(output, "img_path"):
                 return
-            self._shown.setdefault(key, []).append(self._answer(output))
-            if self.task == "semantic_segmentation" and "gt_sem_seg" in output:
-                truth = output.gt_sem_seg.data.squeeze().cpu().numpy().astype(np.uint8)
-                self._truths[key] = replace(self._shown[key][0], segmentation=truth)
+            try:
+                self._take(output)
+            except Exception:  # pictures must not cost the training
+                logger.exception("no sample predictions: the model's answers can't be read")
+                self._due, self._shown = False, {}
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         if not self._shown:
@@ -101,6 +101,17 @@ class SamplesHook(Hook):
             self.drawn()
 
         self.aside.submit(job)
+
+    def _take(self, output: Any) -> None:
+        key = getattr(output, "img_id", None)
+        key = str(output.img_path) if key is None else int(key)
+        if key not in self._shown and len(self._shown) == IMAGES:
+            self._due = False  # a top-down model's boxes of one image come one after another
+            return
+        self._shown.setdefault(key, []).append(self._answer(output))
+        if self.task == "semantic_segmentation" and "gt_sem_seg" in output:
+            truth = output.gt_sem_seg.data.squeeze().cpu().numpy().astype(np.uint8)
+            self._truths[key] = replace(self._shown[key][0], segmentation=truth)
 
     def _answer(self, output: Any) -> Prediction:
         path = str(output.img_path)
