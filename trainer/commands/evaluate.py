@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -55,7 +56,27 @@ def main(config: Evaluate, overrides: list[str]) -> int:
     )
     _show(console, predictor, evaluation, config.split)
     console.print(f"written to {short(path)}", soft_wrap=True)
+    for picture in write_curves(predictor, evaluation, config.split, config.plots):
+        console.print(f"drawn in {short(picture)}", soft_wrap=True)
     return 0
+
+
+def write_curves(predictor: Predictor, evaluation: Evaluation, split: str, plots: bool = True) -> list[Path]:
+    """``curves/evaluation-<split>.json``, as training writes its own, and its pictures; the pictures' files."""
+    if not evaluation.curves:
+        return []
+    import orjson
+
+    from trainer.plots.drawing import CURVES, FOLDER, draw_curves
+
+    found, name = predictor.found, f"evaluation-{split}"
+    about = {"version": 1, "task": predictor.task, "split": split, "epoch": predictor.epoch}
+    content = {**about, "classes": list(predictor.classes), **evaluation.curves}
+    file = atomic_write(found.folder(CURVES) / f"{name}.json", orjson.dumps(content))
+    if not plots:
+        return []
+    words = f"{predictor.name} on {predictor.dataset}, {split} · epoch {predictor.epoch}"
+    return draw_curves(file, found.folder(FOLDER), lambda _: words, f"{name}_", evaluation.per_class)
 
 
 def evaluation_result(predictor: Predictor, evaluation: Evaluation, seconds: float) -> dict[str, Any]:

@@ -294,6 +294,7 @@ class Evaluate:
 
     checkpoint: str | None = leaf(None, "a run's id or folder, or a .pth file", kind="path")
     split: str = leaf("val", "which split", choices=("train", "val", "test"))
+    plots: bool = leaf(True, "draw the curves into plots/ of the run")
     output_dir: str = leaf("runs", "where runs are looked up and the result goes", kind="path")
     device: str = leaf("auto", "where to run", choices=("auto", "cpu", "gpu"))
     batch_size: int | None = leaf(None, "images a step", ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.engine.metrics.names import split_per_class
@@ -15,11 +15,15 @@ from trainer.inference.samples import split_loader
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics under the field's names, those of each class, and how many images (pose: boxes) were looked at."""
+    """Metrics under the field's names, those of each class, and how many images (pose: boxes) were looked at.
+
+    ``curves`` are those of a training's ``curves/epoch_<n>.json``; empty where the evaluator is the user's own.
+    """
 
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float]]
     images: int
+    curves: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -44,6 +48,7 @@ def evaluate(
     from mmengine.runner import Runner
 
     from trainer.engine.failures import as_trainer_error
+    from trainer.engine.metrics.curves import take_curves
 
     loader_config = copy.deepcopy(split_loader(predictor.config, split))
     loader_config.update(num_workers=workers, persistent_workers=workers > 0)
@@ -59,10 +64,12 @@ def evaluate(
                 if progress is not None:
                     progress(index + 1, len(loader))
             values = evaluator.evaluate(len(loader.dataset))
+            compute = take_curves(evaluator)
+            curves = compute() if compute is not None else {}
     except Exception as error:
         raise as_trainer_error(error) from error
     flat, per_class = split_per_class(values)
-    return Evaluation(flat, per_class, len(loader.dataset))
+    return Evaluation(flat, per_class, len(loader.dataset), curves)
 
 
 def _evaluator(config: dict[str, Any], split: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,19 @@ class Drawing:
         return files[-1] if files else None
 
 
-def draw_curves(file: Path, folder: Path, words: Callable[[int], str], prefix: str = "") -> list[Path]:
+def draw_curves(
+    file: Path,
+    folder: Path,
+    words: Callable[[int], str],
+    prefix: str = "",
+    per_class: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[Path]:
     """Draw a curves file as ``pr.png``, ``f1.png``, ``confusion.png`` and ``keypoints.png``; what was written.
 
     Args:
         words: epoch -> the line under each title.
         prefix: of the pictures' names.
+        per_class: class -> metric -> value, for ``per_class.png`` too.
     """
     content = json.loads(file.read_bytes())
     below = words(content["epoch"])
@@ -110,6 +117,8 @@ def draw_curves(file: Path, folder: Path, words: Callable[[int], str], prefix: s
         wanted.append(("confusion", partial(curves.draw_confusion, content["confusion"], subtitle=below)))
     if content.get("keypoints"):
         wanted.append(("keypoints", partial(curves.draw_keypoints, content["keypoints"], subtitle=below)))
+    if per_class:
+        wanted.append(("per_class", partial(curves.draw_per_class, per_class, subtitle=below)))
     written = []
     for name, draw in wanted:
         path = folder / f"{prefix}{name}.png"
