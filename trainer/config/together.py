@@ -10,8 +10,8 @@ from trainer.config.leaves import Leaf, leaves, value_at
 from trainer.config.paths import Conf
 from trainer.config.schema import METRICS, Experiment
 from trainer.errors import ConfigError, did_you_mean
-from trainer.zoo.locate import config_path
 from trainer.zoo.names import Models
+from trainer.zoo.needs import refusal
 
 
 def mistakes(config: Any, typed: AbstractSet[str], conf: Conf, *, runnable: bool = True) -> list[str]:
@@ -100,7 +100,8 @@ def _missing(config: Any) -> Iterator[str]:
     if data.format in leaves(Experiment)["dataset.path"].metadata["only"] and data.path is None:
         yield f"dataset.path is missing: dataset={data.format} needs the data set's folder."
     try:
-        config_path(config.model.base)
+        if lacking := refusal(config.model.name, config.model.base):
+            yield lacking
     except ConfigError as error:
         yield error.message
 
