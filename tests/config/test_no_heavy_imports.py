@@ -33,7 +33,7 @@ COMPOSE_ALL = """
 import json, sys
 from trainer.config.compose import compose
 from trainer.config.paths import Conf
-needs = {"dataset=coco": ["dataset.path=x"], "dataset=dice": ["dataset.path=x"]}
+needs = {f"dataset={name}": ["dataset.path=x"] for name in ("auto", "coco", "dice", "labelme", "masks", "voc", "yolo")}
 conf, done, wrong = Conf(), [], {}
 for group, choices in conf.groups.items():
     for choice in choices:

@@ -21,6 +21,8 @@ METRICS = {
     "pose": ("mAP50-95", "mAP50", "mAP75", "AR", "PCK"),
 }
 _ADAMS = ("default", "adam", "adamw")
+FORMATS = ("auto", "dice", "coco", "yolo", "voc", "labelme", "masks")
+_FILES = ("auto", "dice", "coco")
 
 
 def leaf(
@@ -67,7 +69,9 @@ class Model:
     tasks: list[str] = leaf([], "what it can do, the usual one first")
     aliases: list[str] = leaf([], "other names for it")
     weights: str = leaf(
-        "none", "none | coco (published) | backbone | path | https://... | s3://... | a previous run", kind="path"
+        "none",
+        "none | coco (published) | backbone | path | https://... | s3://... | a previous run",
+        kind="path",
     )
     trust_weights: bool = leaf(False, "read a checkpoint that holds more than data, and run what is in it")
     freeze: Any = leaf(
@@ -79,26 +83,40 @@ class Model:
 @dataclass
 class Dataset:
     name: str = leaf("", "what the data set is called in run names and the tracker")
-    format: str = leaf("digits", "how it is stored", choices=("digits", "dice", "coco"))
-    path: str | None = leaf(None, "the data set's folder", kind="path", only=("coco", "dice"))
+    format: str = leaf("digits", "how it is stored", choices=("digits", *FORMATS))
+    path: str | None = leaf(None, "the data set's folder", kind="path", only=FORMATS)
     train_annotations: str | None = leaf(
-        None, "COCO file of the training split, relative to path", kind="path", only=("coco",)
+        None, "annotation file of the training split, relative to path", kind="path", only=_FILES
     )
     val_annotations: str | None = leaf(
-        None, "COCO file of the validation split, relative to path", kind="path", only=("coco",)
+        None, "annotation file of the validation split, relative to path", kind="path", only=_FILES
     )
     train_images: str | None = leaf(
-        None, "folder of the training images, relative to path", kind="path", only=("coco",)
+        None, "coco: folder of the training images, relative to path", kind="path", only=("auto", "coco")
     )
     val_images: str | None = leaf(
-        None, "folder of the validation images, relative to path", kind="path", only=("coco",)
+        None, "coco: folder of the validation images, relative to path", kind="path", only=("auto", "coco")
+    )
+    classes: list[str] = leaf(
+        [],
+        "names of the classes, the first for number or value 0, where the data set doesn't name them itself",
+        only=("auto", "yolo", "voc", "labelme", "masks"),
+    )
+    background: str = leaf(
+        "auto",
+        "semantic segmentation: pixels of no object are class 0, or 255 and don't count; auto: as the format has it",
+        choices=("auto", "class", "ignore"),
+        tasks=("semantic_segmentation",),
+    )
+    follow_links: bool = leaf(
+        False, "read files behind links that lead out of the data set's folder", only=FORMATS
     )
     val_ratio: float = leaf(
         0.2,
         "share of images validated on when the data set names no split",
         gt=0,
         le=0.9,
-        only=("coco", "dice"),
+        only=FORMATS,
     )
     seed: int = leaf(42, "seed of the split, and of the digit scenes", ge=0)
     image_size: Any = leaf(None, "size fed to the network in px: one integer or [width, height]", kind="size")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.data.files import image_size, inside
+from trainer.data.files import Folder, image_size, inside, parse_json, plausible_size, read_bytes
 from trainer.data.keypoints import keypoint_set
 from trainer.data.labels import read_item
 from trainer.data.records import Category, Picture, Problems, Records
 
-Locate = Callable[[str], "tuple[Path, str] | None"]
+# The file of a file_name as (folder, name in it), or why there is none.
+Locate = Callable[[str], "tuple[Path, str] | str"]
 SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
 }  # fmt: skip
@@ -22,11 +24,15 @@ _BACKGROUND = {"__background__", "_background_", "background"}
 
 @dataclass
 class Document:
-    """A parsed file: ``raw`` as it stands, and ``folder``, against which ``mask_file`` is read."""
+    """A parsed file: ``raw`` as it stands, and the data set's folder, against which ``mask_file`` is read."""
 
     path: Path
     raw: dict[str, Any]
-    folder: Path
+    place: Folder
+
+    @property
+    def folder(self) -> Path:
+        return self.place.root
 
     @property
     def raw_categories(self) -> list[dict[str, Any]]:
@@ -36,6 +42,13 @@ class Document:
         return [
             entry if isinstance(entry, dict) else {"id": i, "name": entry} for i, entry in enumerate(listed)
         ]
+
+
+def open_document(path: Path, folder: Folder, problems: Problems) -> Document | None:
+    """An annotation file of any size, or None after noting what is wrong with it."""
+    content = read_bytes(path, problems, limit=None)
+    raw = parse_json(content, path, problems) if content is not None else None
+    return Document(path, raw, folder) if raw is not None else None
 
 
 def read_categories(document: Document, problems: Problems) -> list[Category]:
@@ -49,7 +62,7 @@ def read_categories(document: Document, problems: Problems) -> list[Category]:
         elif not is_background(name):
             found.append(Category(name.strip(), entry.get("id", i), _color(entry.get("color"))))
     for what, values in (("name", [c.name for c in found]), ("id", [str(c.original_id) for c in found])):
-        for value in sorted({v for v in values if values.count(v) > 1}):
+        for value in sorted(value for value, count in Counter(values).items() if count > 1):
             problems.error(f"{file}: two categories have the same {what}", repr(value))
     if not found:
         problems.error(f"{file} names no class: 'categories' (or 'classes') is missing or empty")
@@ -59,7 +72,7 @@ def read_categories(document: Document, problems: Problems) -> list[Category]:
 def read_pictures(
     document: Document, categories: list[Category], locate: Locate, problems: Problems
 ) -> list[Picture]:
-    """All pictures with their labels; ``locate`` finds the file of a ``file_name`` as (folder, name in it)."""
+    """All pictures with their labels, in the file's order."""
     file = document.path.name
     images = document.raw.get("images")
     if not isinstance(images, list) or not images:
@@ -83,7 +96,7 @@ def read_pictures(
             problems.error(f"{file}: two images have the same id", f"{picture.key} ({picture.name})")
         by_id[picture.key] = picture
         pictures.append((entry, picture))
-    lookup = _Lookup(document, categories, problems)
+    lookup = Lookup(document, categories, problems)
     if nested:
         if document.raw.get("annotations"):
             problems.note(
@@ -112,7 +125,7 @@ def read_keypoints(records: Records, document: Document, problems: Problems) -> 
     described = [entries[c.name] for c in records.categories if entries.get(c.name, {}).get("keypoints")]
     try:
         sets = {keypoint_set(entry, *counts) for entry in described or [{}]}
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
         problems.error(f"{document.path.name}: {error}")
         return
     if len(sets) > 1:
@@ -127,7 +140,7 @@ def is_background(name: str) -> bool:
     return name.strip().lower() in _BACKGROUND
 
 
-class _Lookup:
+class Lookup:
     """Which label an annotation means: ``category_id``, else ``class_id``, else ``class_name``."""
 
     def __init__(self, document: Document, categories: list[Category], problems: Problems) -> None:
@@ -169,8 +182,8 @@ def _picture(entry: dict[str, Any], document: Document, locate: Locate, problems
         problems.error(f"{file}: file_name must be a path inside the data set's folder", repr(name))
         return None
     place = locate(clean)
-    if place is None:
-        problems.error(f"{file}: image files missing below {document.folder}", clean)
+    if isinstance(place, str):
+        problems.error(f"{file}: image files {place}", clean)
         return None
     root, file_name = place
     size = entry.get("width"), entry.get("height")
@@ -180,6 +193,9 @@ def _picture(entry: dict[str, Any], document: Document, locate: Locate, problems
             problems.error(f"{file}: image files that can't be read", clean)
             return None
         size = read
+    elif not plausible_size(*size):
+        problems.error(f"{file}: sizes that no image has", f"{clean}: {size[0]} x {size[1]}")
+        return None
     split = entry.get("split")
     if split is not None and str(split).lower() not in SPLITS:
         problems.error(f"{file}: split must be train, val or test", f"{clean}: {split!r}")
@@ -211,10 +227,14 @@ def _own(entry: dict[str, Any]) -> list[Any]:
     return single if isinstance(single, list) else [single] if single else []
 
 
-def _read_flat(document: Document, by_id: dict[str, Picture], lookup: _Lookup, problems: Problems) -> None:
+def _read_flat(document: Document, by_id: dict[str, Picture], lookup: Lookup, problems: Problems) -> None:
     known = {str(entry.get("id")) for entry in document.raw["images"] if isinstance(entry, dict)}
     per_picture: dict[str, list[Any]] = {}
-    for i, raw in enumerate(document.raw.get("annotations") or []):
+    listed = document.raw.get("annotations") or []
+    if not isinstance(listed, list):
+        problems.error(f"{document.path.name}: 'annotations' must be a list, not a {type(listed).__name__}")
+        return
+    for i, raw in enumerate(listed):
         key = str(raw.get("image_id")) if isinstance(raw, dict) else None
         if key is None or (key not in by_id and key not in known):
             example = f"entry {i + 1} image_id {key}"
@@ -226,7 +246,7 @@ def _read_flat(document: Document, by_id: dict[str, Picture], lookup: _Lookup, p
 
 
 def _read_into(
-    picture: Picture, raws: list[Any], lookup: _Lookup, document: Document, problems: Problems
+    picture: Picture, raws: list[Any], lookup: Lookup, document: Document, problems: Problems
 ) -> None:
     for i, raw in enumerate(raws):
         where = f"{picture.name}#{raw.get('id', i + 1) if isinstance(raw, dict) else i + 1}"
@@ -255,8 +275,8 @@ def _mask(entry: dict[str, Any], document: Document, problems: Problems) -> Path
     clean = inside(name)
     if clean is None:
         problems.error(f"{file}: mask_file must be a path inside the data set's folder", repr(name))
-    elif not (document.folder / clean).is_file():
-        problems.error(f"{file}: mask files missing below {document.folder}", clean)
+    elif lacking := document.place.lacks(clean):
+        problems.error(f"{file}: mask files {lacking}", clean)
     else:
         return document.folder / clean
     return None

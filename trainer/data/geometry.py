@@ -57,6 +57,16 @@ def rle_mask(rle: dict[str, Any]) -> Mask:
     return flat.reshape(width, height).T
 
 
+def mask_rle(mask: Mask) -> dict[str, Any]:
+    """The COCO RLE object of a boolean mask, counts as a list."""
+    flat = np.asarray(mask, bool).T.ravel()
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate(([0], edges, [flat.size]))).tolist()
+    if flat.size and flat[0]:
+        runs.insert(0, 0)
+    return {"size": [int(mask.shape[0]), int(mask.shape[1])], "counts": runs}
+
+
 def segmentation_area(segmentation: list[list[float]] | dict[str, Any]) -> float:
     """Area in px: the polygons' areas added up, or the RLE's number of pixels."""
     if isinstance(segmentation, dict):
@@ -112,10 +122,14 @@ def _runs(text: str) -> list[int]:
             if at >= len(text):
                 raise ValueError("RLE text ends inside a number")
             char = ord(text[at]) - 48
+            if not 0 <= char < 64:
+                raise ValueError(f"RLE text holds {text[at]!r}")
             value |= (char & 0x1F) << shift
             more = bool(char & 0x20)
             at += 1
             shift += 5
+            if shift > 60:
+                raise ValueError("RLE text holds a number that is too large")
             if not more and char & 0x10:
                 value |= -1 << shift
         runs.append(value + runs[-2] if len(runs) > 2 else value)

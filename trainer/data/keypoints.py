@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from trainer.data.bundle import Keypoints
@@ -49,12 +49,26 @@ def keypoint_set(category: dict[str, Any], count: int) -> Keypoints:
     sigmas = category.get("sigmas") or (_COCO_SIGMAS if count == 17 else [_DEFAULT_SIGMA] * count)
     if len(sigmas) != count or not all(isinstance(s, (int, float)) and s > 0 for s in sigmas):
         raise ValueError(f"category {category.get('name')!r}: sigmas must be {count} positive numbers")
+    flip = category.get("flip_idx")
     return Keypoints(
         names=tuple(names),
         skeleton=_zero_based(skeleton or (), count, category.get("name")),
-        flip_pairs=flip_pairs(names),
+        flip_pairs=_swapped(flip, count, category.get("name")) if flip else flip_pairs(names),
         sigmas=tuple(float(s) for s in sigmas),
     )
+
+
+def keypoint_order(names: Iterable[str]) -> list[str]:
+    """Names in an order that follows from them alone: COCO's where all are COCO's, else ``p2`` before ``p10``."""
+    given = set(names)
+    if given <= set(_COCO_NAMES):
+        return [name for name in _COCO_NAMES if name in given]
+
+    def key(name: str) -> list[tuple[int, int, str]]:
+        parts = re.split(r"([0-9]{1,9})", name)
+        return [(0, int(p), "") if p.isascii() and p.isdigit() else (1, 0, p) for p in parts if p]
+
+    return sorted(given, key=lambda name: (key(name), name))
 
 
 def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
@@ -66,6 +80,13 @@ def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
         if other is not None and other != i:
             pairs.add((min(i, other), max(i, other)))
     return tuple(sorted(pairs))
+
+
+def _swapped(flip: Sequence[int], count: int, name: Any) -> tuple[tuple[int, int], ...]:
+    """Pairs from the index that each point has after a flip (``flip_idx`` of YOLO's data.yaml)."""
+    if sorted(flip) != list(range(count)) or any(flip[other] != i for i, other in enumerate(flip)):
+        raise ValueError(f"category {name!r}: flip_idx must exchange {count} keypoints in pairs")
+    return tuple((i, other) for i, other in enumerate(flip) if i < other)
 
 
 def _mirrored(name: str) -> str:

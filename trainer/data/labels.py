@@ -82,11 +82,13 @@ def _segmentation(
         return None
     if isinstance(given, dict):
         try:
-            if rle_mask(given).shape != (picture.height, picture.width):
+            # Before the runs are unrolled: the size is the file's word, and may be any.
+            if list(given["size"]) != [picture.height, picture.width]:
                 raise ValueError(
                     f"size {given['size']} is not the image's {picture.height} x {picture.width}"
                 )
-        except (ValueError, KeyError, TypeError) as error:
+            rle_mask(given)
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             problems.error("segmentation is no valid RLE", f"{where}: {error}")
             return None
         return {"size": [picture.height, picture.width], "counts": given["counts"]}
@@ -129,7 +131,7 @@ def _keypoints(given: Any, where: str, problems: Problems) -> list[float] | None
         problems.error("keypoints must be a list", where)
         return None
     flat: list[Any] = []
-    if all(point is None or isinstance(point, (list, tuple)) for point in given):
+    if all(point is None or (isinstance(point, (list, tuple)) and len(point) in (2, 3)) for point in given):
         for point in given:
             full = [0, 0, 0] if point is None else [*point, 2] if len(point) == 2 else list(point)
             flat.extend(full)
@@ -137,6 +139,9 @@ def _keypoints(given: Any, where: str, problems: Problems) -> list[float] | None
         flat = given
     if len(flat) % 3 or not all(map(_number, flat)):
         problems.error("keypoints must be triples x, y, visibility", where)
+        return None
+    if any(visible not in (0, 1, 2) for visible in flat[2::3]):
+        problems.error("visibility of a keypoint must be 0 (not labelled), 1 (hidden) or 2 (visible)", where)
         return None
     return [float(n) for n in flat]
 

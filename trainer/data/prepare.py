@@ -8,25 +8,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import os
 from pathlib import Path
-from types import ModuleType
-from typing import cast
 
-from trainer.config.schema import TASKS, Dataset
-from trainer.data import coco, dice
+from trainer.config.schema import Dataset
 from trainer.data.bundle import DataBundle
 from trainer.data.cache import build_folder, cache_dir
-from trainer.data.document import Document
-from trainer.data.files import parse_json
-from trainer.data.formats import Format, Part, root_of
-from trainer.data.records import Picture, Problems
-from trainer.data.splits import assign
-from trainer.data.tasks import fit_to_task
+from trainer.data.formats.base import root_of
+from trainer.data.load import Source, find_source, load
 from trainer.data.write import read_folder, up_to_date, write_folder
-from trainer.errors import DatasetError, did_you_mean
+from trainer.errors import DatasetError
 
-_VERSION = 1  # of what is written; raise it when the writer or a reader changes its output
-_FORMATS: dict[str, ModuleType] = {"dice": dice, "coco": coco}
+_VERSION = 2  # of what is written; raise it when the writer or a reader changes its output
+_ELSEWHERE = {
+    "name",
+    "path",
+    "image_size",
+    "scenes",
+    "val_scenes",
+    "scene_size",
+}  # keys that labels don't depend on
 _log = logging.getLogger("trainer")
 
 
@@ -36,75 +37,51 @@ def prepare(dataset: Dataset, task: str) -> DataBundle:
     Raises:
         DatasetError: with every mistake found in the data set, each with a count and its first examples.
     """
-    if task not in TASKS:
-        raise DatasetError(f"no task {task!r}; one of {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
-    if dataset.format == "digits":
-        from trainer.data.digits import digits_folder
-
-        folder = digits_folder(dataset)
-        name = dataset.name or "digits"
-        dataset = Dataset(
-            name=name, format="dice", path=str(folder), val_ratio=dataset.val_ratio, seed=dataset.seed
-        )
-    if dataset.format not in _FORMATS:
-        known = ["digits", *_FORMATS]
-        raise DatasetError(
-            f"dataset.format: no format {dataset.format!r}; one of {', '.join(known)}."
-            f"{did_you_mean(dataset.format, known)}"
-        )
-    name = dataset.name or (Path(dataset.path).name if dataset.path else dataset.format)
-    return _prepare(dataset, name, task, cast(Format, _FORMATS[dataset.format]))
+    source = find_source(dataset, task)
+    target = cache_dir() / "prepared" / f"{task}-{_key(source)}"
+    if not (target.is_dir() and up_to_date(target)):
+        if target.is_dir():
+            _log.info("images of %s changed since it was prepared; preparing it again", source.name)
+        _build(source, target)
+    bundle = dataclasses.replace(read_folder(target), name=source.name)
+    return dataclasses.replace(bundle, notes=(source.note, *bundle.notes)) if source.note else bundle
 
 
-def _prepare(dataset: Dataset, name: str, task: str, form: Format) -> DataBundle:
-    problems = Problems()
-    parts = form.find(dataset, task, problems)
-    contents = {part.path: _content(part.path, problems) for part in parts}
-    problems.raise_any(name)
-    target = cache_dir() / "prepared" / f"{task}-{_key(dataset, task, parts, contents)}"
-    if target.is_dir():
-        if up_to_date(target):
-            return dataclasses.replace(read_folder(target), name=name)
-        _log.info("images of %s changed since it was prepared; preparing it again", name)
-
-    documents = [(part, parse_json(contents[part.path], part.path, problems)) for part in parts]
-    problems.raise_any(name)
-    parsed = [
-        (part, Document(part.path, raw, root_of(dataset))) for part, raw in documents if raw is not None
-    ]
-    records = form.read(parsed, dataset, task, problems)
-    fit_to_task(records, task, parsed[0][1], problems)
-    splits = assign(records, problems)
-    problems.raise_any(name)
-    _remark_empty(splits, problems)
+def _build(source: Source, target: Path) -> None:
+    loaded = load(source)
 
     def fill(folder: Path) -> None:
-        write_folder(folder, name, task, records, splits, problems)
-        problems.raise_any(name)
+        write_folder(folder, source.name, source.task, loaded.records, loaded.splits, loaded.problems)
+        loaded.problems.raise_any(source.name)
 
     build_folder(target, fill, replace=target.is_dir())
-    return dataclasses.replace(read_folder(target), name=name)
 
 
-def _content(path: Path, problems: Problems) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        problems.error(f"{path} can't be read: {error.strerror}")
-        return b""
-
-
-def _key(dataset: Dataset, task: str, parts: list[Part], contents: dict[Path, bytes]) -> str:
+def _key(source: Source) -> str:
     """Names the prepared folder by all that its content follows from, except the image files' own state."""
-    options = (dataset.format, dataset.val_annotations, dataset.val_ratio, dataset.seed)
-    key = hashlib.sha256(repr((_VERSION, task, str(root_of(dataset)), options)).encode())
-    for part in parts:
+    dataset = source.dataset
+    options = sorted((k, v) for k, v in dataclasses.asdict(dataset).items() if k not in _ELSEWHERE)
+    key = hashlib.sha256(repr((_VERSION, source.task, str(root_of(dataset)), options)).encode())
+    for part in source.parts:
         key.update(repr((str(part.path), part.split, str(part.images))).encode())
-        key.update(hashlib.sha256(contents[part.path]).digest())
+        key.update(_state(part.path))
     return key.hexdigest()[:16]
 
 
-def _remark_empty(splits: dict[str, list[Picture]], problems: Problems) -> None:
-    for name, pictures in splits.items():
-        if not any(picture.items or picture.mask for picture in pictures):
-            problems.note(f"no object is labelled in {name}, so its metrics will be empty")
+def _state(path: Path) -> bytes:
+    """A digest of a file's content; of a folder, of its files' names, sizes and times."""
+    digest = hashlib.sha256()
+    try:
+        if not path.is_dir():
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            return digest.digest()
+        for folder, inner, names in os.walk(path):
+            inner.sort()
+            for name in sorted(names):
+                stat = os.lstat(os.path.join(folder, name))
+                digest.update(os.fsencode(f"{folder}/{name}\0{stat.st_size} {stat.st_mtime_ns}\n"))
+    except OSError as error:
+        raise DatasetError(f"{path} can't be read: {error.strerror}") from error
+    return digest.digest()

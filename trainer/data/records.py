@@ -73,13 +73,20 @@ class SplitRule:
 
 @dataclass
 class Records:
-    """A data set: classes without background, pictures in the file's order."""
+    """A data set: classes without background, pictures in the file's order; ``source`` names it in messages.
+
+    Semantic segmentation: ``background`` says what is no object's (``class``, ``ignore``, or ``auto``: see
+    :mod:`trainer.data.semantic`), ``ignored`` the values of index masks that no class has and that don't count.
+    """
 
     root: Path
     categories: list[Category]
     pictures: list[Picture]
     rule: SplitRule
     keypoints: Keypoints | None = None
+    source: str = ""
+    background: str = "auto"
+    ignored: frozenset[int] = frozenset()
 
 
 class Problems:

@@ -2,7 +2,8 @@
 
 Policy: what no object covers is ``background``, class 0; objects are painted from the largest to the smallest, so a
 small one on a large one stays visible; 255 is ignored. Where every image brings its own mask and a class has id 0,
-there is no background class: the masks say what each pixel is.
+there is no background class: the masks say what each pixel is. ``dataset.background=ignore`` makes uncovered pixels
+255 and leaves the background class out; ``=class`` puts it in whatever the masks say.
 """
 
 from __future__ import annotations
@@ -21,33 +22,38 @@ IGNORED = 255
 
 @dataclass(frozen=True)
 class Plan:
-    """Class names by index, the index of label 0, and the index of each value found in index masks."""
+    """Class names by index, the index of label 0, of each value found in index masks, and of what nothing covers."""
 
     classes: tuple[str, ...]
     first: int
     values: dict[int, int]
+    uncovered: int
 
 
 def plan(records: Records, problems: Problems) -> Plan:
     """How this data set's labels become index values."""
-    ids = [category.original_id for category in records.categories]
+    ids = [str(category.original_id) for category in records.categories]
     masked = bool(records.pictures) and all(picture.mask for picture in records.pictures)
-    first = 0 if masked and any(str(i) == "0" for i in ids) else 1
+    if records.background == "auto":
+        first = 0 if masked and "0" in ids else 1
+    else:
+        first = 1 if records.background == "class" else 0
     names = tuple(category.name for category in records.categories)
-    values = {IGNORED: IGNORED} | ({0: 0} if first else {})
-    values |= {int(i): label + first for label, i in enumerate(ids) if str(i).isdigit()}
+    values = dict.fromkeys(records.ignored, IGNORED) | {IGNORED: IGNORED}
+    values |= {0: 0} if first else {0: IGNORED}
+    values |= {int(i): label + first for label, i in enumerate(ids) if i.isascii() and i.isdigit()}
     if len(names) + first > IGNORED:
         problems.error(
             f"semantic segmentation can hold {IGNORED - 1} classes and background; there are {len(names)}"
         )
-    return Plan((BACKGROUND, *names) if first else names, first, values)
+    return Plan((BACKGROUND, *names) if first else names, first, values, 0 if first else IGNORED)
 
 
 def index_map(picture: Picture, how: Plan, problems: Problems) -> np.ndarray | None:
     """(height, width) uint8 of class indices, or None after noting the mistake."""
     if picture.mask is not None:
         return _from_mask(picture, how, problems)
-    canvas = np.zeros((picture.height, picture.width), np.uint8)
+    canvas = np.full((picture.height, picture.width), how.uncovered, np.uint8)
     # The order must not depend on the file's, or the same data would give different maps.
     for item in sorted(picture.items, key=lambda item: (-item.area, item.label, item.bbox)):
         if item.segmentation:

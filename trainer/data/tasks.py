@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trainer.data.document import Document
 from trainer.data.records import Item, Problems, Records
 
 
-def fit_to_task(records: Records, task: str, document: Document, problems: Problems) -> None:
+def fit_to_task(records: Records, task: str, problems: Problems) -> None:
     """Leave in ``records`` what ``task`` learns from and nothing else, with remarks and mistakes in ``problems``."""
     if not records.pictures or not records.categories:
         return  # said already, and everything below would only repeat it
     labelled = [item for picture in records.pictures for item in picture.items]
-    refused = f"no annotation in {document.path.name} has %s, which task={task} needs"
+    refused = f"no annotation in {records.source} has %s, which task={task} needs"
     if task == "detection":
         if not labelled:
             problems.error(refused % "a bbox, or a segmentation or keypoints to take it from")

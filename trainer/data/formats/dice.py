@@ -1,0 +1,135 @@
+"""The DICE format: one annotation file a task at the data set's root, images below it (contract, section 6)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from trainer.config.schema import TASKS as ALL_TASKS
+from trainer.config.schema import Dataset
+from trainer.data.document import (
+    Document,
+    Locate,
+    open_document,
+    read_categories,
+    read_keypoints,
+    read_pictures,
+)
+from trainer.data.files import Folder
+from trainer.data.formats.base import Part, folder_of, listing, named_file, opened
+from trainer.data.formats.sniff import sniff
+from trainer.data.records import Picture, Problems, Records, SplitRule
+from trainer.data.splits import declared
+
+NAME = "DICE data set"
+LOOKS_FOR = (
+    "annotations_detection.json, annotations_segmentation.json, annotations_pose.json or annotations.json"
+)
+TASKS = ALL_TASKS
+FILES = {
+    "detection": ("annotations_detection.json", "annotations_object_detection.json"),
+    "instance_segmentation": ("annotations_segmentation.json", "annotations_instance_segmentation.json"),
+    "semantic_segmentation": ("annotations_semantic_segmentation.json", "annotations_segmentation.json"),
+    "pose": ("annotations_pose.json", "annotations_pose_estimation.json"),
+}
+_CLASSIFICATION = ("annotations_classification.json", "annotations_image_classification.json")
+_PREFIX = re.compile(r"^/?datasets/[^/]+/")
+
+
+def spot(folder: Folder, task: str) -> str | None:
+    """The task's file, or ``annotations.json`` with words that only DICE has."""
+    own = next((name for name in FILES[task] if folder.has(name)), None)
+    if own:
+        return own
+    shared = "annotations.json"
+    return shared if folder.has(shared) and sniff(folder.root / shared) == "dice" else None
+
+
+def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+    """The task's annotation file, and ``annotations_val.json`` where there is one."""
+    root = folder_of(dataset, problems)
+    if root is None:
+        return []
+    folder = opened(dataset)
+    if dataset.train_annotations:
+        main = named_file(root, dataset.train_annotations, "train_annotations", problems)
+    else:
+        names = [*FILES[task], "annotations.json"]
+        main = next((root / name for name in names if folder.has(name)), None)
+        if main is None:
+            hint = next((name for name in _CLASSIFICATION if folder.has(name)), None)
+            only = f". {hint} says what is in an image, not where" if hint else ""
+            problems.error(
+                f"no annotation file for task={task}: {root} has none of {', '.join(names)}{listing(root)}{only}"
+            )
+    if main is None:
+        return []
+    if dataset.val_annotations:
+        val = named_file(root, dataset.val_annotations, "val_annotations", problems)
+    else:
+        names = [f"{main.stem}_val.json", "annotations_val.json"]
+        val = next((root / name for name in names if folder.has(name)), None)
+    return [Part(main, None)] + ([Part(val, "val")] if val else [])
+
+
+def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+    """Records of the main file; the split by its own words, else by ``annotations_val.json``, else drawn."""
+    folder = opened(dataset)
+    first, *others = parts
+    records = Records(folder.root, [], [], SplitRule(dataset.val_ratio, dataset.seed), source=first.path.name)
+    main = open_document(first.path, folder, problems)
+    if main is None:
+        return records
+    records.categories = read_categories(main, problems)
+    records.pictures = read_pictures(main, records.categories, _locator(main), problems)
+    records.rule = declared(main.raw, records.pictures, records.rule, problems)
+    for other in others:
+        named = dataset.val_annotations is not None
+        if not named and any(picture.split for picture in records.pictures):
+            problems.note(f"{main.path.name} names the splits, so {other.path.name} was not read")
+            continue
+        document = open_document(other.path, folder, problems)
+        if document is not None:
+            validation = read_pictures(document, records.categories, _locator(document), problems)
+            _add_validation(records, validation, problems)
+    if task == "pose":
+        read_keypoints(records, main, problems)
+    return records
+
+
+def _add_validation(records: Records, pictures: list[Picture], problems: Problems) -> None:
+    """The validation file's pictures validate, also those that the main file lists."""
+    validated = {picture.file_name for picture in pictures}
+    for picture in pictures:
+        picture.split = "val"
+    both = [picture for picture in records.pictures if picture.file_name in validated]
+    if both:
+        problems.note(f"{len(both)} images of the validation file taken out of train")
+    records.pictures = [picture for picture in records.pictures if picture.file_name not in validated]
+    for picture in records.pictures:
+        picture.split = picture.split or "train"
+    records.pictures += pictures
+
+
+def _locator(document: Document) -> Locate:
+    """Find a file on disk although ``file_name`` may or may not start with ``images/``.
+
+    ``storage_info.image_root`` is a key of the object store; without its ``datasets/<id>/`` it is a folder here too.
+    """
+    place, storage = document.place, document.raw.get("storage_info")
+    root = str(storage.get("image_root") or "") if isinstance(storage, dict) else ""
+    prefixes = ["images/", ""]
+    for prefix in (root.strip("/"), _PREFIX.sub("", root).strip("/")):
+        if prefix and "\0" not in prefix and ".." not in prefix.split("/") and f"{prefix}/" not in prefixes:
+            prefixes.insert(0, f"{prefix}/")
+
+    def locate(name: str) -> tuple[Path, str] | str:
+        reasons = []
+        for prefix in prefixes:
+            reason = place.lacks(f"{prefix}{name}")
+            if reason is None:
+                return place.root, f"{prefix}{name}"
+            reasons.append(reason)
+        return next((r for r in reasons if not r.startswith("missing")), f"missing below {place.root}")
+
+    return locate

@@ -1,0 +1,162 @@
+"""Index PNGs beside images: ``images/`` and ``masks/`` by stem, mmseg's ``img_dir``/``ann_dir``, or Cityscapes.
+
+The value of a pixel is its class. Names come from ``classes.txt`` or its like (line 0 is value 0), else from
+``dataset.classes``, else they are ``class_<value>``, value 0 being the background. 255 is ignored, except where masks
+hold nothing but 0 and 255: those are background and ``foreground``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from trainer.config.schema import Dataset
+from trainer.data.document import is_background
+from trainer.data.files import IMAGE_SUFFIXES, Folder, image_size, read_index_png
+from trainer.data.formats import cityscapes
+from trainer.data.formats.base import Part, find_whole, opened, split_folders
+from trainer.data.formats.names import named_classes, text_lines
+from trainer.data.records import Category, Picture, Problems, Records, SplitRule
+
+NAME = "mask PNG data set"
+LOOKS_FOR = "images/ and masks/ (or img_dir/ and ann_dir/) with equal names, or leftImg8bit/ and gtFine/"
+TASKS = ("semantic_segmentation",)
+_PNG = frozenset({".png", ".bmp", ".tif", ".tiff"})
+_IMAGES = ("images", "img_dir", "imgs", "image", "img", "JPEGImages", "leftImg8bit")
+_MASKS = ("masks", "ann_dir", "mask", "annotations", "labels", "gt", "segmentation")
+_ENDINGS = ("", "_mask", "_masks", "_label", "_labels", "_gt", "_seg", "_L", "_labelTrainIds", "_labelIds")
+_CLASS_FILES = (
+    "classes.txt", "class_names.txt", "labels.txt", "labelmap.txt", "label_names.txt", "classes.json",
+    "id2label.json", "label_map.json",
+)  # fmt: skip
+_VOID = 255
+
+
+def spot(folder: Folder, task: str) -> str | None:
+    """The first mask that has its image."""
+    if cityscapes.there(folder):
+        return "leftImg8bit, gtFine"
+    for images, masks, _ in _pairs(folder):
+        for name in folder.some(_PNG, masks, limit=20):
+            stem = name[len(masks) + 1 :].rpartition(".")[0]
+            stems = [stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)]
+            if any(folder.has(f"{images}/{s}{suffix}") for s in stems for suffix in IMAGE_SUFFIXES):
+                return name
+    return None
+
+
+def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+    """The whole folder."""
+    return find_whole(dataset, task, problems, spot, f"{NAME}: it needs {LOOKS_FOR}")
+
+
+def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+    """Records of all images with a mask; the split by the folders' names, else ``train.txt`` lists, else drawn."""
+    folder = opened(dataset)
+    rule = SplitRule(dataset.val_ratio, dataset.seed)
+    records = Records(folder.root, [], [], rule, source=folder.root.name)
+    city = cityscapes.there(folder)
+    pairs = cityscapes.pairs(folder) if city else _found(folder, problems)
+    listed = _lists(folder, problems)
+    for image, mask, split in pairs:
+        picture = _picture(folder, image, mask, problems)
+        if picture is not None:
+            stem = picture.name.rpartition(".")[0]
+            picture.split = split or listed.get(stem) or listed.get(stem.rpartition("/")[2])
+            records.pictures.append(picture)
+    if not records.pictures:
+        problems.error(f"no mask in {folder.root} has its image: they must have equal names")
+        return records
+    if city and not dataset.classes:
+        cityscapes.name(records)
+    else:
+        _name(records, named_classes(folder, _CLASS_FILES, dataset.classes, problems), problems)
+    return records
+
+
+def _pairs(folder: Folder) -> Iterator[tuple[str, str, str | None]]:
+    """(folder of images, folder of masks, split), for ``images/train`` and for ``train/images``."""
+    for base, split in [("", None), *((name, split) for split, name in split_folders(folder).items())]:
+        there = set(folder.folders(base))
+        images = [name for name in _IMAGES if name in there]
+        masks = [name for name in _MASKS if name in there]
+        if not images or not masks:
+            continue
+        left, right = (f"{base}/{n[0]}" if base else n[0] for n in (images, masks))
+        inner = split_folders(folder, left), split_folders(folder, right)
+        if split is None and inner[0] and inner[1]:
+            for name in inner[0].keys() & inner[1].keys():
+                yield inner[0][name], inner[1][name], name
+        else:
+            yield left, right, split
+
+
+def _found(folder: Folder, problems: Problems) -> Iterator[tuple[str, str, str | None]]:
+    """(image, mask, split) of each image that has a mask."""
+    for images, masks, split in sorted(_pairs(folder)):
+        by_stem = {name[len(masks) + 1 :].rpartition(".")[0]: name for name in folder.files(_PNG, masks)}
+        for image in folder.files(IMAGE_SUFFIXES, images):
+            stem = image[len(images) + 1 :].rpartition(".")[0]
+            mask = next((by_stem.pop(stem + end) for end in _ENDINGS if stem + end in by_stem), None)
+            if mask is None:
+                problems.error("images without a mask", image)
+            else:
+                yield image, mask, split
+        for left in by_stem.values():
+            problems.note("masks without an image were left out", left)
+
+
+def _lists(folder: Folder, problems: Problems) -> dict[str, str]:
+    """Stem -> split by ``train.txt``, ``splits/val.txt`` and their like."""
+    found = {}
+    for split in ("train", "val", "test"):
+        for place in ("", "splits/", "ImageSets/"):
+            for line in text_lines(folder, f"{place}{split}.txt", problems):
+                name = line.split()[0].replace("\\", "/")
+                stem = name.rpartition(".")[0] if name.lower().endswith(tuple(IMAGE_SUFFIXES)) else name
+                found[stem.rpartition("images/")[2]] = split
+    return found
+
+
+def _picture(folder: Folder, image: str, mask: str, problems: Problems) -> Picture | None:
+    for what, name in (("image", image), ("mask", mask)):
+        lacking = folder.lacks(name)
+        if lacking:
+            problems.error(f"{what} files {lacking}", name)
+            return None
+    size = image_size(folder.root / image)
+    if size is None:
+        problems.error("image files that can't be read", image)
+        return None
+    return Picture(
+        original_id=image,
+        name=image.split("/", 1)[-1] if image.split("/", 1)[0] in _IMAGES else image,
+        root=folder.root,
+        file_name=image,
+        width=size[0],
+        height=size[1],
+        mask=folder.root / mask,
+    )
+
+
+def _name(records: Records, named: list[tuple[int, str]], problems: Problems) -> None:
+    """Classes by their names; without names by the values that the masks hold, which takes a look at each."""
+    if not named:
+        values: set[int] = set()
+        for picture in records.pictures:
+            assert picture.mask is not None
+            found = read_index_png(picture.mask)
+            if found is None:
+                problems.error("mask files that are not indexed or grey PNGs", picture.mask.name)
+            else:
+                values.update(np.unique(found).tolist())
+        if values == {0, _VOID}:
+            named = [(0, "background"), (_VOID, "foreground")]
+        else:
+            named = [(0, "background"), *((v, f"class_{v}") for v in sorted(values - {0, _VOID}))]
+        names = ", ".join(name for _, name in named[:6])
+        problems.note(f"no list of classes, so their names are {names}{', ...' if len(named) > 6 else ''}")
+    records.categories = [Category(name, value) for value, name in named if not is_background(name)]
+    if not records.categories:
+        problems.error("the masks hold one value only: there is no class to learn")

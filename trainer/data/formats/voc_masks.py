@@ -1,0 +1,56 @@
+"""``SegmentationObject`` with ``SegmentationClass``: an RLE mask an object."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainer.data.files import Folder, read_index_png
+from trainer.data.geometry import mask_rle
+from trainer.data.labels import read_item
+from trainer.data.records import Picture, Problems, Records
+
+_VOID = 255  # the outline that VOC draws around each object
+
+
+def instances(records: Records, folder: Folder, objects: str, problems: Problems) -> None:
+    """Turn each picture's class mask, and the object mask of the same name in ``objects``, into items."""
+    labels = {int(c.original_id): i for i, c in enumerate(records.categories)}
+    for picture in records.pictures:
+        assert picture.mask is not None
+        name = f"{objects}/{picture.original_id}.png"
+        lacking = folder.lacks(name)
+        if lacking:
+            problems.error(f"object masks {lacking}", name)
+            continue
+        masks = [read_index_png(path) for path in (picture.mask, folder.root / name)]
+        if any(mask is None or mask.shape != (picture.height, picture.width) for mask in masks):
+            problems.error("masks that are no indexed PNG of their image's size", name)
+            continue
+        classes, numbers = (mask for mask in masks if mask is not None)
+        picture.mask = None
+        _add(picture, classes, numbers, labels, name, problems)
+
+
+def _add(
+    picture: Picture,
+    classes: np.ndarray,
+    numbers: np.ndarray,
+    labels: dict[int, int],
+    name: str,
+    problems: Problems,
+) -> None:
+    for number in np.unique(numbers).tolist():
+        if number in (0, _VOID):
+            continue
+        mask = numbers == number
+        values, counts = np.unique(classes[mask], return_counts=True)
+        ranked = [v for _, v in sorted(zip(-counts, values.tolist(), strict=True)) if v not in (0, _VOID)]
+        label = labels.get(ranked[0]) if ranked else None
+        where = f"{name}, object {number}"
+        if label is None:
+            problems.error("objects of a class that is not declared", f"{where}: value {ranked[:1] or 0}")
+            continue
+        raw = {"id": number, "area": int(mask.sum()), "segmentation": mask_rle(mask)}
+        item = read_item(raw, label, picture, where, problems)
+        if item is not None:
+            picture.items.append(item)

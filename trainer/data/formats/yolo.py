@@ -1,0 +1,235 @@
+"""The YOLO format: a text file an image, an object a line in shares of the image's sides; ``data.yaml`` has the rest.
+
+``class cx cy w h`` is a box, ``class x1 y1 x2 y2 x3 y3 ...`` a polygon, and with ``kpt_shape: [K, 2 or 3]`` in
+``data.yaml`` ``class cx cy w h`` and K points a pose. An image without a label file shows nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.config.schema import Dataset
+from trainer.data.files import Folder, decode, image_size
+from trainer.data.formats import base
+from trainer.data.formats.base import Part, find_whole, opened
+from trainer.data.formats.yolo_yaml import Description, describe, yaml_file
+from trainer.data.keypoints import keypoint_set
+from trainer.data.labels import read_item
+from trainer.data.records import Picture, Problems, Records, SplitRule
+
+NAME = "YOLO data set"
+LOOKS_FOR = "data.yaml with names and train, or images/ and labels/ with a .txt an image"
+TASKS = ("detection", "instance_segmentation", "pose")
+_OUTSIDE = 0.01  # a share this far over the edge is rounding, and is clipped
+
+
+def spot(folder: Folder, task: str) -> str | None:
+    """``data.yaml`` with names, else label files beside images."""
+    found = yaml_file(folder)
+    if found:
+        return found
+    for below in ("labels", "train/labels", "labels/train"):
+        for name in folder.some(frozenset({".txt"}), below):
+            if name.rsplit("/", 1)[-1] not in ("classes.txt", "train.txt", "val.txt", "test.txt"):
+                return name
+    return None
+
+
+def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+    """The whole folder."""
+    return find_whole(dataset, task, problems, spot, f"{NAME} for task={task}: it needs {LOOKS_FOR}")
+
+
+def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+    """Records of all images that ``data.yaml`` (or the folders' names) lead to."""
+    folder = opened(dataset)
+    described = describe(folder, dataset.classes, problems)
+    rule = SplitRule(dataset.val_ratio, dataset.seed)
+    source = described.file or f"{folder.root.name}/labels"
+    records = Records(folder.root, described.categories, [], rule, source=source)
+    seen: dict[str, str] = {}
+    for split, images in described.images.items():
+        for image in images:
+            if image in seen:
+                if seen[image] != split:
+                    problems.error(f"{source}: images in two splits", f"{image}: {seen[image]}, {split}")
+                continue
+            seen[image] = split
+            picture = _picture(folder, image, described, split, problems)
+            if picture is not None:
+                records.pictures.append(picture)
+    if not seen:
+        problems.error(f"{source}: no image found in {folder.root}{base.held(folder.root)}")
+    reader = _Lines(described, task, problems)
+    for picture in records.pictures:
+        picture.items.extend(reader.items(folder, picture))
+    reader.say()
+    if task == "pose":
+        _keypoints(records, described, problems)
+    return records
+
+
+def label_name(image: str) -> str:
+    """Where the labels of an image are: its last folder ``images`` read as ``labels``, the suffix as ``.txt``."""
+    folders, _, file = image.rpartition("/")
+    parts = folders.split("/") if folders else []
+    for i in range(len(parts) - 1, -1, -1):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
+    return "/".join([*parts, f"{file.rpartition('.')[0] or file}.txt"])
+
+
+def _picture(
+    folder: Folder, image: str, described: Description, split: str, problems: Problems
+) -> Picture | None:
+    lacking = folder.lacks(image)
+    if lacking:
+        problems.error(f"image files {lacking}", image)
+        return None
+    size = image_size(folder.root / image)
+    if size is None:
+        problems.error("image files that can't be read", image)
+        return None
+    name = image
+    for prefix in sorted(described.prefixes, key=len, reverse=True):
+        if image.startswith(f"{prefix}/"):
+            name = image[len(prefix) + 1 :]
+            break
+    return Picture(
+        original_id=image,
+        name=name,
+        root=folder.root,
+        file_name=image,
+        width=size[0],
+        height=size[1],
+        split=split if split != "all" else None,
+    )
+
+
+@dataclass
+class _Lines:
+    """Lines of label files -> objects."""
+
+    described: Description
+    task: str
+    problems: Problems
+    files: int = 0
+    _unlabelled: list[str] = field(default_factory=list)
+
+    def items(self, folder: Folder, picture: Picture) -> Iterator[Any]:
+        name = label_name(picture.file_name)
+        if not folder.has(name):
+            self._unlabelled.append(picture.name)
+            return
+        content = folder.read(name, self.problems)
+        text = decode(content, name, self.problems) if content is not None else None
+        if text is None:
+            return
+        self.files += 1
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                where = f"{name}, line {number}"
+                raw = self._raw(line.split(), picture, where)
+                label = self._label(line.split()[0], where) if raw else None
+                item = (
+                    read_item(raw, label, picture, where, self.problems)
+                    if raw and label is not None
+                    else None
+                )
+                if item is not None:
+                    item.original_id = number
+                    yield item
+
+    def say(self) -> None:
+        if self._unlabelled and self.files:
+            for name in self._unlabelled:
+                self.problems.note("images without a label file show nothing", name)
+        elif self._unlabelled:
+            name = label_name(self._unlabelled[0])
+            self.problems.error(f"no label file found for any image; the first one was looked for at {name}")
+
+    def _label(self, text: str, where: str) -> int | None:
+        if text.endswith(".0"):
+            text = text[:-2]
+        if text in self.described.background:
+            return None
+        label = self.described.labels.get(text)
+        if label is None:
+            self.problems.error("label files with a class that is not declared", f"{where}: {text[:40]}")
+        return label
+
+    def _raw(self, words: list[str], picture: Picture, where: str) -> dict[str, Any] | None:
+        """A line as an annotation with px, or None after noting what is wrong with it."""
+        try:
+            numbers = [float(word) for word in words[1:]]
+        except ValueError:
+            self.problems.error("label files must hold numbers", where)
+            return None
+        if not all(map(math.isfinite, numbers)):
+            self.problems.error("label files must hold numbers", where)
+            return None
+        points = self.described.points
+        if points:
+            count, width = points
+            if len(numbers) != 4 + count * width:
+                self.problems.error(
+                    f"lines must have {5 + count * width} numbers by kpt_shape: [{count}, {width}]",
+                    f"{where}: {len(words)}",
+                )
+                return None
+            return self._in_px(numbers[:4], _triples(numbers[4:], width), picture, where)
+        if len(numbers) == 4:
+            return self._in_px(numbers, None, picture, where)
+        if len(numbers) < 6 or len(numbers) % 2:
+            self.problems.error(
+                "lines must have 5 numbers (a box) or 7, 9, 11, ... (a polygon); poses need kpt_shape in data.yaml",
+                f"{where}: {len(words)}",
+            )
+            return None
+        if not self._shares(numbers, where):
+            return None
+        sides = (picture.width, picture.height)
+        return {"segmentation": [[n * sides[i % 2] for i, n in enumerate(numbers)]]}
+
+    def _in_px(
+        self, box: list[float], points: list[float] | None, picture: Picture, where: str
+    ) -> dict[str, Any] | None:
+        x, y, w, h = box
+        if not self._shares([x, y, w, h], where):
+            return None
+        width, height = picture.width, picture.height
+        raw: dict[str, Any] = {
+            "bbox": [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height],
+        }
+        if points is not None:
+            sides = (width, height, 1)
+            raw["keypoints"] = [n * sides[i % 3] for i, n in enumerate(points)]
+        return raw
+
+    def _shares(self, numbers: list[float], where: str) -> bool:
+        if all(-_OUTSIDE <= n <= 1 + _OUTSIDE for n in numbers):
+            return True
+        self.problems.error("coordinates must be shares of the image's sides, 0 to 1", where)
+        return False
+
+
+def _triples(numbers: list[float], width: int) -> list[float]:
+    """x, y, visibility a point; of pairs, 0 0 is not labelled."""
+    if width == 3:
+        return numbers
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
+    return [n for x, y in pairs for n in ((x, y, 2.0) if x or y else (0.0, 0.0, 0.0))]
+
+
+def _keypoints(records: Records, described: Description, problems: Problems) -> None:
+    if not described.points:
+        problems.error(f"{records.source}: task=pose needs kpt_shape: [number of points, 2 or 3]")
+        return
+    try:
+        records.keypoints = keypoint_set(described.pose, described.points[0])
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, AttributeError) as error:
+        problems.error(f"{records.source}: {error}")
