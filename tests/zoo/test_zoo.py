@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from trainer.config.paths import Conf
+from trainer.config.schema import TASKS
+from trainer.config.sources import ZooSource
 from trainer.errors import ConfigError
 from trainer.zoo.locate import PACKAGES, config_path, configs
 from trainer.zoo.names import Models, squash
-from trainer.zoo.tasks import tasks_of
+from trainer.zoo.tasks import refusal, tasks_of
 
 CONTRACT = {
     "faster-rcnn-r50": "faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
@@ -25,6 +27,27 @@ CONTRACT = {
     "rtmdet-m": "rtmdet/rtmdet_m_8xb32-300e_coco.py",
 }
 
+# What users were told they find, name by name.
+ISSUED = {
+    "detection": """faster-rcnn-r50 faster-rcnn-r101 retinanet-r50 fcos-r50 yolox-tiny yolox-s yolox-m yolox-l yolox-x
+        rtmdet-tiny rtmdet-s rtmdet-m rtmdet-l rtmdet-x cascade-rcnn-r50 atss-r50 tood-r50 gfl-r50 deformable-detr-r50
+        dino-r50 conditional-detr-r50 centernet-r18 ssd300""",
+    "instance_segmentation": """mask-rcnn-r50 cascade-mask-rcnn-r50 rtmdet-ins-tiny rtmdet-ins-s rtmdet-ins-m solov2-r50
+        mask2former-r50""",
+    "semantic_segmentation": """fcn-r50 deeplabv3plus-r50 deeplabv3plus-r101 pspnet-r50 upernet-r50 segformer-b0
+        segformer-b2 segformer-b5 ocrnet-hr18 bisenetv2 ddrnet-23-slim pidnet-s segnext-t mask2former-r50""",
+    "pose": """rtmpose-t rtmpose-s rtmpose-m rtmpose-l hrnet-w32 hrnet-w48 simplebaseline-r50 vitpose-s vitpose-b rtmo-s
+        dekr-w32 yoloxpose-s""",
+}
+# The platform's own names, as its capability files write them.
+PLATFORM = {
+    "detection": """faster-rcnn_r50_fpn faster-rcnn_r101_fpn retinanet_r50_fpn atss_r50_fpn cascade-rcnn_r50_fpn
+        detr_r50 dino-4scale_r50 dino-5scale_swin-l fcos_r50_fpn centernet_r18 rtmdet_tiny rtmdet_s rtmdet_m rtmdet_l""",
+    "semantic_segmentation": """fcn_r50-d8 deeplabv3plus_r50-d8 deeplabv3plus_r101-d8 pspnet_r50-d8 upernet_r50
+        segformer_mit-b0 segformer_mit-b2 segformer_mit-b5 mask2former_r50 mask2former_swin-l swin-tiny_upernet
+        swin-base_upernet bisenetv2 ddrnet_23-slim""",
+}
+
 
 @pytest.fixture(scope="module")
 def models() -> Models:
@@ -32,7 +55,7 @@ def models() -> Models:
 
 
 def test_every_named_model_starts_from_an_installed_config(models: Models) -> None:
-    assert len(models.named) >= 50
+    assert len(models.named) >= 60
     for model in models.named:
         path = config_path(models.conf.read("model", model.name)["base"])
         assert path.is_file()
@@ -41,6 +64,17 @@ def test_every_named_model_starts_from_an_installed_config(models: Models) -> No
 @pytest.mark.parametrize(("name", "base"), CONTRACT.items())
 def test_the_promised_models(models: Models, name: str, base: str) -> None:
     assert models.conf.read("model", name)["base"] == f"mmdet::{base}"
+
+
+@pytest.mark.parametrize("names", [ISSUED, PLATFORM], ids=["issued", "platform"])
+def test_every_name_that_users_were_told_is_a_model_for_its_task(
+    models: Models, names: dict[str, str]
+) -> None:
+    for task, words in names.items():
+        for word in words.split():
+            name = models.resolve(word, task)
+            assert "/" not in name, "a named model, not the packages' config of that name"
+            assert models.tasks(name)[0] == task, word
 
 
 def test_named_tasks_agree_with_what_was_published(models: Models) -> None:
@@ -112,9 +146,57 @@ def test_all_configs_of_a_package_are_listed_once(package: str) -> None:
     assert not any("_base_" in name or name.endswith(".py") for name in names)
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_config_is_a_choice_or_says_in_one_line_what_else_it_is_for(package: str) -> None:
+    source = ZooSource(provider="zoo", path="zoo://")
+    chosen = 0
+    for config in configs(package):
+        reason = refusal(package, config)
+        if reason is None:
+            content = source.load_config(f"model/{package}/{config}").config
+            assert config_path(content.base).stem == content.name
+            assert content.tasks and set(content.tasks) <= set(TASKS)
+            chosen += 1
+            continue
+        assert reason.startswith(f"model={package}/{config}: this config ") and "\n" not in reason
+        with pytest.raises(ConfigError) as caught:
+            source.load_config(f"model/{package}/{config}")
+        assert caught.value.message == reason
+    assert chosen / len(configs(package)) > 0.87
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        ("mmdet/panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco", "panoptic segmentation"),
+        ("mmdet/maskformer/maskformer_r50_ms-16xb1-75e_coco", "panoptic segmentation"),
+        ("mmdet/mask2former_vis/mask2former_r50_8xb2-8e_youtubevis2019", "video instance segmentation"),
+        ("mmdet/strongsort/yolox_x_8xb4-80e_crowdhuman-mot20train_test-mot20test", "tracking in videos"),
+        ("mmdet/reid/reid_r50_8xb32-6e_mot17train80_test-mot17val20", "re-identification"),
+        ("mmdet/clrnet/clrnet", "lane detection"),
+        ("mmseg/vpd/vpd_sd_4xb8-25k_nyu-512x512", "depth estimation"),
+        (
+            "mmpose/hand_3d_keypoint/internet/interhand3d/internet_res50_4xb16-20e_interhand3d-256x256",
+            "3D keypoints",
+        ),
+    ],
+)
+def test_a_config_for_something_else_says_for_what(config: str, what: str) -> None:
+    package, _, relative = config.partition("/")
+    assert f"this config is for {what}; this trainer's tasks are detection, " in str(
+        refusal(package, relative)
+    )
+
+
+def test_a_config_of_settings_is_no_model() -> None:
+    assert str(refusal("mmdet", "retinanet/retinanet_tta")).endswith("is no model of its own.")
+
+
 @pytest.mark.parametrize(
     ("config", "tasks"),
     [
+        ("mmdet/dino/dino-4scale_r50_8xb2-24e_coco", ["detection"]),
+        ("mmdet/mm_grounding_dino/lvis/grounding_dino_swin-t_finetune_16xb4_1x_lvis_866_337", ["detection"]),
         ("mmdet/mask_rcnn/mask-rcnn_r50_fpn_1x_coco", ["instance_segmentation", "detection"]),
         ("mmdet/rtmdet/rtmdet-ins_s_8xb32-300e_coco", ["instance_segmentation", "detection"]),
         ("mmdet/yolox/yolox_s_8xb8-300e_coco", ["detection"]),

@@ -1,0 +1,96 @@
+"""``python -m trainer models``: find a model, see what it promises, bring its weights. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+
+from trainer.config.paths import Conf
+from trainer.config.schema import TASKS, leaf
+from trainer.errors import ConfigError
+from trainer.zoo import cards
+from trainer.zoo.names import Models
+
+# ruff: noqa: RUF009  leaf() makes a dataclass field
+
+
+@dataclass
+class Options:
+    """Find models by any part of their names, see one's card, or bring weights into the cache.
+
+    Without words it lists the named models; with words, or --all, also every config of the installed packages.
+
+        python -m trainer models task=pose sort=map
+        python -m trainer models dino swin
+        python -m trainer models show rtmdet-s
+        python -m trainer models fetch rtmdet-s segformer-b0
+    """
+
+    words: list[str] = leaf([], "parts of a name, or: show NAME, or: fetch NAME|URL ...", kind="words")
+    task: str | None = leaf(None, "only models for this task", choices=TASKS)
+    sort: str = leaf("task", "the order; map: best published figure first", choices=cards.SORTS)
+    all: bool = leaf(False, "also every config of the installed packages")
+    json: bool = leaf(False, "for machines")
+    to: str | None = leaf(None, "fetch: another folder than the cache's", kind="path")
+
+
+def main(options: Options) -> int:
+    """List, show or fetch; the exit code.
+
+    Raises:
+        ConfigError: no such model, with the nearest.
+        NetworkError, CheckpointError, ResourceError: weights that don't come.
+    """
+    verb, names = (options.words[0], options.words[1:]) if options.words else ("", [])
+    models = Models(Conf())
+    if verb == "show":
+        return _show(models, names, options)
+    if verb == "fetch":
+        return _fetch(models, names, options)
+    found = cards.find(models, options.words, options.task, options.sort, options.all, _say)
+    if options.json:
+        print(json.dumps([card.to_json() for card in found], indent=2))
+        return 0
+    from trainer.zoo.tables import listing
+
+    listing(found)
+    return 0
+
+
+def _show(models: Models, names: list[str], options: Options) -> int:
+    if not names:
+        raise ConfigError("models show: name a model: python -m trainer models show rtmdet-s")
+    from trainer.zoo.facts import facts
+
+    shown = [cards.one(models, name, _say) for name in names]
+    known = [facts(card.base, card.task) for card in shown]
+    if options.json:
+        content = [{**card.to_json(), "options": values} for card, values in zip(shown, known, strict=True)]
+        print(json.dumps(content[0] if len(content) == 1 else content, indent=2))
+        return 0
+    from trainer.zoo.tables import show
+
+    for card, values in zip(shown, known, strict=True):
+        show(card, values)
+    return 0
+
+
+def _fetch(models: Models, names: list[str], options: Options) -> int:
+    if not names:
+        raise ConfigError("models fetch: name models or URLs: python -m trainer models fetch rtmdet-s")
+    # All names first: a mistake in the last shouldn't show after gigabytes.
+    sources = [name if "://" in name else cards.one(models, name).base for name in names]
+    from trainer.zoo.weights import fetch
+
+    files = [fetch(source, options.to) for source in sources]
+    if options.json:
+        print(json.dumps([str(file) for file in files], indent=2))
+    else:
+        for name, file in zip(names, files, strict=True):
+            print(f"{name}  {file}")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
