@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +105,36 @@ def test_needs_no_torch(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], check=True, env={**os.environ, "PYTHONPATH": root}
     )
+
+
+def test_an_id_of_ones_own(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "e", "m", "night-3")
+    assert run.dir == tmp_path / "e" / "night-3" and Run.find(tmp_path, "latest") == run
+    with pytest.raises(ConfigError, match="resume=auto goes on with it"):
+        Run.create(tmp_path, "e", "m", "night-3")
+    assert Run.create(tmp_path, "other", "m", "night-3").dir != run.dir
+    with pytest.raises(ConfigError, match="such as id=a-b"):
+        Run.create(tmp_path, "e", "m", "a/b")
+    (tmp_path / "e" / "cut").mkdir()  # a kill before run.json was written
+    assert Run.create(tmp_path, "e", "m", "cut").exists
+
+
+def test_who_it_belongs_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINER_PARENT", "sweep-1")
+    monkeypatch.setenv("TRAINER_TRIAL", "3")
+    run = Run.create(tmp_path, "e", "m")
+    monkeypatch.delenv("TRAINER_PARENT")
+    monkeypatch.setenv("TRAINER_JOB", "17")
+    run.start_attempt()  # resumed by hand, or by another scheduler: still the trial that it was
+    facts = run.facts
+    assert [facts[name] for name in ("parent", "trial", "job")] == ["sweep-1", 3, "17"]
+
+
+def test_an_attempt_says_with_what_and_where(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "e", "m")
+    run.start_attempt()
+    facts = run.facts
+    assert {"versions", "git", "trainer_git", "hardware"} <= facts.keys() and list(facts)[-1] == "attempts"
+    (attempt,) = facts["attempts"]
+    assert (attempt["host"], attempt["changed"]) == (socket.gethostname(), {})
+    assert attempt["versions"]["torch"] == facts["versions"]["torch"]
