@@ -21,6 +21,7 @@ _COMMANDS = {
     "evaluate": "the metrics of a checkpoint on a split",
     "predict": "annotated pictures and predictions.json for images",
     "export": "the network as an ONNX file",
+    "convert": "write a data set in another format: COCO, YOLO or DICE",
     "models": "find a model: parameters, published figures; show one; fetch its weights",
     "replay": "tell MLflow (or another sink) about a run from its event log",
     "reproduce": "train a run again as it was, and say what differs",

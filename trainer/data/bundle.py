@@ -15,6 +15,14 @@ class Keypoints:
     flip_pairs: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
 
+    @property
+    def flip_idx(self) -> list[int]:
+        """The index of each point in a mirrored picture."""
+        index = list(range(len(self.names)))
+        for a, b in self.flip_pairs:
+            index[a], index[b] = b, a
+        return index
+
 
 @dataclass(frozen=True)
 class Split:

@@ -9,6 +9,7 @@ from trainer.config.schema import Dataset
 from trainer.data.files import IMAGE_SUFFIXES, Folder
 from trainer.data.formats.all import FORMATS
 from trainer.data.formats.base import SPLIT_FOLDERS, folder_of, held, opened
+from trainer.data.formats.sniff import ends, sniff
 from trainer.data.records import Problems
 from trainer.errors import DatasetError
 
@@ -25,7 +26,8 @@ def detect(dataset: Dataset, task: str) -> tuple[Dataset, str]:
     assert root is not None
     folder = opened(dataset)
     if dataset.train_annotations:
-        found = {"coco": dataset.train_annotations}
+        kind = sniff(root / dataset.train_annotations)
+        found = {"dice" if kind == "dice" else "coco": dataset.train_annotations}
     else:
         found = _candidates(folder, task)
     if len(found) > 1:
@@ -54,8 +56,6 @@ def _candidates(folder: Folder, task: str) -> dict[str, str]:
 
 
 def _names_masks(folder: Folder, found: dict[str, str]) -> bool:
-    from trainer.data.formats.sniff import ends
-
     return any(b'"mask_file"' in ends(folder.root / found[n]) for n in ("dice", "coco") if n in found)
 
 

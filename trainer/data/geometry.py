@@ -15,8 +15,11 @@ def polygon_mask(polygon: Sequence[float], height: int, width: int) -> Mask:
     points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
     x0, y0 = points.T
     x1, y1 = np.roll(points, -1, axis=0).T
-    first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64)
+    # Always from above, so that an edge gone there and back crosses each row at the same place twice, and cancels.
+    up = y0 > y1
+    x0, y0, x1, y1 = (np.where(up, b, a) for a, b in ((x0, x1), (y0, y1), (x1, x0), (y1, y0)))
+    first = np.clip(np.ceil(y0 - 0.5), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(y1 - 0.5), 0, height).astype(np.int64)
     count = last - first
     edge = np.repeat(np.arange(len(points)), count)
     row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]

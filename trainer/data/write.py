@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import orjson
 
 from trainer.data.bundle import DataBundle, Keypoints, Split
@@ -42,7 +43,7 @@ def write_folder(
         if how:
             count += sum(picture.mask is not None for picture in pictures)
             digests |= _write_maps(folder, split, root, pictures, how, problems)
-        content = _coco(pictures, root, classes, task, records.keypoints)
+        content = coco_document(pictures, root, classes, task, records.keypoints)
         atomic_write(folder / "annotations" / f"{split}.json", orjson.dumps(content))
         described[split] = {"image_root": str(root), "num_images": len(pictures), "num_annotations": count}
     bundle = {
@@ -105,6 +106,16 @@ def up_to_date(folder: Path) -> bool:
     return True
 
 
+def write_map(picture: Picture, target: Path, how: Plan, problems: Problems) -> np.ndarray | None:
+    """One picture's index PNG; its pixels, or None after noting the mistake."""
+    indices = index_map(picture, how, problems)
+    if indices is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Not synced one by one: the folder counts only once it is renamed.
+        target.write_bytes(cv2.imencode(".png", indices)[1].tobytes())
+    return indices
+
+
 def palette(categories: list[Category], *, background: bool) -> list[Color]:
     """A colour a class: the data set's own, else hues as far apart as the golden ratio puts them."""
     colors = [category.color or _hue(i) for i, category in enumerate(categories)]
@@ -127,9 +138,10 @@ def _file_name(picture: Picture, root: Path) -> str:
     return (picture.root / picture.file_name).relative_to(root).as_posix()
 
 
-def _coco(
+def coco_document(
     pictures: list[Picture], root: Path, classes: tuple[str, ...], task: str, points: Keypoints | None
 ) -> dict[str, Any]:
+    """Images, annotations numbered from 1, and categories 1..n; image ids stay where they are unique integers."""
     ids = [picture.original_id for picture in pictures]
     # Kept where they can be: predictions are compared with the data set's own numbers.
     if not all(type(i) is int for i in ids) or len(set(ids)) != len(ids):
@@ -139,6 +151,8 @@ def _coco(
         for category in categories:
             category["keypoints"] = points.names
             category["skeleton"] = [(a + 1, b + 1) for a, b in points.skeleton]
+            category["sigmas"] = points.sigmas
+            category["flip_idx"] = points.flip_idx
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, picture in zip(ids, pictures, strict=True):
@@ -183,15 +197,11 @@ def _write_maps(
     digests: dict[str, str] = {}
     names = []
     for picture in pictures:
-        indices = index_map(picture, how, problems)
+        name = _file_name(picture, root)
+        indices = write_map(picture, folder / "masks" / split / f"{name}.png", how, problems)
         if indices is None:
             continue
-        name = _file_name(picture, root)
         names.append(name)
-        target = folder / "masks" / split / f"{name}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Not synced one by one: the folder counts only once it is renamed.
-        target.write_bytes(cv2.imencode(".png", indices)[1].tobytes())
         if picture.mask is not None:
             digests[f"{split}/{picture.file_name}"] = hashlib.sha256(indices.tobytes()).hexdigest()
     atomic_write(folder / "lists" / f"{split}.txt", "".join(f"{name}\n" for name in names))

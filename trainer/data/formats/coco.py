@@ -42,7 +42,8 @@ _OTHER_WORDS = {"val": ("val", "valid", "validation"), "test": ("test",)}
 def spot(folder: Folder, task: str) -> str | None:
     """The training file of a usual layout, unless it is a DICE file of the same name."""
     usual = _usual_train(folder, task)
-    return None if usual is None or sniff(folder.root / usual) != "coco" else usual
+    kinds = ("coco",) if usual == "annotations.json" else ("coco", "dice")
+    return usual if usual and sniff(folder.root / usual) in kinds else None
 
 
 def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:

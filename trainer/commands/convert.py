@@ -1,0 +1,95 @@
+"""``python -m trainer convert source=... target=... to=...``: a data set in another format, without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from trainer.commands.common import notes_to_stderr
+from trainer.config.schema import FORMATS, TASKS, Dataset, leaf
+from trainer.errors import ConfigError
+
+# ruff: noqa: RUF009  leaf() makes a dataclass field
+
+
+@dataclass
+class Options:
+    """Write a data set in another format: images as hard links (copies where the disk has none), labels anew.
+
+    to=coco writes annotations/{train,val,test}.json and images/ (for semantic segmentation index PNGs in masks/),
+    to=yolo images/, labels/ and data.yaml, to=dice the task's annotation file and images/. Original ids are kept
+    beside the new ones. A hard link is the same file: editing one changes both; copy=true makes copies.
+
+        python -m trainer convert source=data/voc target=data/voc-coco to=coco
+        python -m trainer convert source=data/people target=data/people-yolo to=yolo task=pose
+    """
+
+    source: str | None = leaf(None, "the data set's folder", kind="path")
+    target: str | None = leaf(None, "the new folder", kind="path")
+    to: str = leaf("coco", "the new format", choices=("coco", "yolo", "dice"))
+    task: str = leaf("detection", "which labels are read", choices=TASKS)
+    format: str = leaf("auto", "the source's format", choices=FORMATS)
+    classes: list[str] = leaf([], "names of the classes where the source doesn't name them: a,b,c")
+    background: str = leaf(
+        "auto",
+        "semantic segmentation: pixels of no object are class 0 or 255",
+        choices=("auto", "class", "ignore"),
+    )
+    train_annotations: str | None = leaf(None, "coco, dice: the annotation file, relative to source")
+    val_annotations: str | None = leaf(None, "coco, dice: that of the validation split")
+    train_images: str | None = leaf(None, "coco: folder of the training images, relative to source")
+    val_images: str | None = leaf(None, "coco: folder of the validation images, relative to source")
+    val_ratio: float = leaf(0.2, "share of images validated on when the source names no split", gt=0, le=0.9)
+    seed: int = leaf(42, "seed of that draw", ge=0)
+    follow_links: bool = leaf(False, "read files behind links that lead out of the source")
+    copy: bool = leaf(False, "copy images instead of linking them")
+    overwrite: bool = leaf(False, "replace a target that this command wrote")
+    json: bool = leaf(False, "say what was done as JSON")
+
+
+def main(options: Options) -> int:
+    """0 when the target is whole.
+
+    Raises:
+        ConfigError: source or target is missing, or the target is in the way.
+        DatasetError: with every mistake found in the data set.
+    """
+    from trainer.data.convert.run import as_json, convert
+
+    missing = [key for key in ("source", "target") if not getattr(options, key)]
+    if missing:
+        raise ConfigError(
+            f"convert: {' and '.join(missing)} is missing: "
+            "python -m trainer convert source=<folder> target=<new folder> to=coco task=detection"
+        )
+    dataset = Dataset(
+        format=options.format,
+        path=options.source,
+        train_annotations=options.train_annotations,
+        val_annotations=options.val_annotations,
+        train_images=options.train_images,
+        val_images=options.val_images,
+        classes=options.classes,
+        background=options.background,
+        follow_links=options.follow_links,
+        val_ratio=options.val_ratio,
+        seed=options.seed,
+    )
+    result = convert(
+        dataset,
+        options.task,
+        options.to,
+        Path(str(options.target)),
+        overwrite=options.overwrite,
+        link=not options.copy,
+    )
+    if options.json:
+        print(orjson.dumps(as_json(result), option=orjson.OPT_INDENT_2).decode())
+        return 0
+    notes_to_stderr(result.notes)
+    held = ", ".join(f"{n['images']} {s} ({n['annotations']} labels)" for s, n in result.splits.items())
+    print(f"{result.target}: {result.to} for {result.task}, {len(result.classes)} classes; images: {held}")
+    print(f"the images are {result.images} of those in {result.source}")
+    return 0

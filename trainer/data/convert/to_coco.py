@@ -1,0 +1,61 @@
+"""Records -> COCO: ``annotations/{train,val,test}.json`` and ``images/``, for masks ``masks/<split>/<name>.png``.
+
+For semantic segmentation a category's id is its value in the masks, and each image names its ``mask_file``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from trainer.data.convert.place import Placer, own_name
+from trainer.data.load import Loaded
+from trainer.data.records import Picture, Problems
+from trainer.data.semantic import Plan, plan
+from trainer.data.write import coco_document, write_map
+from trainer.storage import atomic_write
+
+
+def write_coco(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[str, int]:
+    """Fill ``folder``; the number of annotations (or masks) of each split."""
+    counts = {}
+    how = plan(loaded.records, loaded.problems) if task == "semantic_segmentation" else None
+    for split, pictures in loaded.splits.items():
+        placed = placer.place(split, pictures, own_name)
+        content = document(placed, task, loaded, how)
+        if how:
+            add_masks(folder, content, {split: placed}, how, loaded.problems)
+        counts[split] = len(placed) if how else len(content["annotations"])
+        atomic_write(folder / "annotations" / f"{split}.json", orjson.dumps(content))
+    return counts
+
+
+def document(placed: list[Picture], task: str, loaded: Loaded, how: Plan | None) -> dict[str, Any]:
+    """COCO's three lists, with the data set's own category ids and colours beside the new ones."""
+    records = loaded.records
+    classes = how.classes if how else tuple(category.name for category in records.categories)
+    root = placed[0].root if placed else Path(".")
+    content = coco_document(placed, root, classes, task, records.keypoints)
+    entries = content["categories"]
+    if how:
+        for entry in entries:
+            entry["id"] -= 1
+    for entry, category in zip(entries[how.first if how else 0 :], records.categories, strict=True):
+        entry["original_id"] = category.original_id
+        if category.color:
+            entry["color"] = "#{:02x}{:02x}{:02x}".format(*category.color)
+    return content
+
+
+def add_masks(
+    folder: Path, content: dict[str, Any], splits: dict[str, list[Picture]], how: Plan, problems: Problems
+) -> None:
+    """Write the index PNG of each picture, and its name into the image's entry."""
+    entries = iter(content["images"])
+    for split, pictures in splits.items():
+        for picture in pictures:
+            name = f"masks/{split}/{picture.file_name}.png"
+            write_map(picture, folder / name, how, problems)
+            next(entries).update(mask_file=name, mask_format="indexed_png")
