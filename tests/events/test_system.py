@@ -18,6 +18,7 @@ from trainer.events.system import SystemSampler, parse_gpus
 def test_this_process_and_its_children(tmp_path: Path) -> None:
     busy = "import time\nend = time.monotonic() + 30\nblock = b'x' * 50_000_000\nwhile time.monotonic() < end: pass"
     child = subprocess.Popen([sys.executable, "-c", busy])
+    sink = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
         with EventLog(tmp_path / "e") as log, SystemSampler(log, tmp_path, seconds=0.2):
             until = time.monotonic() + 20
@@ -26,9 +27,10 @@ def test_this_process_and_its_children(tmp_path: Path) -> None:
                 log.flush()
         values = [event["values"] for event in reader.events(tmp_path / "e")][-1]
     finally:
-        child.kill()
-        child.wait()
-    assert values["processes"] >= 2
+        for process in (child, sink):
+            process.kill()
+            process.wait()
+    assert values["processes"] == 2  # those of another session, as the sinks are, are no part of the training
     assert values["cpu_percent"] > 5  # of a core; the machine may be busy with others
     assert values["memory_mb"] > 60
     assert 0 < values["machine_cpu_percent"] <= 100 and 0 < values["machine_memory_percent"] < 100

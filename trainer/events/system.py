@@ -93,12 +93,12 @@ def _values(before: _Clocks, now: _Clocks) -> dict[str, float]:
 
 
 def _tree(root: int) -> Iterator[tuple[int, tuple[float, int]]]:
-    """A process and all below it: id, (processor seconds, resident bytes)."""
+    """A process and those below it in its session, which the sinks aren't: id, (processor seconds, resident bytes)."""
     try:
         tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return
-    stack = [root]
+    stack, session = [root], str(os.getsid(root))
     while stack:
         pid = stack.pop()
         folder = Path("/proc") / str(pid)
@@ -110,6 +110,8 @@ def _tree(root: int) -> Iterator[tuple[int, tuple[float, int]]]:
             ]
         except (OSError, ValueError):
             continue  # ended meanwhile, or no /proc
+        if fields[3] != session:
+            continue
         stack += children
         yield pid, ((int(fields[11]) + int(fields[12])) / tick, int(fields[21]) * page)
 
