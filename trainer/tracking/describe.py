@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from trainer.events.reader import Event
-from trainer.secrets import MASK, is_secret, mask_urls
+from trainer.secrets import MASK, is_secret, mask_text, mask_urls
 from trainer.tracking.points import clean_key
 from trainer.tracking.uri import without_credentials
 
@@ -131,9 +131,7 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _text(key: str, value: Any) -> str:
     if value is not None and is_secret(key):
         return MASK
-    if isinstance(value, str):
-        return without_credentials(value)
-    return json.dumps(value, default=str)
+    return mask_text(without_credentials(value) if isinstance(value, str) else json.dumps(value, default=str))
 
 
 def _plain(value: Any) -> str:
