@@ -14,7 +14,7 @@ TASKS = tuple(METRICS)
 @pytest.mark.parametrize("task", TASKS)
 def test_the_values_are_those_of_training(trained_run, task, capsys):
     folder = trained_run(task)
-    assert main(["evaluate", f"checkpoint={folder}", "device=cpu"]) == 0
+    assert main(["evaluate", f"checkpoint={folder}", "device=cpu", f"plots={task == 'detection'}"]) == 0
     result = json.loads((folder / "result.json").read_text())
     evaluation = json.loads((folder / "evaluation-val.json").read_text())
     assert set(evaluation) == set(result)
@@ -29,6 +29,17 @@ def test_the_values_are_those_of_training(trained_run, task, capsys):
     shown = capsys.readouterr().out
     assert evaluation["primary_metric"]["name"] in shown and "evaluation-val.json" in shown
     assert "loading annotations" not in shown
+    epoch = result["primary_metric"]["epoch"]
+    curves, trained = (
+        json.loads((folder / "curves" / f"{name}.json").read_text())
+        for name in ("evaluation-val", f"epoch_{epoch}")
+    )
+    assert curves["split"] == "val"
+    for key in ("parts", "confusion", "keypoints"):
+        assert curves.get(key) == trained.get(key)
+    drawn = {path.stem for path in (folder / "plots").glob("evaluation-val_*.png")}
+    names = ("pr", "f1", "confusion", "per_class") if task == "detection" else ()
+    assert drawn == {f"evaluation-val_{name}" for name in names}
 
 
 @pytest.mark.slow

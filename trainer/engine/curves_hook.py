@@ -46,6 +46,12 @@ class CurvesHook(Hook):
         self.folder, self.aside, self.log, self.about = folder, aside, log, about
         self.metric, self.mode, self.drawn = metric, mode, drawn
 
+    def before_train(self, runner: Any) -> None:
+        """Forget what a resumed run goes back behind: it may not be the best again."""
+        for file, content in self._written():
+            if int(content["iter"]) > runner.iter:
+                file.unlink(missing_ok=True)
+
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         at, value = milestone(runner), (metrics or {}).get(self.metric)
         compute = take_curves(runner.val_evaluator)
@@ -64,18 +70,24 @@ class CurvesHook(Hook):
     def _remove_others(self, newest: Path) -> None:
         """Keep the newest file and the best: of a long run on many classes all would be gigabytes."""
         sign = 1 if self.mode == "max" else -1
-        scored: list[tuple[float, float, Path]] = []
-        for file in self.folder.glob("*_*.json"):
-            try:
-                content = json.loads(file.read_bytes())
-                value = float("-inf") if content["value"] is None else sign * float(content["value"])
-                scored.append((value, -int(content["iter"]), file))
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
+        scored = [
+            (float("-inf") if content["value"] is None else sign * content["value"], -content["iter"], file)
+            for file, content in self._written()
+        ]
         best = max(scored)[2] if scored else newest
         for _, _, file in scored:
             if file not in (newest, best):
                 file.unlink(missing_ok=True)
+
+    def _written(self) -> list[tuple[Path, dict[str, Any]]]:
+        found = []
+        for file in self.folder.glob("*_*.json"):
+            try:
+                content = json.loads(file.read_bytes())
+                found.append((file, {"iter": int(content["iter"]), "value": content["value"]}))
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return found
 
 
 def write_curves(path: Path, content: dict[str, Any]) -> Path:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import mlflow
+import numpy as np
 from mlflow.pyfunc import PythonModel
-
-# It would take them for the signature, and has no type for "an array or text".
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
 class TrainedModel(PythonModel):
@@ -20,7 +17,8 @@ class TrainedModel(PythonModel):
 
         self.predictor = load_model(context.artifacts["checkpoint"])
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # MLflow has no type for "an array or text"; this is one that it makes no signature of.
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
         """One answer an image; what may be asked and what an answer holds: trainer.tracking.model_io."""
         from trainer.tracking.model_io import read_images, to_answer
 
