@@ -12,7 +12,7 @@ from torch import nn
 from trainer.engine.weights.labels import names_in, names_of_base, rows
 from trainer.engine.weights.layout import Checkpoint, Tensors, counts, load_tensors, place_in, today
 from trainer.engine.weights.likely import likely_model
-from trainer.engine.weights.probe import Dependence, class_dependence, size_dependent
+from trainer.engine.weights.probe import Axis, class_axes, size_dependent
 from trainer.engine.weights.report import Anew, Report, dims, some
 from trainer.engine.weights.rows import mixed
 from trainer.errors import CheckpointError
@@ -71,25 +71,23 @@ class _Fitting:
 
     def run(self) -> Report:
         self.tensors = place_in(self.model, self.checkpoint)
-        self.target = {key: value for key, value in self.model.state_dict().items() if counts(key)}
+        self.whole = self.model.state_dict()
+        self.target = {key: value for key, value in self.whole.items() if counts(key) and not _of_data(key)}
         self.report = Report(self.source, total=len(self.target))
         self.report.what = "keypoints" if self.goal.pose else "classes"
         self.report.here = len(self.goal.names)
-        for key, value in self.model.state_dict().items():
-            given = self.tensors.get(key)
+        for key, value in self.whole.items():
+            given = None if _of_data(key) else self.tensors.get(key)
             if given is not None and given.numel() == value.numel() == 1:
                 given = given.reshape(value.shape)  # older torch saved numbers as lists of one
             if given is not None and given.shape == value.shape:
                 self.final[key] = given
         self._leave_out_missing_parts()
-        lists: set[str] = set()
         if self._open() or self._names_differ():
-            dependence = class_dependence(self.model, self.goal.cfg, len(self.goal.names), self.goal.pose)
-            self._fit_classes(dependence)
-            lists = dependence.lists
+            self._fit_classes(class_axes(self.model, self.goal.cfg, len(self.goal.names), self.goal.pose))
         if self._misfits():
             self._leave_out_sizes()
-        self._refuse(lists)
+        self._refuse()
         load_tensors(self.model, dict(self.final), today)
         changed = {each.name for each in self.report.anew}
         self.report.loaded = sum(key in self.final and key not in changed for key in self.target)
@@ -106,13 +104,14 @@ class _Fitting:
         if given == {"backbone"}:
             self.report.fresh = {part: count for part, count in parts.items() if part != "backbone"}
 
-    def _fit_classes(self, dependence: Dependence) -> None:
-        there = self._count_there(dependence)
+    def _fit_classes(self, axes: Mapping[str, Axis | None]) -> None:
+        """Heads of other classes keep the rows of those that both have."""
+        there, count = self._count_there(axes), len(self.goal.names)
         if there is None:
             return
         names = self._names_there(there)
-        places = rows(names, self.goal.names) if names else [None] * dependence.count
-        same = there == dependence.count
+        places = rows(names, self.goal.names) if names else [None] * count
+        same = there == count
         if same and (places == list(range(there)) or not any(place is not None for place in places)):
             return
         self.report.there = there
@@ -120,10 +119,8 @@ class _Fitting:
             name for name, place in zip(self.goal.names, places, strict=True) if place is not None
         ]
         what = self.report.what
-        why = (
-            f"{there} {what} there, {dependence.count} here" if not same else f"other {what} there than here"
-        )
-        for key, axis in dependence.axes.items():
+        why = f"{there} {what} there, {count} here" if not same else f"other {what} there than here"
+        for key, axis in axes.items():
             given = self.tensors.get(key)
             if given is None or key in self._fresh_keys() or not _alike(given, self.target[key], axis):
                 continue
@@ -133,20 +130,6 @@ class _Fitting:
             if value is not None:
                 self.final[key] = value
             self.report.anew.append(Anew(key, tuple(given.shape), tuple(own.shape), why))
-        for prefix in dependence.lists:
-            self._fit_list(prefix, places, why)
-
-    def _fit_list(self, prefix: str, places: Sequence[int | None], why: str) -> None:
-        """Modules of which there is one a class: each from that of its class."""
-        for key in [key for key in self.target if key.startswith(prefix)]:
-            index, _, rest = key[len(prefix) :].partition(".")
-            place = places[int(index)]
-            given = self.tensors.get(f"{prefix}{place}.{rest}") if place is not None else None
-            self.final.pop(key, None)
-            if given is not None and given.shape == self.target[key].shape:
-                self.final[key] = given
-            else:
-                self.report.anew.append(Anew(key, None, tuple(self.target[key].shape), why))
 
     def _leave_out_sizes(self) -> None:
         """What is as large as the image can't be taken from a model for another size."""
@@ -158,14 +141,10 @@ class _Fitting:
 
     # --- what isn't -----------------------------------------------------------------------------------------
 
-    def _refuse(self, lists: set[str]) -> None:
+    def _refuse(self) -> None:
         missing = [key for key in self._open() if key not in self.tensors]
         misfits = self._misfits()
-        unused = [
-            key
-            for key in self.tensors
-            if key not in self.target and counts(key) and not any(key.startswith(each) for each in lists)
-        ]
+        unused = [key for key in self.tensors if key not in self.whole and counts(key)]
         larger = self._larger_backbone(unused)
         self.report.unused = unused
         if not missing and not misfits and not larger:
@@ -219,11 +198,11 @@ class _Fitting:
             theirs = names_of_base(self.goal.base, self.goal.pose)
         return theirs if theirs is not None and len(theirs) == count else None
 
-    def _count_there(self, dependence: Dependence) -> int | None:
+    def _count_there(self, axes: Mapping[str, Axis | None]) -> int | None:
         """The number of classes in the file: what all of its tensors agree on; None when they don't."""
         counted = {
             axis.classes(given.shape[axis.dim])
-            for key, axis in dependence.axes.items()
+            for key, axis in axes.items()
             if axis is not None
             and (given := self.tensors.get(key)) is not None
             and _alike(given, self.target[key], axis)
@@ -231,10 +210,15 @@ class _Fitting:
         return counted.pop() if len(counted) == 1 else None
 
 
-def _alike(given: torch.Tensor, own: torch.Tensor, axis: Any) -> bool:
-    """Whether two tensors are the same but for the dimension of the classes."""
-    if axis is None:
-        return given.dim() == own.dim()
+def _alike(given: torch.Tensor, own: torch.Tensor, axis: Axis | None) -> bool:
+    """Whether two tensors have the same shape but for the dimension of the classes."""
     if given.dim() != own.dim():
         return False
-    return all(dim == axis.dim or given.shape[dim] == own.shape[dim] for dim in range(own.dim()))
+    return axis is None or all(
+        dim == axis.dim or given.shape[dim] == own.shape[dim] for dim in range(own.dim())
+    )
+
+
+def _of_data(key: str) -> bool:
+    """Constants in a loss (the sigmas of keypoints) are the data set's, not the model's."""
+    return any(part.startswith("loss_") for part in key.split("."))

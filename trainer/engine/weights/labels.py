@@ -62,12 +62,11 @@ def _listed(value: Any) -> list[str] | None:
 
 
 def _metainfo(kind: str, scope: str | None) -> Mapping[str, Any]:
-    from mmengine.registry import DATASETS, DefaultScope
+    from mmengine.registry import DATASETS
 
     try:
-        with DefaultScope.overwrite_default_scope(scope):
-            found = DATASETS.get(kind)
-    except Exception:
+        found = DATASETS.get(kind if "." in kind or not scope else f"{scope}.{kind}")
+    except Exception:  # a package that can't be imported here
         return {}
     return getattr(found, "METAINFO", None) or {}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,38 +47,19 @@ class Axis:
         return self.extra in LEADING
 
 
-@dataclass
-class Dependence:
-    """What depends on the number of classes: tensors along an axis, or modules of which there is one a class.
+def class_axes(model: nn.Module, cfg: Mapping[str, Any], count: int, pose: bool) -> dict[str, Axis | None]:
+    """The tensors of ``model``, built from ``cfg["model"]``, that depend on its ``count`` classes (or keypoints).
 
-    ``axes`` holds None for a tensor that depends on it in more than one dimension. ``lists`` are the prefixes of
-    such modules, ``head.branches.`` for ``head.branches.0.weight``.
+    None for one that depends on them in more than one dimension.
     """
-
-    count: int
-    axes: dict[str, Axis | None] = field(default_factory=dict)
-    lists: set[str] = field(default_factory=set)
-
-    def holds(self, key: str) -> bool:
-        return key in self.axes or any(key.startswith(prefix) for prefix in self.lists)
-
-
-def class_dependence(model: nn.Module, cfg: Mapping[str, Any], count: int, pose: bool) -> Dependence:
-    """What in ``model``, built from ``cfg["model"]``, depends on its ``count`` classes (keypoints for ``pose``)."""
     more = copy.deepcopy(dict(cfg["model"]))
     (set_num_keypoints if pose else set_num_classes)(more, count + 1)
     here, there = shapes(model), _shapes_of(more, cfg)
-    found = Dependence(count)
-    for key, shape in here.items():
-        if key in there and there[key] != shape:
-            found.axes[key] = _axis(model, key, shape, there[key], count, pose)
-    for key in there.keys() - here.keys():
-        parts = key.split(".")
-        for place, part in enumerate(parts):
-            prefix = ".".join(parts[:place]) + "."
-            if part == str(count) and f"{prefix}{count - 1}.{'.'.join(parts[place + 1 :])}" in here:
-                found.lists.add(prefix)
-    return found
+    return {
+        key: _axis(model, key, shape, there[key], count, pose)
+        for key, shape in here.items()
+        if key in there and there[key] != shape
+    }
 
 
 def size_dependent(model: nn.Module, cfg: Mapping[str, Any], task: str) -> set[str]:

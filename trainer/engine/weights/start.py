@@ -94,7 +94,8 @@ class StartingWeights:
             if isinstance(hook, EMAHook):  # copied the model before it was initialised
                 hook.ema_model.module.load_state_dict(model.state_dict())
         for report in reports:
-            logger.info("weights: %s", report)
+            if report.complete:  # what isn't is told louder
+                logger.info("weights: %s", report)
         self.tell(reports)
 
     def _read_for_mmengine(self, filename: str, map_location: Any = None) -> Any:
