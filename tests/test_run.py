@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from trainer.errors import ConfigError
-from trainer.run import Run
+from trainer.run import Run, environment
 
 
 def test_create(tmp_path: Path) -> None:
@@ -120,14 +120,14 @@ def test_an_id_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_who_it_belongs_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRAINER_PARENT", "sweep-1")
-    monkeypatch.setenv("TRAINER_TRIAL", "3")
+    for name, value in environment({"parent": "sweep-1", "trial": "3", "label": "lr=0.1"}).items():
+        monkeypatch.setenv(name, value)
     run = Run.create(tmp_path, "e", "m")
     monkeypatch.delenv("TRAINER_PARENT")
     monkeypatch.setenv("TRAINER_JOB", "17")
     run.start_attempt()  # resumed by hand, or by another scheduler: still the trial that it was
     facts = run.facts
-    assert [facts[name] for name in ("parent", "trial", "job")] == ["sweep-1", 3, "17"]
+    assert [facts[name] for name in ("parent", "trial", "label", "job")] == ["sweep-1", 3, "lr=0.1", "17"]
 
 
 def test_an_attempt_says_with_what_and_where(tmp_path: Path) -> None:

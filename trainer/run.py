@@ -8,7 +8,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,12 @@ from trainer.storage import atomic_write
 LATEST = "latest"
 LOCK_SECONDS = 3.0  # a process that was told to stop may still be saving
 # Who a run belongs to, told by whoever starts its process.
-ENVIRONMENT = {"parent": "TRAINER_PARENT", "trial": "TRAINER_TRIAL", "job": "TRAINER_JOB"}
+_ENVIRONMENT = {
+    "parent": "TRAINER_PARENT",
+    "trial": "TRAINER_TRIAL",
+    "label": "TRAINER_LABEL",
+    "job": "TRAINER_JOB",
+}
 
 
 @dataclass(frozen=True)
@@ -243,7 +248,7 @@ def _begin(run: Run) -> Run:
 
 def _belonging() -> dict[str, Any]:
     """The sweep, its trial (a number) and the platform's job that this process was started for."""
-    told = {name: os.environ.get(key, "") for name, key in ENVIRONMENT.items()}
+    told = {name: os.environ.get(key, "") for name, key in _ENVIRONMENT.items()}
     return {
         name: int(value) if name == "trial" and value.isdigit() else value
         for name, value in told.items()
@@ -253,6 +258,11 @@ def _belonging() -> dict[str, Any]:
 
 def _json(content: Any) -> str:
     return json.dumps(mask_strings(content), indent=2, ensure_ascii=False, default=str) + "\n"
+
+
+def environment(belonging: Mapping[str, str]) -> dict[str, str]:
+    """The variables that tell a run's process its ``parent``, ``trial``, ``label`` and ``job``."""
+    return {_ENVIRONMENT[name]: value for name, value in belonging.items()}
 
 
 def _slug(name: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 from trainer import cli
 from trainer.config.paths import Conf
 from trainer.errors import ConfigError
-from trainer.sweep.grid import expand, find_run, run_grid
+from trainer.sweep.grid import expand, find_run, label, run_grid
 
 ROOT = Path(__file__).parents[2]
 # A command that takes the same words as ours, writes what a run writes, and takes no time.
@@ -145,3 +145,9 @@ sys.exit(run_grid("train", words, Conf(), program={fake!r}))
     assert process.returncode == 130
     assert [job["status"] for job in report(tmp_path)] == ["finished", "cancelled", "not started"]
     assert "3 jobs" in out
+
+
+def test_a_label_tells_the_jobs_apart_in_a_table() -> None:
+    assert label(["model=yolox-s", "optimizer.lr=0.002", "runtime.seed=1"]) == "lr=0.002, seed=1"
+    assert label(["mm.api_key=abc"]) == "api_key=***"
+    assert label([]) == ""

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from trainer.config.schema import Tracking
 from trainer.errors import ConfigError
 from trainer.events.sink import cursor_file
+from trainer.run import Run
 from trainer.tracking import mlflow_run_id, sync
+from trainer.tracking.sink import state_for
 from trainer.tracking.state import Progress, load, name_for
 
 
@@ -289,3 +292,11 @@ def _everything(uri, run, run_id=None):
     found = _client(uri).get_run(run_id or mlflow_run_id(run.dir))
     histories = {key: _history(uri, run, key, run_id) for key in found.data.metrics}
     return histories, found.data.params, found.data.tags, found.info.status, found.info.end_time
+
+
+def test_a_trial_is_called_by_what_is_varied(tmp_path):
+    run = Run.create(tmp_path, "e", "m")
+    assert state_for(run, Tracking(), "sqlite:///x").run_name == run.id
+    run.update(model="rtmdet-s", label="lr=0.1")
+    assert state_for(run, Tracking(), "sqlite:///x").run_name == "rtmdet-s lr=0.1"
+    assert state_for(run, Tracking(run_name="mine"), "sqlite:///x").run_name == "mine"

@@ -21,7 +21,7 @@ from trainer.config.compose import compose, reason
 from trainer.config.paths import Conf
 from trainer.config.typed import key_of
 from trainer.errors import ConfigError
-from trainer.run import ENVIRONMENT
+from trainer.run import environment
 from trainer.secrets import masked_words
 from trainer.storage import atomic_write
 
@@ -70,9 +70,9 @@ def run_grid(
     stopped = False
     for number, (job, config) in enumerate(zip(jobs, configs, strict=True), 1):
         print(f"[{number}/{len(jobs)}] {' '.join(masked_words(job.varied)) or 'as typed'}", flush=True)
-        belonging = {ENVIRONMENT["parent"]: sweep, ENVIRONMENT["trial"]: str(number)}
+        told = environment({"parent": sweep, "trial": str(number), "label": label(job.varied)})
         try:
-            _run(job, [*program, command, *flags, *job.overrides], Path(config.output_dir), belonging)
+            _run(job, [*program, command, *flags, *job.overrides], Path(config.output_dir), told)
         except KeyboardInterrupt:
             stopped = True
             break
@@ -120,15 +120,21 @@ def _composed(command: str, combinations: Sequence[Sequence[str]], conf: Conf) -
     return configs
 
 
+def label(varied: Sequence[str]) -> str:
+    """What sets a job apart, short enough for a table: ``lr=0.002, seed=1``. The model is named anyway."""
+    words = [word.partition("=") for word in masked_words(list(varied)) if key_of(word) != "model"]
+    return ", ".join(f"{key_of(key).rpartition('.')[2]}={value}" for key, _, value in words)
+
+
 def _report(job: Job) -> dict[str, Any]:
     words = {"overrides": masked_words(job.overrides), "varied": masked_words(job.varied)}
     return {**asdict(job), **words}
 
 
-def _run(job: Job, command: Sequence[str], output: Path, belonging: dict[str, str]) -> None:
+def _run(job: Job, command: Sequence[str], output: Path, variables: dict[str, str]) -> None:
     """Run a job to its end and note how it ended. Ctrl-C reaches the job too; its end is waited for."""
     started = time.time()
-    process = subprocess.Popen(command, env={**os.environ, **belonging})
+    process = subprocess.Popen(command, env={**os.environ, **variables})
     try:
         interrupted = False
         while True:

@@ -13,7 +13,6 @@ from trainer.config.schema import Tracking
 from trainer.errors import ConfigError, TrainerError
 from trainer.events import sink
 from trainer.events.reader import Event
-from trainer.plots.launch import wait_until_drawn
 from trainer.run import Run
 from trainer.tracking import describe
 from trainer.tracking.client import Tracker, is_final
@@ -28,8 +27,6 @@ AT_START = ("config.yaml", "overrides.yaml", "mmengine.py")
 # Changes all along; a look at it is worth it at each validation.
 ALONG = ("train.log", "plots")
 AT_END = (*AT_START, *ALONG, "run.json", "result.json")
-SHEETS = "predictions/*_*.jpg"
-DRAWING_SECONDS = 30.0
 CHECKPOINTS = ("checkpoints/best.pth", "checkpoints/last.pth")
 
 
@@ -129,9 +126,7 @@ class MlflowSink(sink.Sink):
         self._tell_status()
         self._described = False  # run.json and config.yaml may say more than when the run began.
         self.open()
-        wait_until_drawn(self.run.dir, DRAWING_SECONDS)  # what the run's end didn't wait for
-        sheets = (path.relative_to(self.run.dir).as_posix() for path in self.run.dir.glob(SHEETS))
-        self.uploads.add(*AT_END, *sheets, *(CHECKPOINTS if state.log_checkpoint else ()))
+        self.uploads.add(*AT_END, *(CHECKPOINTS if state.log_checkpoint else ()))
         self.uploads.drain()
         self._log_model()
         self._end_parent()
