@@ -69,6 +69,8 @@ def test_all_mistakes_at_once_in_the_order_typed() -> None:
         (["scheduler=multistep", "scheduler.milestones=[8,4]"], "ascending"),
         (["dataset.image_size=[1,2,3]"], "[width, height]"),
         (["runtime.seed=null"], "got null"),
+        (["model.freeze=some"], "expected backbone, or an integer >= -1, got 'some'"),
+        (["optimizer.layer_decay=2"], "expected a number > 0 and <= 1"),
         # what doesn't go together
         (
             ["model=segformer-b0", "task=detection"],

@@ -34,7 +34,8 @@ def freeze(network: nn.Module, upto: int | str) -> None:
     for name, parameter in network.named_parameters():
         if frozen is None or name in frozen:
             parameter.requires_grad_(False)
-    network.__class__ = _holding(type(network))
+    kind: Any = type(network)
+    network.__class__ = _holding(kind)
     network.frozen_parts = frozen  # type: ignore[assignment]  # names, so that a copy of the network holds its own
     _hold(network)
 

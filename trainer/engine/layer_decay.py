@@ -49,10 +49,11 @@ class StagedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         merged: dict[tuple[tuple[str, Any], ...], dict[str, Any]] = {}
         for group in found:
             for parameter in group["params"]:
-                settings = {key: value for key, value in group.items() if key != "params"}
+                settings: dict[str, Any] = {key: value for key, value in group.items() if key != "params"}
                 factor = factors.get(names[id(parameter)], 1.0)
                 if factor != 1.0:
-                    settings["lr"] = settings.get("lr", self.base_lr) * factor
+                    rate: Any = settings.get("lr", self.base_lr)
+                    settings["lr"] = rate * factor
                 key = tuple(sorted(settings.items()))
                 merged.setdefault(key, {**settings, "params": []})["params"].append(parameter)
         params.extend(merged.values())
