@@ -102,6 +102,18 @@ def test_other_versions_are_counted_once_into_the_cache(
     assert len(told) == 1
 
 
+def test_where_nothing_can_be_counted_that_is_said_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINER_CACHE", str(tmp_path))
+    monkeypatch.setattr(counts, "version", lambda package: "9.9.9")
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    told: list[str] = []
+    assert counts.counted([YOLOX], told.append) == {}
+    assert "counting parameters failed" in told[-1]
+    assert not list(tmp_path.rglob("counts-*.json"))
+
+
 def test_the_report_counts_reasons() -> None:
     rows = {
         "mmdet::a.py": {"params": 1},

@@ -42,7 +42,8 @@ ISSUED = {
 # The platform's own names, as its capability files write them.
 PLATFORM = {
     "detection": """faster-rcnn_r50_fpn faster-rcnn_r101_fpn retinanet_r50_fpn atss_r50_fpn cascade-rcnn_r50_fpn
-        detr_r50 dino-4scale_r50 dino-5scale_swin-l fcos_r50_fpn centernet_r18 rtmdet_tiny rtmdet_s rtmdet_m rtmdet_l""",
+        detr_r50 dino-4scale_r50 dino-5scale_swin-l fcos_r50_fpn centernet_r18 rtmdet_tiny rtmdet_s rtmdet_m
+        rtmdet_l""",
     "semantic_segmentation": """fcn_r50-d8 deeplabv3plus_r50-d8 deeplabv3plus_r101-d8 pspnet_r50-d8 upernet_r50
         segformer_mit-b0 segformer_mit-b2 segformer_mit-b5 mask2former_r50 mask2former_swin-l swin-tiny_upernet
         swin-base_upernet bisenetv2 ddrnet_23-slim""",

@@ -40,8 +40,12 @@ def counted(bases: Iterable[str], say: Callable[[str], None] | None = None) -> d
     if absent:
         if say:
             say(f"counting the parameters of {len(absent)} models, once for the installed versions")
-        known = {**known, **_count(absent)}
-        _keep(known)
+        try:
+            known = {**known, **_count(absent)}
+            _keep(known)
+        except TrainerError as error:  # torch isn't there, say; a list without these numbers is still a list
+            if say:
+                say(error.message)
     return {base: known[base] for base in bases if base in known}
 
 
@@ -78,10 +82,7 @@ def _file() -> dict[str, Any]:
 def _count(bases: list[str]) -> dict[str, Row]:
     from trainer.zoo.count import count
 
-    try:
-        return count(bases, flops=bases)
-    except TrainerError as error:
-        return {base: {"reason": error.message} for base in bases}
+    return count(bases, flops=bases)
 
 
 def _cached() -> dict[str, Row]:
