@@ -46,10 +46,14 @@ class Cursor:
 
     Attributes:
         offset: bytes of the event log that have been told.
+        line: where the last line of them begins.
+        line_time: the time of its event.
         error: why the last attempt didn't get through, None when all is well.
     """
 
     offset: int = 0
+    line: int = 0
+    line_time: float | None = None
     error: str | None = None
 
     @classmethod
@@ -153,7 +157,7 @@ class _Delivery:
 
     def _go(self, alive: Callable[[], bool], gone: Callable[[], bool]) -> Any:
         sink = self.sink
-        if not _at_a_line(sink.run.events, sink.cursor.offset):
+        if not _is_the_same(sink.run.events, sink.cursor):
             sink.rewind()
         pause, deadline = 0.5, None
         while True:
@@ -183,19 +187,21 @@ class _Delivery:
         sink = self.sink
         sink.open()
         batch: list[Event] = []
-        offset = sink.cursor.offset
-        for event, offset in read(sink.run.events, sink.cursor.offset):
+        line = offset = sink.cursor.offset
+        for event, after in read(sink.run.events, offset):
             batch.append(event)
+            line, offset = offset, after
             if len(batch) >= BATCH_EVENTS:
-                self._tell(batch, offset)
+                self._tell(batch, line, offset)
                 batch = []
         if batch:
-            self._tell(batch, offset)
+            self._tell(batch, line, offset)
 
-    def _tell(self, batch: list[Event], offset: int) -> None:
+    def _tell(self, batch: list[Event], line: int, offset: int) -> None:
         """Progress comes last: after a kill in between it is all told again, the other way round it would be lost."""
         self.sink.tell(batch)
-        self.sink.cursor.offset = offset
+        cursor = self.sink.cursor
+        cursor.offset, cursor.line, cursor.line_time = offset, line, batch[-1].get("time")
         self.sink.save()
 
     def _has_ended(self) -> bool:
@@ -253,13 +259,11 @@ def is_alive(pid: int) -> Callable[[], bool]:
     return alive
 
 
-def _at_a_line(path: Path, offset: int) -> bool:
-    """Whether a line of the log begins at ``offset``: after a power cut the log may be shorter than was read."""
-    if offset == 0:
+def _is_the_same(path: Path, cursor: Cursor) -> bool:
+    """Whether the log is still the one that was read: after a power cut it may be shorter, and have gone on since."""
+    if cursor.offset == 0:
         return True
-    try:
-        with path.open("rb") as file:
-            file.seek(offset - 1)
-            return file.read(1) == b"\n"
-    except OSError:
-        return False
+    for event, offset in read(path, cursor.line):
+        if offset >= cursor.offset:
+            return offset == cursor.offset and event.get("time") == cursor.line_time
+    return False
