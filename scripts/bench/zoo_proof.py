@@ -34,7 +34,7 @@ class Proof:
         losses: the total loss of each iteration.
         changed: (how many, of how many) trainable tensors training changed; ``unchanged`` names some others.
         answers: tensors of answers that were compared.
-        seconds: of each step, and of ``all``.
+        seconds: of each step, of ``all``, and ``processor`` time.
         memory: the largest resident size in MiB.
         needs: packages that the model needs and that aren't installed; nothing was tried then.
         note: what was done differently for this model, and why.
