@@ -113,7 +113,7 @@ def fit(
             stopped = reason if isinstance(reason, Stopped) else Stopped(2, None)
         except Exception as reason:
             stopped, error = _explain(reason, signals, file, ranks)
-        pictures.finish()
+        pictures.finish(hurry=stopped is not None)
         result = _close(run, exp, log, stopped, error)
         view.close()
     if error is not None:

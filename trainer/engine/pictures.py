@@ -37,7 +37,7 @@ class Pictures:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.finish(draw_seconds=0.0)
+        self.finish(hurry=True)
 
     def hooks(self) -> list[Any]:
         """The hooks to register on the runner; the drawing process starts here."""
@@ -73,17 +73,17 @@ class Pictures:
             self._warm_up_hook(),
         ]
 
-    def finish(self, write_seconds: float = WRITE_SECONDS, draw_seconds: float = DRAW_SECONDS) -> None:
+    def finish(self, hurry: bool = False) -> None:
         """Before the last event: what is being written is waited for, and a little what is being drawn.
 
-        The rest is drawn when the run has ended already.
+        The rest is drawn when the run has ended already; in a ``hurry`` (somebody stopped it) all of it.
         """
         if self._finished:
             return
         self._finished = True
-        self._aside.finish(write_seconds)
+        self._aside.finish(WRITE_SECONDS)
         self.log.flush()
-        self.artist.finish(draw_seconds)
+        self.artist.finish(0.0 if hurry else DRAW_SECONDS)
         self._announce()
 
     def _validated(self) -> None:
