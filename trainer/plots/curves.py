@@ -176,7 +176,7 @@ def draw_per_class(classes: Mapping[str, Mapping[str, float]], path: Path, subti
         axes.set_xticks(np.arange(0, 1.01, 0.2))
         axes.set_xlabel("value (0 to 1)")
         axes.grid(axis="y", visible=False)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.62 / height), ncols=3)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.52 / (height - 1.5)), ncols=3)
     return True
 
 
