@@ -1,8 +1,11 @@
+import pytest
+
 from tests.bridge.bases import RTMDET, SEGFORMER, build, make_bundle, make_experiment
 from trainer.bridge.build import build_config
 from trainer.bridge.runtime import on_gpu
 from trainer.bridge.walk import leaf_dataset, type_name, walk
 from trainer.config.schema import Runtime
+from trainer.errors import ConfigError
 
 
 def hooks(cfg):
@@ -63,3 +66,10 @@ def test_devices_without_torch(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert on_gpu(Runtime()) is False
     assert on_gpu(Runtime(device="gpu")) is True
+
+
+def test_a_model_that_answers_for_one_image_at_a_time():
+    dekr = "mmpose::body_2d_keypoint/dekr/coco/dekr_hrnet-w32_8xb10-140e_coco-512x512.py"
+    assert build(dekr, "pose", runtime__val_batch_size=1)["val_dataloader"]["batch_size"] == 1
+    with pytest.raises(ConfigError, match="one image at a time"):
+        build(dekr, "pose", runtime__val_batch_size=2)

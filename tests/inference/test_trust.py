@@ -26,6 +26,7 @@ def test_parts_of_the_packages_pass():
     [
         ("model", {"type": "os.system", "command": "true"}, "os.system"),
         ("model", {"deep": [{"type": "subprocess.Popen"}]}, "subprocess.Popen"),
+        ("model", {"type": "FrozenBackbone", "of": "subprocess.Popen"}, "subprocess.Popen"),
         ("model", {"type": "torch.hub.load"}, "torch.hub.load"),
         ("model", {"type": "torch.load", "f": "x"}, "torch.load"),
         ("model", {"type": "mmengine.load", "file": "x.pkl"}, "mmengine.load"),
