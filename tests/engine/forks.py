@@ -95,6 +95,7 @@ class Nursery:
 def _serve() -> None:
     import toy
 
+    toy.warm_up()
     ended: dict[int, int] = {}
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:

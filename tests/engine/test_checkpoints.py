@@ -180,7 +180,7 @@ def test_newest_whole_one_is_found_and_the_rest_told(run: Run) -> None:
     path, entry, complaints = manifest.newest_valid()
     assert (path.stem, entry["epoch"]) == ("epoch-2", 2)
     assert complaints == ["last.pth is missing", "epoch-3.pth doesn't match its checksum"]
-    assert manifest.forget_damaged() == ["last.pth is missing", "epoch-3.pth doesn't match its checksum"]
+    assert manifest.mend() == ["last.pth is missing", "epoch-3.pth doesn't match its checksum"]
     assert "last" not in manifest.read() and "best" in manifest.read()
 
 
@@ -373,3 +373,28 @@ def test_a_kill_before_the_first_name_leaves_nothing_saved(run: Run, monkeypatch
     with manifest.replacing("last", {}) as file:
         file.write(b"weights")
     assert not manifest.empty
+
+
+def test_rename_without_its_entry_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the rename of last.pth and its entry: further names must describe the file that lies there."""
+    from trainer.engine.checkpoint_writer import CheckpointWriter, Keep
+    from trainer.events.log import NoLog
+
+    manifest = Manifest(tmp_path)
+
+    def save(epoch: int) -> None:
+        with manifest.replacing(
+            "last", {"epoch": epoch, "iter": epoch, "metric": "score", "value": 0.1 * epoch}
+        ) as file:
+            file.write(b"x" * epoch)
+
+    save(1)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="space"):
+        patch.setattr(Manifest, "_settle", full)
+        save(2)
+    assert manifest.read()["last"]["epoch"] == 1 and manifest.entry("last")["epoch"] == 2
+    assert manifest.mend() == []
+    CheckpointWriter(manifest, NoLog(), Keep(every=1)).give_names("epoch")
+    entries = manifest.read()
+    assert entries.keys() == {"version", "last", "best", "epoch-2"}
+    assert all(manifest.entry(name) is not None for name in entries.keys() - {"version"})

@@ -6,6 +6,8 @@ randomness.
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import random
 import signal
@@ -253,6 +255,19 @@ def toy_bundle() -> DataBundle:
 
 def toy_fit(run: Run, exp: Experiment | None = None, **config: Any) -> Any:
     return fit(toy_config(**config), run, exp or toy_experiment(), toy_bundle())
+
+
+def warm_up() -> None:
+    """Import what a training imports on its way, for processes that are forked to train: two thirds of its time."""
+    for name in (
+        *("setuptools", "mmcv.ops", "matplotlib.backends.backend_agg"),
+        *("torch._dynamo", "torch.distributed", "torch.nn.parallel", "matplotlib.pyplot", "rich.progress"),
+        *("trainer.engine.data_order", "trainer.engine.runner", "trainer.engine.checkpoint_hook"),
+        *("trainer.engine.events_hook", "trainer.engine.profile_hook", "trainer.engine.stop"),
+    ):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # the collector would copy what is shared with the forks
 
 
 def main(folder: str, options: dict[str, Any]) -> int:

@@ -86,10 +86,15 @@ class CheckpointWriter:
         return len(others) < self.keep.best or any(self.keep.better(value, other) for other in others)
 
     def give_names(self, unit: str) -> None:
-        """What follows the writing of ``last.pth``, again: a kill may have come in between."""
-        entry = self.manifest.read().get("last")
-        if entry is not None:
-            self._name(entry, unit)
+        """Give ``last.pth`` its further names, then remove what is no longer among the kept.
+
+        Follows each writing of it; a second time, after a kill in between, it does what is left to do.
+        """
+        known = self.manifest.read()
+        entry = known.get("last")
+        # Within an epoch, or before its validation, it gets none.
+        if entry is not None and "batch" not in entry and not entry.get("pending_validation"):
+            self._name(entry, unit, known)
 
     def _write(self, save: Save) -> None:
         last = f"{self.manifest.folder.name}/last.pth"
@@ -99,7 +104,7 @@ class CheckpointWriter:
                 torch.save(save.content, file)  # type: ignore[arg-type]  # needs no more than write and flush
             save.content = {}
             self._tell("last", save.facts)
-            self._name(save.facts, save.unit)
+            self.give_names(save.unit)
             self.error = None
         except Exception as error:
             self.error = error
@@ -111,11 +116,8 @@ class CheckpointWriter:
                 f"training goes on, {last} is the one from before if there was one",
             )
 
-    def _name(self, entry: Entry, unit: str) -> None:
-        """Give last.pth its further names, then remove what is no longer among the kept."""
-        if "batch" in entry or entry.get("pending_validation"):
-            return  # within an epoch, or before its validation
-        value, count, known = entry.get("value"), entry[unit], self.manifest.read()
+    def _name(self, entry: Entry, unit: str, known: dict[str, Any]) -> None:
+        value, count = entry.get("value"), entry[unit]
         name = f"{unit}-{count}"
         scored = value is not None and math.isfinite(value)
         if value is not None and scored:
@@ -137,6 +139,9 @@ class CheckpointWriter:
         return self.keep.best if self.keep.best > 1 else 0
 
     def _copy(self, name: str, entry: Entry, **facts: Any) -> None:
+        there = self.manifest.read().get(name, {})
+        if there.get("sha256") == entry["sha256"] and facts.items() <= there.items():
+            return
         self.manifest.copy("last", name, **facts)
         self._tell(name, entry)
 

@@ -49,9 +49,10 @@ class EventsHook(Hook):
         )
 
     def before_train_epoch(self, runner: Any) -> None:
-        self._since = 0
         # More than none when this attempt goes on in the middle of an epoch.
-        self._in_epoch = runner.iter % (runner.max_iters // runner.max_epochs) if self._by_epoch(runner) else 0
+        length = runner.max_iters // runner.max_epochs if self._by_epoch(runner) else runner.max_iters
+        self._in_epoch = runner.iter % max(1, length)
+        self._since = min(self._in_epoch, runner.iter % self.interval)
         self._epoch_time = time.time()
 
     def after_train_iter(

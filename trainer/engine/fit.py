@@ -311,7 +311,7 @@ def _resume_point(session: _Session, manifest: Manifest) -> tuple[Path, Entry] |
         session.log.emit("warning", message="nothing was saved before: training starts from the beginning")
         return None
     path, entry, complaints = manifest.newest_valid()
-    for complaint in dict.fromkeys([*complaints, *manifest.forget_damaged()]):
+    for complaint in dict.fromkeys([*complaints, *manifest.mend()]):
         session.log.emit(
             "warning", message=f"{complaint}; going on from {path.name} of epoch {entry['epoch']}"
         )

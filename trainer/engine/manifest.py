@@ -149,9 +149,13 @@ class Manifest:
         for name in names:
             self.file(name).unlink(missing_ok=True)
 
-    def forget_damaged(self) -> list[str]:
-        """Take entries of missing or damaged files out of the manifest; what is wrong with them."""
-        complaints = []
+    def mend(self) -> list[str]:
+        """Make the entries say what the files are, whatever a kill has cut: what is wrong with those that go."""
+        complaints: list[str] = []
+        manifest = self.read()
+        if "next" in manifest:
+            self._settle_coming(manifest)
+            self._write(manifest)
         for name in [*NAMES, *self.kept()]:
             manifest = self.read()
             if name in manifest and self.entry(name) is None:
@@ -163,13 +167,16 @@ class Manifest:
 
     def _announce(self, name: str, entry: Entry) -> None:
         manifest = self.read()
-        for other in manifest.pop("next", {}):
-            # Left by a save that couldn't settle: perhaps the only word about the file that lies there.
-            found = self.entry(other)
-            if found is not None:
-                manifest[other] = found
+        self._settle_coming(manifest)
         manifest["next"] = {name: entry}
         self._write(manifest)
+
+    def _settle_coming(self, manifest: dict[str, Any]) -> None:
+        """Keep what ``next`` says of a file that lies there: perhaps it is the only word about it."""
+        for name in manifest.pop("next", {}):
+            found = self.entry(name)
+            if found is not None:
+                manifest[name] = found
 
     def _settle(self, name: str, entry: Entry) -> None:
         manifest = self.read()
