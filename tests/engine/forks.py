@@ -7,6 +7,7 @@ As a program it is that process: it reads one JSON command a line and answers ea
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import socket
@@ -16,6 +17,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from trainer import cli
 
 HERE = Path(__file__).parent
 
@@ -62,6 +65,17 @@ class Nursery:
         pid = self.ask(start=str(run.dir), options=options, env=env or {}, said=str(said))
         return Forked(self, pid, said)
 
+    def trainer(self, cwd: Path, *words: str) -> Forked:
+        """Begin ``python -m trainer <words>`` in a folder."""
+        self._count += 1
+        said = self.folder / f"{self._count}.txt"
+        pid = self.ask(start=str(cwd), words=words, env={}, said=str(said))
+        return Forked(self, pid, said)
+
+    def load(self, *modules: str) -> None:
+        """Import modules that trainings need, once for all that begin later."""
+        self.ask(load=modules)
+
     def train(self, run: Any, **options: Any) -> Forked:
         """As :meth:`start`, and wait until it has ended."""
         forked = self.start(run, **options)
@@ -104,6 +118,8 @@ def _serve() -> None:
             answer: Any = os.fork()
             if answer == 0:
                 _train(toy, command)
+        elif "load" in command:
+            answer = [importlib.import_module(name).__name__ for name in command["load"]]
         else:
             kind, pid = next(iter(command.items()))
             if pid not in ended:
@@ -125,7 +141,11 @@ def _train(toy: Any, command: dict[str, Any]) -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
         sys.stderr = os.fdopen(2, "w", closefd=False)
         os.environ.update(command["env"])
-        code = toy.main(command["start"], command["options"])
+        if "words" in command:
+            os.chdir(command["start"])
+            code = cli.main(command["words"])
+        else:
+            code = toy.main(command["start"], command["options"])
     except BaseException:
         traceback.print_exc()
     finally:

@@ -139,6 +139,7 @@ class CheckpointsHook(Hook):
 
     def before_train_epoch(self, runner: Any) -> None:
         self._value = None
+        self.order.adopt(runner)  # this hook is the last: by now the epoch has its loader
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None

@@ -144,6 +144,19 @@ class DataOrderHook(Hook):
         self.places.epoch, self.places.start = runner.epoch, self.begin
         self.done, self.begin = self.begin, 0
 
+    def adopt(self, runner: Any) -> None:
+        """Take over a loader that a hook has put into the loop for this epoch (mmpose's switch of pipelines does)."""
+        loader, before = runner.train_loop.dataloader, self.places
+        if isinstance(loader.batch_sampler, Places):
+            return
+        for sampler in (loader.sampler, getattr(loader.batch_sampler, "sampler", None)):
+            if sampler is not None and hasattr(sampler, "seed"):
+                sampler.seed = runner.seed  # that hook gives none, so it is another one at every start
+        place = runner.seed, runner.rank
+        self.places = _take_over(loader, place, endless=before.endless, limit=before.limit)
+        self.places.epoch, self.places.start = before.epoch, before.start
+        _set_epoch(self.places.inner, before.epoch)
+
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:

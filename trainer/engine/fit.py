@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -354,7 +356,8 @@ def _close(run: Run, exp: Experiment, log: EventLog, stopped: Any, error: Traine
         mode=exp.task.mode,
         error=told,
     )
-    run.write_result(result)  # before the last event, on which the sinks end
+    with _disk_may_be_full("result.json"):
+        run.write_result(result)  # before the last event, on which the sinks end
     if error is not None:
         log.emit("failed", error=told, result=dict(result))
     elif stopped is not None:
@@ -363,6 +366,16 @@ def _close(run: Run, exp: Experiment, log: EventLog, stopped: Any, error: Traine
         log.emit("cancelled", signal=str(stopped), saved=saved, result=dict(result))
     else:
         log.emit("finished", result=dict(result))
-    run.end_attempt(status)
+    with _disk_may_be_full("run.json"):
+        run.end_attempt(status)
     log.close()
     return result
+
+
+@contextmanager
+def _disk_may_be_full(name: str) -> Iterator[None]:
+    """Why a run ended is told all the same, on the terminal and by the exit code."""
+    try:
+        yield
+    except OSError as error:
+        logging.getLogger("trainer").error("%s couldn't be written: %s", name, error)
