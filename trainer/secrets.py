@@ -10,7 +10,9 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from types import TracebackType
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -132,6 +134,19 @@ def learn_environment(environment: Mapping[str, str] = os.environ) -> None:
             _learned.add(value)
         elif "://" in value:
             learn(value)
+
+
+def log_to_stderr() -> None:
+    """For a process beside a training: warnings, and a traceback that nobody caught, on stderr, secrets masked."""
+    learn_environment()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(MaskingFormatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        logging.getLogger("trainer").error("ended by an error", exc_info=(kind, error, trace))
+
+    sys.excepthook = uncaught
 
 
 class MaskingFormatter(logging.Formatter):

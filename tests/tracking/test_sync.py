@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sqlite3
 import time
 from dataclasses import replace
@@ -191,6 +192,21 @@ def test_a_store_that_only_reads_is_told_later(database, make_run, log):
     assert _history(database, run, "mAP50-95") == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
+def test_a_full_disk_is_told_later(database, make_run):
+    """As if there were no room: no file may grow beyond what the database has long reached."""
+    run = make_run(database, "full")
+    _client(database)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, most))
+    try:
+        assert sync(run.dir, patience=0).error
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert sync(run.dir).error is None
+    assert _history(database, run, "train/loss") == [(i, 10 / i) for i in range(1, 31)]
+    assert len(_runs(database, "full")) == 1
+
+
 def test_where_files_cant_be_stored_the_figures_are_told_all_the_same(make_run, tmp_path, database):
     """A full or read-only artifact store."""
     run = make_run(database, "no-room")
@@ -300,3 +316,12 @@ def test_a_trial_is_called_by_what_is_varied(tmp_path):
     run.update(model="rtmdet-s", label="lr=0.1")
     assert state_for(run, Tracking(), "sqlite:///x").run_name == "rtmdet-s lr=0.1"
     assert state_for(run, Tracking(run_name="mine"), "sqlite:///x").run_name == "mine"
+
+
+def test_an_address_from_the_environment_is_read_from_it_again(tmp_path, monkeypatch):
+    run = Run.create(tmp_path, "e", "m")
+    run.dir.joinpath("config.yaml").write_text("tracking: {name: mlflow, uri: '${oc.env:ADDRESS}'}\n")
+    with pytest.raises(ConfigError, match="ADDRESS"):
+        sync(run.dir)
+    monkeypatch.setenv("ADDRESS", f"sqlite:///{tmp_path / 'there.db'}")
+    assert sync(run.dir).uri == f"sqlite:///{tmp_path / 'there.db'}"

@@ -5,18 +5,18 @@ Started by :func:`trainer.tracking.start`; ``python -m trainer replay`` is what 
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
 from trainer.errors import TrainerError
 from trainer.events.sink import Sink, follow
 from trainer.run import Run
+from trainer.secrets import log_to_stderr
 
 
 def main(name: str, run_dir: str, pid: str, after: str) -> int:
     """0 when the sink knows all of the run, 1 when it doesn't."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     if hasattr(os, "nice"):
         os.nice(10)  # training has the processor first
     try:

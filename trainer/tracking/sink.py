@@ -6,8 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from trainer.config.schema import Tracking
 from trainer.errors import ConfigError, TrainerError
@@ -211,13 +214,13 @@ def _name(run: Run) -> str:
 def _from_config(run: Run, uri: str | None) -> State:
     """For an MLflow that wasn't told while the run went on: what its configuration means."""
     try:
-        config = yaml.safe_load((run.dir / "config.yaml").read_text())
-        known = {
-            key: value for key, value in config["tracking"].items() if key in Tracking.__dataclass_fields__
-        }
+        config = OmegaConf.create(yaml.safe_load((run.dir / "config.yaml").read_text()))
+        # What was taken from the environment is taken from it again.
+        saved = cast(dict[str, Any], OmegaConf.to_container(config.tracking, resolve=True))
+        known = {key: value for key, value in saved.items() if key in Tracking.__dataclass_fields__}
         tracking = Tracking(**known)
         output_dir = Path(run.dir).parents[1]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{run.dir / 'config.yaml'}: can't tell where to track this run ({error!r})"
         ) from error
