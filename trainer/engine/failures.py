@@ -36,7 +36,9 @@ def _classify(error: BaseException) -> TrainerError:
         return DatasetError(f"a file is missing: {error.filename or text}")
     if isinstance(error, PermissionError):
         return ResourceError(f"no permission: {error.filename or text}")
-    if isinstance(error, RuntimeError) and re.search(r"(?i)gloo|nccl|connection (closed|reset) by peer", text):
+    if isinstance(error, RuntimeError) and re.search(
+        r"(?i)gloo|nccl|connection (closed|reset) by peer", text
+    ):
         return ResourceError(f"another process of this training ended without a word: {text}")
     if _is_image_error(error):
         return DatasetError(f"an image can't be read: {text}")
