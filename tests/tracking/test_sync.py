@@ -314,7 +314,7 @@ def test_a_trial_is_called_by_what_is_varied(tmp_path):
     run = Run.create(tmp_path, "e", "m")
     assert state_for(run, Tracking(), "sqlite:///x").run_name == run.id
     run.update(model="rtmdet-s", label="lr=0.1")
-    assert state_for(run, Tracking(), "sqlite:///x").run_name == "rtmdet-s lr=0.1"
+    assert state_for(run, Tracking(), "sqlite:///x").run_name == "lr=0.1 rtmdet-s"
     assert state_for(run, Tracking(run_name="mine"), "sqlite:///x").run_name == "mine"
 
 

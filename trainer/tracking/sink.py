@@ -16,6 +16,7 @@ from trainer.config.schema import Tracking
 from trainer.errors import ConfigError, TrainerError
 from trainer.events import sink
 from trainer.events.reader import Event
+from trainer.plots.launch import wait_until_drawn
 from trainer.run import Run
 from trainer.tracking import describe
 from trainer.tracking.client import Tracker, is_final
@@ -30,6 +31,8 @@ AT_START = ("config.yaml", "overrides.yaml", "mmengine.py")
 # Changes all along; a look at it is worth it at each validation.
 ALONG = ("train.log", "plots")
 AT_END = (*AT_START, *ALONG, "run.json", "result.json")
+SHEETS = "predictions/*_*.jpg"
+DRAWING_SECONDS = 30.0
 CHECKPOINTS = ("checkpoints/best.pth", "checkpoints/last.pth")
 
 
@@ -129,7 +132,9 @@ class MlflowSink(sink.Sink):
         self._tell_status()
         self._described = False  # run.json and config.yaml may say more than when the run began.
         self.open()
-        self.uploads.add(*AT_END, *(CHECKPOINTS if state.log_checkpoint else ()))
+        wait_until_drawn(self.run.dir, DRAWING_SECONDS)  # what the run's end didn't wait for
+        sheets = (path.relative_to(self.run.dir).as_posix() for path in self.run.dir.glob(SHEETS))
+        self.uploads.add(*AT_END, *sheets, *(CHECKPOINTS if state.log_checkpoint else ()))
         self.uploads.drain()
         self._log_model()
         self._end_parent()
@@ -206,9 +211,9 @@ def state_for(run: Run, tracking: Tracking, uri: str, experiment: str | None = N
 
 
 def _name(run: Run) -> str:
-    """The run's id; of a sweep's trial the model and what is varied, by which people know it."""
+    """The run's id; of a sweep's trial what is varied, before what a narrow column cuts off, and the model."""
     facts = run.facts
-    return f"{facts['model']} {facts['label']}" if facts.get("label") and facts.get("model") else run.id
+    return f"{facts['label']} {facts['model']}" if facts.get("label") and facts.get("model") else run.id
 
 
 def _from_config(run: Run, uri: str | None) -> State:
