@@ -38,6 +38,7 @@ class StartingWeights:
         self, cfg: Any, exp: Experiment, bundle: DataBundle, tell: Callable[[list[Report]], None]
     ) -> None:
         self.source = cfg.get("load_from")
+        self.path: Path | None = None
         self.trust, self.tell = exp.model.trust_weights, tell
         names = bundle.keypoints.names if bundle.keypoints is not None else bundle.classes
         self.goal = Goal(cfg, exp.task.name, names, exp.model.base, exp.model.name)
@@ -46,11 +47,14 @@ class StartingWeights:
     def take_over(self, cfg: Any, resumed: bool = False) -> None:
         """Change a Runner's config so that files come through our reader, and the checkpoint is left to us.
 
+        What isn't at hand is downloaded now, before the model is built.
+
         A resumed training starts from its own checkpoint, so nothing else is read.
         """
         if resumed:
             strip_pretrained(cfg["model"])
             return
+        self.path = _local(self.source) if self.source else None
         cfg["load_from"] = None
         for node, key in pretrained_places(cfg["model"]):
             node[key] = f"{SCHEME}{_local(node[key])}"
@@ -84,10 +88,9 @@ class StartingWeights:
         model: nn.Module = runner.model.module if is_model_wrapper(runner.model) else runner.model
         reports = all_reports(model, self._contents)
         self._contents.clear()
-        if self.source:
-            path = _local(self.source)
-            checkpoint = open_checkpoint(read(path, self.trust), path)
-            reports.append(fit_weights(model, checkpoint, self.goal, path.name))
+        if self.path is not None:
+            checkpoint = open_checkpoint(read(self.path, self.trust), self.path)
+            reports.append(fit_weights(model, checkpoint, self.goal, self.path.name))
         if not reports:
             return
         for hook in runner.hooks:
