@@ -53,6 +53,10 @@ class Folder:
         path = os.path.join(self.root, name)
         return os.path.exists(path) and (self._follow or not self._leads_out(path))
 
+    def named(self, name: str) -> bool:
+        """Whether something has this name, a link that leads nowhere good included: :meth:`lacks` says what of it."""
+        return os.path.lexists(os.path.join(self.root, name))
+
     def folders(self, below: str = "") -> list[str]:
         """Names of the folders directly in ``below``, sorted, hidden ones left out."""
         return [name for name, is_folder in self._entries(below) if is_folder]
@@ -176,11 +180,15 @@ def inside(name: Any) -> str | None:
     """``name`` as a clean relative path, or None where it is no name or would leave the folder it belongs to."""
     if not isinstance(name, str) or not name or len(name) > 4096 or _CONTROL.search(name):
         return None
-    name = name.replace("\\", "/")
-    clean = posixpath.normpath(name)
-    if name.startswith("/") or _DRIVE.match(name) or clean in (".", "..") or clean.startswith("../"):
+    clean = posixpath.normpath(name.replace("\\", "/"))
+    if absolute(name) or clean in (".", "..") or clean.startswith("../"):
         return None
     return clean
+
+
+def absolute(name: str) -> bool:
+    """Whether a name starts at a root, of this system or of Windows."""
+    return name.startswith(("/", "\\")) or bool(_DRIVE.match(name))
 
 
 def plausible_size(width: Any, height: Any) -> bool:

@@ -137,6 +137,6 @@ def image_beside(folder: Folder, stem: str, places: Sequence[str]) -> str | None
     for place in places:
         for suffix in (".jpg", ".png", ".jpeg", ".JPG", ".JPEG", ".PNG", ".bmp", ".webp", ".tif", ".tiff"):
             name = f"{place}/{stem}{suffix}" if place else f"{stem}{suffix}"
-            if folder.has(name):
+            if folder.named(name):
                 return name
     return None

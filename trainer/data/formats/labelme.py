@@ -14,7 +14,7 @@ from typing import Any
 
 from trainer.config.schema import Dataset
 from trainer.data.document import is_background
-from trainer.data.files import Folder, image_size, inside, parse_json, plausible_size
+from trainer.data.files import Folder, absolute, image_size, inside, parse_json, plausible_size
 from trainer.data.formats.base import Part, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.names import named_classes
 from trainer.data.formats.sniff import sniff
@@ -121,13 +121,13 @@ def _picture(folder: Folder, file: str, raw: dict[str, Any], problems: Problems)
     below, _, own = file.rpartition("/")
     given = raw.get("imagePath")
     text = given.replace("\\", "/") if isinstance(given, str) else ""
-    clean = inside(f"{below}/{text}" if below else text) if text and not text.startswith("/") else None
+    clean = inside(f"{below}/{text}" if below else text) if text and not absolute(text) else None
     if text and clean is None:
         problems.error("imagePath must be a path inside the data set's folder", f"{file}: {text[:120]!r}")
         return None
     stem = own.rpartition(".")[0]
     places = list(dict.fromkeys([below, below.replace("labels", "images"), "images"]))
-    name = clean if clean and folder.has(clean) else image_beside(folder, stem, places)
+    name = clean if clean and folder.named(clean) else image_beside(folder, stem, places)
     if name is None:
         problems.error(f"image files missing below {folder.root}", f"{clean or stem} of {file}")
         return None

@@ -221,7 +221,7 @@ def _picture(
 
 def _there(folder: Folder, file: str, places: list[str]) -> str | None:
     names = (f"{place}/{file}" if place else file for place in places)
-    return next((name for name in names if folder.has(name)), None)
+    return next((name for name in names if folder.named(name)), None)
 
 
 def _size(element: Element | None) -> tuple[int, int] | None:
