@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 from trainer.bridge.build import build_config
@@ -9,6 +10,7 @@ from trainer.bridge.show import marked
 from trainer.commands.common import notes_to_stderr
 from trainer.config.schema import Experiment
 from trainer.data.prepare import prepare
+from trainer.secrets import mask_text, masked
 
 
 def main(exp: Experiment, overrides: list[str]) -> int:
@@ -16,7 +18,10 @@ def main(exp: Experiment, overrides: list[str]) -> int:
     bundle = prepare(exp.dataset, exp.task.name)
     built = build_config(exp, bundle)
     notes_to_stderr(built.notes)
-    lines = marked(built.cfg, built.base)
+    lines = [
+        dataclasses.replace(line, text=mask_text(line.text), was=mask_text(line.was))
+        for line in marked(masked(built.cfg), built.base)
+    ]
     counts = {mark: sum(line.mark == mark for line in lines) for mark in ("changed", "new", "removed")}
     print(f"# base: {exp.model.base}")
     print(

@@ -18,6 +18,7 @@ from trainer.data.bundle import DataBundle
 from trainer.data.prepare import prepare
 from trainer.engine.distributed import Ranks, join
 from trainer.run import Run
+from trainer.secrets import learn_environment
 from trainer.zoo.weights.words import pinned
 
 # The tracker's process goes on by itself after this; a run's end is not held up by a server.
@@ -38,6 +39,7 @@ def train(exp: Experiment, overrides: list[str], **facts: Any) -> Any:
 
     ``facts`` are added to ``run.json``.
     """
+    learn_environment()
     ranks = join(exp)
     bundle = ranks.after_first(lambda: prepare(exp.dataset, exp.task.name))
     built = build_config(exp, bundle, world_size=ranks.size)
