@@ -49,9 +49,17 @@ def base_of(name: str) -> str:
     return Conf().read("model", name)["base"]
 
 
+@cache
 def theirs(name: str) -> nn.Module:
-    """The model as published: COCO's classes, or whatever the base has. Built once, each tensor with its own values."""
-    return copy.deepcopy(_theirs(name))
+    """The model as published, with the base's classes. One for all tests: not to be changed."""
+    cfg = load_base(base_of(name))
+    strip_pretrained(cfg["model"])
+    torch.manual_seed(0)
+    model = _build(cfg)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand_like(tensor))
+    return model
 
 
 def ours(name: str, names: tuple[str, ...], **leaves: Any) -> Ours:
@@ -77,18 +85,6 @@ def save(path: Path, model: nn.Module, **meta: Any) -> Path:
 
 def load(path: Path, into: Ours, trust: bool = False) -> Report:
     return fit_weights(into.model, open_checkpoint(read(path, trust), path), into.goal)
-
-
-@cache
-def _theirs(name: str) -> nn.Module:
-    cfg = load_base(base_of(name))
-    strip_pretrained(cfg["model"])
-    torch.manual_seed(0)
-    model = _build(cfg)
-    for tensor in model.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(torch.rand_like(tensor))
-    return model
 
 
 def _build(cfg: dict[str, Any]) -> nn.Module:
