@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
 
 from trainer.config.schema import Experiment
 from trainer.engine.checkpoint_file import SCHEME
@@ -33,6 +35,12 @@ class TrainRunner(WeightedRunner):
 
     def dump_config(self) -> None:
         """Nothing: mmengine.py is written before the Runner is built."""
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
+        """As mmengine's; on CPUs without the synchronised normalisation that models bring and only GPUs have."""
+        if self.distributed and get_device() == "cpu":
+            model = revert_sync_batchnorm(model)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def load_checkpoint(
         self, filename: str, map_location: Any = "cpu", strict: bool = False, revise_keys: Any = None
