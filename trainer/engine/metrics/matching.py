@@ -52,8 +52,8 @@ def match_detections(overlaps: Overlaps, iou: float = IOU) -> dict[int, Matches]
 
     A detection on a crowd, or on a person without keypoints, is neither right nor wrong and is left out.
     """
-    scores: dict[int, list[np.ndarray]] = {category: [] for category in overlaps.categories}
-    right: dict[int, list[np.ndarray]] = {category: [] for category in overlaps.categories}
+    scores: dict[int, list[float]] = {category: [] for category in overlaps.categories}
+    right: dict[int, list[bool]] = {category: [] for category in overlaps.categories}
     truths = dict.fromkeys(overlaps.categories, 0)
     known = frozenset(overlaps.categories)
     for image in overlaps.images:
@@ -62,22 +62,23 @@ def match_detections(overlaps: Overlaps, iou: float = IOU) -> dict[int, Matches]
             truths[category] += sum(not _ignored(one, overlaps.kind) for one in ones)
         said = _by_category(overlaps.found.imgToAnns.get(image, ()), known)
         for category, detections in said.items():
-            values = np.array([one["score"] for one in detections])
-            values = values[np.argsort(-values, kind="mergesort")[: overlaps.limit]]
-            hit = np.zeros(len(values), bool)
+            found = sorted((float(one["score"]) for one in detections), reverse=True)[: overlaps.limit]
             table = overlaps.ious.get((image, category))
-            if category in shown and table is not None and len(table):
-                ones = shown[category]
-                left_out = np.array([_ignored(one, overlaps.kind) for one in ones])
-                crowd = np.array([bool(one.get("iscrowd")) for one in ones])
-                hit, counts = _greedy(np.asarray(table), left_out, crowd, iou)
-                values, hit = values[counts], hit[counts]
-            scores[category].append(values)
-            right[category].append(hit)
+            if category not in shown or table is None or not len(table):
+                # Most pairs of an image and a category; nothing is there to be found.
+                scores[category] += found
+                right[category] += [False] * len(found)
+                continue
+            ones = shown[category]
+            left_out = np.array([_ignored(one, overlaps.kind) for one in ones])
+            crowd = np.array([bool(one.get("iscrowd")) for one in ones])
+            hit, counts = _greedy(np.asarray(table), left_out, crowd, iou)
+            scores[category] += np.array(found)[counts].tolist()
+            right[category] += hit[counts].tolist()
     return {
         category: Matches(
-            np.concatenate([np.empty(0), *scores[category]]),
-            np.concatenate([np.empty(0, bool), *right[category]]),
+            np.array(scores[category], float),
+            np.array(right[category], bool),
             truths[category],
         )
         for category in overlaps.categories
