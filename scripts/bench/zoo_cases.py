@@ -23,6 +23,7 @@ class Special:
 
 _QUERIES = "its 900 queries are chosen from as many places, which smaller pictures don't have"
 _RESIDUAL = "two iterations: residual branches start at zero and pass nothing back in the first"
+_STEP = "more iterations at a low rate: its answers aren't finite before norm statistics have settled"
 _MASKS = "one image: a hundred masks take many seconds on a CPU"
 _ONE = "runtime.val_batch_size=1"
 SPECIAL: dict[str, Special] = {
@@ -34,6 +35,8 @@ SPECIAL: dict[str, Special] = {
         "one image: its grids are as many at any size", words=(_ONE,), batch=1, iterations=1
     ),
     "simplebaseline-r50": Special(_RESIDUAL, iterations=2, batch=2),
+    "pidnet-s": Special(_STEP, words=("optimizer.lr=1e-5",), iterations=8),
+    "yolox-x": Special(_STEP, words=("optimizer.lr=1e-5",), iterations=4),
     "segnext-t": Special("its decoder draws at random when it answers, too: the same seed before both"),
     "dekr-w32": Special("it answers for one image at a time", words=(_ONE,)),
 }

@@ -15,7 +15,6 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.structures import BaseDataElement
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from scripts.bench.zoo_cases import Case, words
 from scripts.bench.zoo_proof import STEPS, Proof
@@ -48,11 +47,6 @@ class Witness(Hook):
         self.params = sum(one.numel() for one in runner.model.parameters())
         named = runner.model.named_parameters()
         self.before = {name: one.detach().clone() for name, one in named if one.requires_grad}
-        for module in runner.model.modules():
-            if isinstance(module, _BatchNorm):
-                # The last batch's statistics: those of two iterations averaged are still mostly what they began
-                # with, and deep networks at random answer with infinities.
-                module.momentum = 1.0
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
