@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from rich.table import Table
 
 from trainer.events.describe import describe, duration, headline, number
 from trainer.events.reader import Event
+
+REDRAW_SECONDS = 0.5
 
 
 class ConsoleView:
@@ -38,6 +41,7 @@ class ConsoleView:
         self._task = TaskID(0)
         self._epochs: int | None = None
         self._primary: str | None = None
+        self._drawn = 0.0
         self._handlers: dict[str, Callable[[Event], None]] = {
             "run_started": self._started,
             "train": self._train,
@@ -75,6 +79,8 @@ class ConsoleView:
                 console=self.console,
                 expand=True,
                 redirect_stdout=False,  # stdout goes to the log file meanwhile
+                # rich would draw ten times a second from a thread, for which the training thread waits.
+                auto_refresh=False,
             )
             total = event.get("iterations") or 1
             self._task = self._bar.add_task(
@@ -94,6 +100,8 @@ class ConsoleView:
             loss=f"loss {number(event['losses'].get('loss'))}",
             eta=duration(event.get("eta")),
         )
+        if time.monotonic() - self._drawn > REDRAW_SECONDS:
+            self._redraw()
 
     def _validation(self, event: Event) -> None:
         if self._bar is None:
@@ -102,6 +110,7 @@ class ConsoleView:
         value = event["metrics"].get(self._primary)
         shown = f"{self._primary} {number(value)}" if value is not None else headline(event["metrics"])
         self._bar.update(self._task, completed=event["iter"], metric=shown)
+        self._redraw()
 
     def _other(self, event: Event) -> None:
         if event["type"] == "checkpoint" and self._bar is not None:
@@ -124,6 +133,11 @@ class ConsoleView:
         self._say(f"stopped by {event['signal']}" + (f"; saved {saved}" if saved else "; nothing was saved"))
         if saved and self.resume_command:
             self._say(f"resume with: {self.resume_command}")
+
+    def _redraw(self) -> None:
+        if self._bar is not None:
+            self._bar.refresh()
+            self._drawn = time.monotonic()
 
     def _say(self, line: str | None) -> None:
         if line:
