@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.data.conftest import everything, flat, image, names, write
 from trainer.config.schema import Dataset
 from trainer.data.prepare import prepare
-from trainer.errors import DatasetError
+from trainer.data.records import Item, Picture, Problems, Records, SplitRule
+from trainer.data.splits import assign
+from trainer.errors import ConfigError, DatasetError
 
 
 def test_per_image_split_before_split_config(root, dice):
@@ -135,3 +142,190 @@ def test_annotations_val_json(root, dice):
     # Named by the user, it counts whatever the main file says.
     named = Dataset(name="toy", format="dice", path=str(root), val_annotations="annotations_val.json")
     assert {"v.png", "5.png"} <= names(prepare(named, "detection").val)
+
+
+def test_a_ratio_that_leaves_something_leaves_it_to_test(root, dice):
+    config = {"method": "auto", "train_ratio": 0.6, "val_ratio": 0.3}
+    bundle = dice(flat(root, 10, split_config=config))
+    assert [bundle.splits[name].num_images for name in ("train", "val", "test")] == [6, 3, 1]
+    bundle = dice(flat(root, 10), test_ratio=0.3)
+    assert [bundle.splits[name].num_images for name in ("train", "val", "test")] == [5, 2, 3]
+    with pytest.raises(ConfigError, match="leave nothing to train on"):
+        dice(flat(root, 10), val_ratio=0.5, test_ratio=0.5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"val": [1, "2.png"], "test": ["3"]},
+        {"1": "val", "images/2.png": "valid", "3": "test"},
+        {"splits": {"1": "val", "2": "val", "3": "test", "4": None}},
+        {"split_config": {"method": "custom", "custom_splits": {"1": "val", "2.png": "val", "3": "test"}}},
+    ],
+)
+def test_split_file_before_all_that_the_data_set_says(root, dice, content):
+    write(root / "mine.json", content)
+    document = flat(root, split_config={"splits": {"4": "val"}})
+    document["images"][4]["split"] = "test"
+    bundle = dice(document, split_file="mine.json")
+    assert names(bundle.val) == {"1.png", "2.png"} and names(bundle.splits["test"]) == {"3.png"}
+    assert names(bundle.train) == {"4.png", "5.png"}
+
+
+def test_split_file_with_shares_and_left_out_images(root, dice):
+    write(
+        root / "mine.json", {"train_ratio": 0.5, "val_ratio": 0.5, "seed": 3, "exclude_images": [1, "2.png"]}
+    )
+    bundle = dice(flat(root, 10), split_file="mine.json")
+    assert (bundle.train.num_images, bundle.val.num_images) == (4, 4)
+    assert not {"1.png", "2.png"} & (names(bundle.train) | names(bundle.val))
+    # The prepared data follow the file's content, not only its name.
+    write(root / "mine.json", {"val": [1]})
+    assert names(dice(flat(root, 10), split_file="mine.json").val) == {"1.png"}
+
+
+def test_mistakes_in_a_split_file_come_at_once(root, dice):
+    write(root / "mine.json", {"val": [1, 99], "train": ["1.png"], "hold-out": ["2"]})
+    with pytest.raises(DatasetError) as caught:
+        dice(flat(root), split_file="mine.json")
+    for text in ("doesn't have (1): 99", "in two splits (1): 1.png: val, train", "hold-out"):
+        assert text in str(caught.value)
+    with pytest.raises(DatasetError, match=r"not-there\.json can't be read"):
+        dice(flat(root), split_file="not-there.json")
+
+
+def test_folds_part_the_data_whatever_its_own_splits(root, dice):
+    document = flat(root, 10)
+    for entry in document["images"]:
+        entry["split"] = "test" if entry["id"] == 10 else "train"
+    seen = []
+    for fold in range(3):
+        bundle = dice(document, fold=f"{fold}/3")
+        assert names(bundle.splits["test"]) == {"10.png"}
+        assert not names(bundle.val) & names(bundle.train)
+        seen += sorted(names(bundle.val))
+    assert sorted(seen) == [f"{i}.png" for i in range(1, 10)]
+    for wrong in ("3/3", "0/1", "1", "a/b"):
+        with pytest.raises(ConfigError, match="folds counted from 0"):
+            dice(document, fold=wrong)
+    with pytest.raises(ConfigError, match="20 folds need 20 images"):
+        dice(document, fold="0/20")
+
+
+def test_resplit_draws_anew_and_leaves_test(root, dice):
+    document = flat(root, 10)
+    for entry in document["images"]:
+        entry["split"] = {1: "val", 2: "test"}.get(entry["id"], "train")
+    bundle = dice(document, resplit=True, val_ratio=0.5)
+    assert names(bundle.splits["test"]) == {"2.png"} and bundle.val.num_images == 4
+
+
+def test_frames_of_one_video_stay_together(root, dice):
+    document = flat(root, 12)
+    for i, entry in enumerate(document["images"]):
+        image(root / "images" / f"clip{i // 4}_{i}.png")
+        entry |= {"file_name": f"clip{i // 4}_{i}.png", "video": i // 4}
+    for group_by in (r"clip(\d+)_", "video"):
+        bundle = dice(document, group_by=group_by)
+        clips = [{name[:5] for name in names(split)} for split in (bundle.train, bundle.val)]
+        assert len(clips[0]) == 2 and len(clips[1]) == 1 and not clips[0] & clips[1]
+    bundle = dice(document, group_by=r"^(clip)")
+    assert names(bundle.val) == names(bundle.train)
+    assert any("one training group of images only" in note for note in bundle.notes)
+    with pytest.raises(DatasetError, match=r"no image has the field 'scene' \(1\): clip0_0.png"):
+        dice(document, group_by="scene")
+    for wrong in ("clip(", r"clip\d+_", r"(clip)(\d)"):
+        with pytest.raises(ConfigError, match=r"dataset\.group_by"):
+            dice(document, group_by=wrong)
+
+
+def test_a_class_in_a_thousand_comes_into_each_split_by_class(root, dice):
+    document = flat(root, 50)
+    for annotation in document["annotations"]:
+        annotation["category_id"] = 7 if annotation["image_id"] > 45 else 3
+    bundle = dice(document, stratify=True)
+    rare = {f"{i}.png" for i in range(46, 51)}
+    assert bundle.val.num_images == 10 and len(rare & names(bundle.val)) == 1
+    document["images"].reverse()
+    assert names(dice(document, stratify=True).val) == names(bundle.val)
+    assert any("seed 42, by class: 40 train, 10 val" in note for note in bundle.notes)
+
+
+pictures = st.lists(
+    st.tuples(st.sets(st.integers(0, 4), max_size=3), st.integers(0, 6)), min_size=2, max_size=40
+).map(
+    lambda drawn: [
+        Picture(
+            i,
+            f"v{group}_{i}.png",
+            Path("/"),
+            f"{i}.png",
+            9,
+            9,
+            items=[Item(n, (0, 0, 1, 1), 1) for n in labels],
+        )
+        for i, (labels, group) in enumerate(drawn)
+    ]
+)
+options = st.builds(
+    Dataset,
+    val_ratio=st.floats(0.05, 0.6),
+    test_ratio=st.sampled_from([0.0, 0.2]),
+    stratify=st.booleans(),
+    group_by=st.sampled_from([None, r"v(\d+)_"]),
+    seed=st.integers(0, 3),
+    fold=st.sampled_from([None, "0/2", "1/2"]),
+)
+
+
+def drawn(given: list[Picture], dataset: Dataset) -> dict[str, set[str]]:
+    records = Records(Path("/"), [], [], SplitRule(dataset.val_ratio, dataset.seed))
+    records.pictures = [dataclasses.replace(picture, split=None) for picture in given]
+    splits = assign(records, dataset, Problems())
+    return {name: {picture.name for picture in members} for name, members in splits.items()}
+
+
+@given(pictures, options, st.randoms())
+@settings(max_examples=150, deadline=None)
+def test_any_draw_parts_the_pictures_and_their_order_changes_nothing(given, dataset, random):
+    groups = {picture.name.split("_")[0] for picture in given}
+    if dataset.group_by and len(groups) < 2:
+        dataset = dataclasses.replace(dataset, group_by=None)
+    splits = drawn(given, dataset)
+    assert splits["train"] and splits["val"]
+    assert set().union(*splits.values()) == {picture.name for picture in given}
+    assert sum(map(len, splits.values())) == len(given)
+    if dataset.group_by:
+        for group in groups:
+            assert sum(any(name.startswith(f"{group}_") for name in s) for s in splits.values()) == 1
+    elif dataset.fold is None and not dataset.stratify and not dataset.test_ratio:
+        assert len(splits["val"]) == min(max(1, round(dataset.val_ratio * len(given))), len(given) - 1)
+    random.shuffle(given)
+    assert drawn(given, dataset) == splits
+
+
+@given(pictures, st.integers(2, 5), st.booleans(), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_each_picture_validates_in_one_fold(listed, count, stratify, seed):
+    count = min(count, len(listed))
+    parts = [
+        drawn(listed, Dataset(fold=f"{i}/{count}", stratify=stratify, seed=seed))["val"] for i in range(count)
+    ]
+    assert sorted(name for part in parts for name in part) == sorted(picture.name for picture in listed)
+    if not stratify:
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@given(
+    st.lists(st.sets(st.integers(0, 3), min_size=1, max_size=1), min_size=20, max_size=60), st.integers(0, 9)
+)
+@settings(max_examples=60, deadline=None)
+def test_each_class_has_its_share_by_class(labels, seed):
+    given = [
+        Picture(i, f"{i}.png", Path("/"), f"{i}.png", 9, 9, items=[Item(n, (0, 0, 1, 1), 1) for n in shown])
+        for i, shown in enumerate(labels)
+    ]
+    val = drawn(given, Dataset(stratify=True, val_ratio=0.3, seed=seed))["val"]
+    for label in range(4):
+        members = {f"{i}.png" for i, shown in enumerate(labels) if label in shown}
+        assert abs(len(val & members) - 0.3 * len(members)) <= 1

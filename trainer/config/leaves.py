@@ -100,6 +100,14 @@ def value_at(config: Any, key: str) -> Any:
     return functools.reduce(getattr, key.split("."), config)
 
 
+def is_fold(text: str) -> bool:
+    """Whether ``text`` is ``i/k`` with i below k, k at least 2."""
+    fold, slash, count = text.partition("/")
+    return bool(
+        slash and fold.isdecimal() and count.isdecimal() and int(count) >= 2 and int(fold) < int(count)
+    )
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -150,6 +158,7 @@ _KINDS = {
     "range": "two numbers, [smallest, largest], each",
     "ascending": "a list of ascending numbers, each",
     "freeze": "backbone, or an integer >= -1",
+    "fold": "<fold>/<folds> with folds counted from 0, as in 0/5",
     "resume": "false, true, auto, or a run's id or folder",
 }
 _CHECKS: dict[str, Callable[[Any], bool]] = {
@@ -159,5 +168,6 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "range": lambda value: _numbers(value) and len(value) == 2 and value[0] <= value[1],
     "ascending": lambda value: _numbers(value) and list(value) == sorted(set(value)),
     "freeze": lambda value: value == "backbone" or (_integer(value) and value >= -1),
+    "fold": lambda value: isinstance(value, str) and is_fold(value),
     "resume": lambda value: isinstance(value, (bool, str)) or _number(value),
 }

@@ -118,6 +118,22 @@ class Dataset:
         le=0.9,
         only=FORMATS,
     )
+    test_ratio: float = leaf(
+        0.0, "share of images kept for test when the split is drawn", ge=0, le=0.9, only=FORMATS
+    )
+    split_file: str | None = leaf(
+        None, "JSON file that says which image is in which split, relative to path", kind="path", only=FORMATS
+    )
+    resplit: bool = leaf(False, "draw train and val anew, whatever the data set says", only=FORMATS)
+    stratify: bool = leaf(False, "draw so that each split has its share of every class", only=FORMATS)
+    fold: str | None = leaf(
+        None, "k-fold: i/k, fold i (from 0) of k validates and the others train", kind="fold", only=FORMATS
+    )
+    group_by: str | None = leaf(
+        None,
+        "keep images together in a split: a regular expression on the file name with one group, or an image's field",
+        only=FORMATS,
+    )
     seed: int = leaf(42, "seed of the split, and of the digit scenes", ge=0)
     image_size: Any = leaf(None, "size fed to the network in px: one integer or [width, height]", kind="size")
     scenes: int = leaf(1200, "digits: training scenes", ge=1, only=("digits",))

@@ -12,23 +12,24 @@ from typing import Any
 from trainer.data.files import Folder, image_size, inside, parse_json, plausible_size, read_bytes
 from trainer.data.keypoints import keypoint_set
 from trainer.data.labels import read_item
-from trainer.data.records import Category, Picture, Problems, Records
+from trainer.data.records import SPLITS, Category, Picture, Problems, Records
 
 # The file of a file_name as (folder, name in it), or why there is none.
 Locate = Callable[[str], "tuple[Path, str] | str"]
-SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-}  # fmt: skip
 _BACKGROUND = {"__background__", "_background_", "background"}
 
 
 @dataclass
 class Document:
-    """A parsed file: ``raw`` as it stands, and the data set's folder, against which ``mask_file`` is read."""
+    """A parsed file: ``raw`` as it stands, and the data set's folder, against which ``mask_file`` is read.
+
+    ``group_by`` names the field of an image that says which others it belongs to.
+    """
 
     path: Path
     raw: dict[str, Any]
     place: Folder
+    group_by: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -44,11 +45,13 @@ class Document:
         ]
 
 
-def open_document(path: Path, folder: Folder, problems: Problems) -> Document | None:
+def open_document(
+    path: Path, folder: Folder, problems: Problems, group_by: str | None = None
+) -> Document | None:
     """An annotation file of any size, or None after noting what is wrong with it."""
     content = read_bytes(path, problems, limit=None)
     raw = parse_json(content, path, problems) if content is not None else None
-    return Document(path, raw, folder) if raw is not None else None
+    return Document(path, raw, folder, group_by) if raw is not None else None
 
 
 def read_categories(document: Document, problems: Problems) -> list[Category]:
@@ -209,7 +212,13 @@ def _picture(entry: dict[str, Any], document: Document, locate: Locate, problems
         height=int(size[1]),  # type: ignore[arg-type]
         split=SPLITS[str(split).lower()] if split is not None else None,
         mask=_mask(entry, document, problems),
+        group=_group(entry, document.group_by),
     )
+
+
+def _group(entry: dict[str, Any], field: str | None) -> str | None:
+    value = entry.get(field) if field else None
+    return None if value is None else str(value)
 
 
 def _nested(images: list[Any]) -> bool:

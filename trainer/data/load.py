@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
-
 from trainer.config.schema import TASKS, Dataset
 from trainer.data.detect import detect
 from trainer.data.formats.all import FORMATS
 from trainer.data.formats.base import Format, Part
 from trainer.data.records import Picture, Problems, Records
+from trainer.data.sources.local import brought, named
 from trainer.data.splits import assign
 from trainer.data.tasks import fit_to_task
 from trainer.errors import DatasetError, did_you_mean
@@ -25,6 +24,7 @@ class Source:
     task: str
     parts: list[Part]
     note: str | None = None
+    cached: bool = False  # the files are the cache's, shared with others
 
     @property
     def form(self) -> Format:
@@ -41,7 +41,7 @@ class Loaded:
 
 
 def find_source(dataset: Dataset, task: str) -> Source:
-    """What ``dataset`` means on disk.
+    """What ``dataset`` means on disk, brought there first where it is elsewhere.
 
     Raises:
         DatasetError: it is not there, of no known format, or can't carry ``task``.
@@ -49,7 +49,10 @@ def find_source(dataset: Dataset, task: str) -> Source:
     if task not in TASKS:
         raise DatasetError(f"no task {task!r}; one of {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
     note = None
-    name = dataset.name or (Path(dataset.path).name if dataset.path else dataset.format)
+    name = dataset.name or (named(dataset.path) if dataset.path else dataset.format)
+    given = dataset.path
+    if dataset.format != "digits":
+        dataset = brought(dataset)
     if dataset.format == "digits":
         from trainer.data.digits import digits_folder
 
@@ -70,7 +73,7 @@ def find_source(dataset: Dataset, task: str) -> Source:
     problems = Problems()
     parts = form.find(dataset, task, problems)
     problems.raise_any(name)
-    return Source(name, dataset, task, parts, note)
+    return Source(name, dataset, task, parts, note, cached=dataset.path != given)
 
 
 def load(source: Source) -> Loaded:
@@ -85,7 +88,7 @@ def load(source: Source) -> Loaded:
     if dataset.background != "auto":
         records.background = dataset.background
     fit_to_task(records, task, problems)
-    splits = assign(records, problems)
+    splits = assign(records, dataset, problems)
     problems.raise_any(source.name)
     for name, pictures in splits.items():
         if not any(picture.items or picture.mask for picture in pictures):

@@ -16,6 +16,7 @@ from trainer.data.bundle import DataBundle
 from trainer.data.cache import build_folder, cache_dir
 from trainer.data.formats.base import root_of
 from trainer.data.load import Source, find_source, load
+from trainer.data.split_file import split_file
 from trainer.data.write import read_folder, up_to_date, write_folder
 from trainer.errors import DatasetError
 
@@ -65,6 +66,8 @@ def _key(source: Source) -> str:
     for part in source.parts:
         key.update(repr((str(part.path), part.split, str(part.images))).encode())
         key.update(_state(part.path))
+    if named := split_file(dataset):
+        key.update(_state(named))
     return key.hexdigest()[:16]
 
 

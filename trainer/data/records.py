@@ -9,6 +9,9 @@ from typing import Any
 from trainer.data.bundle import Keypoints
 from trainer.errors import DatasetError
 
+SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+}  # fmt: skip
 _SHOWN = 3
 
 
@@ -33,7 +36,8 @@ class Item:
 class Picture:
     """One image file ``root / file_name`` with its labels.
 
-    ``name`` is what the data set calls the file, ``split`` the one the data set names, ``mask`` an index PNG.
+    ``name`` is what the data set calls the file, ``split`` the one the data set names, ``mask`` an index PNG,
+    ``group`` the value of the field that ``dataset.group_by`` names.
     """
 
     original_id: Any
@@ -45,6 +49,7 @@ class Picture:
     split: str | None = None
     items: list[Item] = field(default_factory=list)
     mask: Path | None = None
+    group: str | None = None
 
     @property
     def key(self) -> str:
@@ -61,7 +66,7 @@ class Category:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How pictures without a split get one: ``share`` of them validate, drawn by ``seed``.
+    """How pictures without a split get one: ``share`` of them validate and ``test`` of them test, drawn by ``seed``.
 
     ``rest`` says what happens to them when other pictures do name a split: ``train``, or ``draw``.
     """
@@ -69,6 +74,28 @@ class SplitRule:
     share: float
     seed: int
     rest: str = "train"
+    test: float = 0.0
+
+
+def shares_of(config: dict[str, Any]) -> tuple[float, float] | None:
+    """The shares of validation and test in any of the forms in use; a bare number is the training share.
+
+    Where training and validation are given and leave something, that is test's.
+    """
+    ratio = config.get("default_ratio", config.get("ratio"))
+    train, val = config.get("train_ratio"), config.get("val_ratio")
+    if isinstance(ratio, dict):
+        train, val = ratio.get("train", train), ratio.get("val", val)
+    elif isinstance(ratio, list) and len(ratio) >= 2:
+        train, val = ratio[:2]
+    elif isinstance(ratio, (int, float)):
+        train = ratio
+    trains = float(train) if isinstance(train, (int, float)) else None
+    share = val if isinstance(val, (int, float)) else 1 - trains if trains is not None else None
+    if share is None or not 0 < share < 1:
+        return None
+    left = 1 - trains - share if trains is not None else 0.0
+    return float(share), left if 1e-6 < left < 1 - share else 0.0
 
 
 @dataclass

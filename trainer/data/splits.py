@@ -1,12 +1,18 @@
-"""Which pictures train, validate and test: what the data set says, else a draw that its order can't change."""
+"""Which pictures train, validate and test: what the user says, else what the data set says, else a draw."""
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 from typing import Any
 
-from trainer.data.document import SPLITS
-from trainer.data.records import Picture, Problems, Records, SplitRule
+from trainer.config.leaves import is_fold
+from trainer.config.schema import Dataset
+from trainer.data.records import SPLITS, Picture, Problems, Records, SplitRule, shares_of
+from trainer.data.split_draw import folds, group_of, note_groups, part, units_of
+from trainer.data.split_file import override, redraw, split_file
+from trainer.errors import ConfigError
+
+NAMES = ("train", "val", "test")
 
 
 def declared(raw: dict[str, Any], pictures: list[Picture], rule: SplitRule, problems: Problems) -> SplitRule:
@@ -26,38 +32,46 @@ def declared(raw: dict[str, Any], pictures: list[Picture], rule: SplitRule, prob
     for picture in pictures:
         if picture.split is None:
             picture.split = named.get(picture.key)
-    share = _val_share(config)
-    seed = config.get("seed")
+    shares, seed = shares_of(config), config.get("seed")
     return SplitRule(
-        share=rule.share if share is None else share,
+        share=shares[0] if shares else rule.share,
+        test=shares[1] if shares else rule.test,
         seed=seed if isinstance(seed, int) else rule.seed,
         rest="train" if config.get("method", "manual") in ("manual", "use_dataset", "custom") else "draw",
     )
 
 
-def assign(records: Records, problems: Problems) -> dict[str, list[Picture]]:
-    """``{"train", "val", ["test"]}``: every picture once, except that a single picture both trains and validates."""
-    rule, pictures = records.rule, records.pictures
-    free = [picture for picture in pictures if picture.split is None]
-    drawn = not pictures or len(free) == len(pictures)
-    if free and (drawn or rule.rest == "draw"):
-        _draw(free, rule)
-        problems.note(_drawn_text(free, rule))
-    elif free:
-        for picture in free:
-            picture.split = "train"
-        problems.note("images without a split put into train", *_first(free))
-    splits = {name: [p for p in pictures if p.split == name] for name in ("train", "val", "test")}
-    if not splits["val"] and len(splits["train"]) > 1:
-        _draw(splits["train"], rule)
-        problems.note(
-            "no image was assigned to val, so some of train's are: " + _drawn_text(splits["train"], rule)
-        )
-        splits = {name: [p for p in pictures if p.split == name] for name in ("train", "val", "test")}
-    elif not splits["val"] and splits["train"]:
-        splits["val"] = splits["train"]
-        problems.note("there is one training image only; it is validated on too")
-    if pictures and not splits["train"]:
+def assign(records: Records, dataset: Dataset, problems: Problems) -> dict[str, list[Picture]]:
+    """``{"train", "val", ["test"]}``: every picture once, except where a single one (or group) is all there is.
+
+    Raises:
+        ConfigError: ``dataset.fold`` or ``dataset.group_by`` can't be meant.
+    """
+    if dataset.test_ratio:
+        if dataset.val_ratio + dataset.test_ratio >= 1:
+            raise ConfigError("dataset.val_ratio and dataset.test_ratio leave nothing to train on")
+        records.rule = dataclasses.replace(records.rule, test=dataset.test_ratio)
+    file = split_file(dataset)
+    if file is not None:
+        override(records, file, problems)
+    if dataset.resplit:
+        redraw(records)
+    if dataset.group_by:
+        note_groups(records.pictures, dataset.group_by, problems)
+    if dataset.fold is not None:
+        _fold(records, dataset, problems)
+    else:
+        _draw_free(records, dataset, problems)
+    splits = _splits(records.pictures)
+    if not splits["val"] and splits["train"]:
+        remark = "no image was assigned to val, so some of train's are: "
+        if _draw(splits["train"], records.rule, dataset, problems, remark, test=0.0):
+            splits = _splits(records.pictures)
+        else:
+            splits["val"] = splits["train"]
+            only = "image" if len(splits["train"]) == 1 else "group of images"
+            problems.note(f"there is one training {only} only; it is validated on too")
+    if records.pictures and not splits["train"]:
         problems.error(
             "no image is assigned to train; check split, split_config or splits in the annotation file"
         )
@@ -66,34 +80,85 @@ def assign(records: Records, problems: Problems) -> dict[str, list[Picture]]:
     return splits
 
 
-def _draw(pictures: list[Picture], rule: SplitRule) -> None:
-    """The share with the smallest hash of seed and id validates: at least one, never all, whatever their order."""
-    ranked = sorted(
-        pictures, key=lambda p: (hashlib.sha256(f"{rule.seed}/{p.key}/{p.name}".encode()).digest(), p.key)
-    )
-    count = min(max(1, round(rule.share * len(ranked))), len(ranked) - 1)
-    for i, picture in enumerate(ranked):
-        picture.split = "val" if i < count else "train"
+def straddling(splits: dict[str, list[Picture]], group_by: str) -> dict[str, list[str]]:
+    """Groups that are in more than one split, and in which."""
+    where: dict[str, dict[str, None]] = {}
+    for name, pictures in splits.items():
+        for picture in pictures:
+            group = group_of(picture, group_by)
+            if group is not None:
+                where.setdefault(group, {})[name] = None
+    return {group: list(names) for group, names in where.items() if len(names) > 1}
 
 
-def _drawn_text(pictures: list[Picture], rule: SplitRule) -> str:
+def _splits(pictures: list[Picture]) -> dict[str, list[Picture]]:
+    return {name: [picture for picture in pictures if picture.split == name] for name in NAMES}
+
+
+def _draw_free(records: Records, dataset: Dataset, problems: Problems) -> None:
+    rule, pictures = records.rule, records.pictures
+    free = [picture for picture in pictures if picture.split is None]
+    if free and (len(free) == len(pictures) or rule.rest == "draw"):
+        test = rule.test if not any(picture.split == "test" for picture in pictures) else 0.0
+        if not _draw(free, rule, dataset, problems, "", test=test):
+            for picture in free:
+                picture.split = "train"
+    elif free:
+        for picture in free:
+            picture.split = "train"
+        problems.note("images without a split put into train", f"{len(free)}, first {free[0].name}")
+    elif dataset.stratify and pictures:
+        problems.note(
+            "dataset.stratify changed nothing: the data set names its splits (dataset.resplit=true draws them anew)"
+        )
+
+
+def _draw(
+    pictures: list[Picture],
+    rule: SplitRule,
+    dataset: Dataset,
+    problems: Problems,
+    remark: str,
+    *,
+    test: float,
+) -> bool:
+    """Draw train, val and test from ``pictures``; False where they can't be parted."""
+    units = units_of(pictures, rule.seed, dataset.group_by, dataset.stratify)
+    if len(units) < 2:
+        return False
+    shares = {"val": rule.share, "test": test, "train": max(0.0, 1 - rule.share - test)}
+    for name, members in zip(shares, part(units, list(shares.values()), dataset.stratify), strict=True):
+        for unit in members:
+            for picture in unit.pictures:
+                picture.split = name
+    counts = {name: sum(picture.split == name for picture in pictures) for name in NAMES}
+    told = ", ".join(f"{n} {name}" for name, n in counts.items() if n or name != "test")
+    problems.note(f"{remark}split drawn with seed {rule.seed}{_how(dataset)}: {told}")
+    return True
+
+
+def _fold(records: Records, dataset: Dataset, problems: Problems) -> None:
+    """Fold ``i`` of ``n`` validates and the others train; pictures that test keep doing that."""
+    if not is_fold(str(dataset.fold)):
+        raise ConfigError(
+            f"dataset.fold: expected <fold>/<folds> with folds counted from 0, as in 0/5; got {dataset.fold!r}"
+        )
+    index, count = (int(number) for number in str(dataset.fold).split("/"))
+    pictures = [picture for picture in records.pictures if picture.split != "test"]
+    if any(picture.split for picture in pictures):
+        problems.note("dataset.fold: the data set's own train and val were put together and parted anew")
+    units = units_of(pictures, records.rule.seed, dataset.group_by, dataset.stratify)
+    for number, members in enumerate(folds(units, count, dataset.stratify)):
+        for unit in members:
+            for picture in unit.pictures:
+                picture.split = "val" if number == index else "train"
     val = sum(picture.split == "val" for picture in pictures)
-    return f"split drawn with seed {rule.seed}: {len(pictures) - val} train, {val} val"
+    problems.note(
+        f"fold {index} of {count} (from 0) with seed {records.rule.seed}{_how(dataset)}: "
+        f"{len(pictures) - val} train, {val} val"
+    )
 
 
-def _first(pictures: list[Picture]) -> list[str]:
-    return [f"{len(pictures)}, first {pictures[0].name}"]
-
-
-def _val_share(config: dict[str, Any]) -> float | None:
-    """The validation share in any of the forms in use; a bare number is the training share."""
-    ratio = config.get("default_ratio", config.get("ratio"))
-    train, val = config.get("train_ratio"), config.get("val_ratio")
-    if isinstance(ratio, dict):
-        train, val = ratio.get("train", train), ratio.get("val", val)
-    elif isinstance(ratio, list) and len(ratio) >= 2:
-        train, val = ratio[:2]
-    elif isinstance(ratio, (int, float)):
-        train = ratio
-    share = val if isinstance(val, (int, float)) else 1 - train if isinstance(train, (int, float)) else None
-    return float(share) if share is not None and 0 < share < 1 else None
+def _how(dataset: Dataset) -> str:
+    by_class = ", by class" if dataset.stratify else ""
+    return f"{by_class}, in groups by {dataset.group_by}" if dataset.group_by else by_class

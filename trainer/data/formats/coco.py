@@ -89,7 +89,7 @@ def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> 
     has_val = any(part.split == "val" for part in parts)
     points: Document | None = None
     for part in parts:
-        document = open_document(part.path, folder, problems)
+        document = open_document(part.path, folder, problems, dataset.group_by)
         if document is None:
             continue
         if part.split == "train":

@@ -77,7 +77,7 @@ def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> 
     folder = opened(dataset)
     first, *others = parts
     records = Records(folder.root, [], [], SplitRule(dataset.val_ratio, dataset.seed), source=first.path.name)
-    main = open_document(first.path, folder, problems)
+    main = open_document(first.path, folder, problems, dataset.group_by)
     if main is None:
         return records
     records.categories = read_categories(main, problems)
@@ -88,7 +88,7 @@ def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> 
         if not named and any(picture.split for picture in records.pictures):
             problems.note(f"{main.path.name} names the splits, so {other.path.name} was not read")
             continue
-        document = open_document(other.path, folder, problems)
+        document = open_document(other.path, folder, problems, dataset.group_by)
         if document is not None:
             validation = read_pictures(document, records.categories, _locator(document), problems)
             _add_validation(records, validation, problems)
