@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+
 from trainer.config.schema import TASKS, Dataset
 from trainer.data.detect import detect
 from trainer.data.formats.all import FORMATS

@@ -69,7 +69,7 @@ def convert(
 
     def fill(folder: Path) -> None:
         (folder / "images").mkdir()
-        placer = Placer(folder / "images", link, loaded.problems)
+        placer = Placer(folder / "images", link and not source.cached, loaded.problems)
         counts = _WRITERS[to](folder, task, loaded, placer)
         loaded.problems.raise_any(source.name)
         done["result"] = Converted(
