@@ -115,3 +115,13 @@ def test_no_size_of_the_base_is_left(base):
 
 def test_cityscapes_bases_test_at_the_size_asked_for():
     assert sizes(build(PSPNET, dataset__image_size=96), "val_dataloader", "Resize") == [(96, 96)]
+
+
+def test_squares_that_only_training_crops_become_the_size_asked_for():
+    """Large-scale jittering: tested at (1333, 800), trained on squares of 1024."""
+    cfg = build("mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py", dataset__image_size=64)
+    for name in ("RandomResize", "RandomCrop"):
+        step = next(of_type(cfg["train_dataloader"], name))
+        assert tuple(step.get("scale") or step["crop_size"]) == (64, 64), name
+    assert sizes(cfg, "val_dataloader", "Resize") == [(64, 64)]
+    assert tuple(cfg["model"]["data_preprocessor"]["batch_augments"][0]["size"]) == (64, 64)

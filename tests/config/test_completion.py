@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
         ("tra", ["tracking.", "tracking=", "train"]),
         ("optimizer=ad", ["optimizer=adam", "optimizer=adamw"]),
         ("optimizer=sgd,adamw", ["optimizer=sgd,adamw"]),
-        ("optimizer.l", ["optimizer.lr="]),
+        ("optimizer.l", ["optimizer.layer_decay=", "optimizer.lr="]),
         ("train model=rtmdet-ins-t", ["model=rtmdet-ins-tiny"]),
         ("runtime.amp=", ["runtime.amp=off", "runtime.amp=bf16", "runtime.amp=fp16"]),
         ("runtime.ema=", ["runtime.ema=true", "runtime.ema=false"]),

@@ -14,6 +14,7 @@ from trainer.bridge.walk import Cfg, all_pipelines, dicts, loader_pipelines, of_
 from trainer.errors import ConfigError
 
 Size = tuple[int, int]  # width, height in px
+Factor = tuple[float, float]
 
 _WIDTH_FIRST = ("scale", "img_scale", "size", "scales", "img_scales", "input_size", "border")
 
@@ -77,27 +78,41 @@ def _detection(cfg: Cfg, size: Size) -> None:
         raise ConfigError("dataset.image_size: this model's base config states no image size to scale from")
     # A base like (1333, 800) means long and short edge, so portrait targets keep that order.
     factor = (size[0] / old[0], size[1] / old[1])
+    # Large-scale jittering trains on squares of another size than it is tested on.
+    side = _square_crop(cfg) if old[0] != old[1] else None
+    square = (size[0] / side, size[1] / side) if side else None
     for pipeline in all_pipelines(cfg):
         for step in dicts(pipeline):
-            _scale_step(step, factor)
+            _scale_step(step, factor, square)
     preprocessor = cfg["model"].get("data_preprocessor") or {}
     for augment in preprocessor.get("batch_augments") or []:
-        _scale_batch_augment(augment, factor, preprocessor.get("pad_size_divisor", 1))
+        _scale_batch_augment(augment, square or factor, preprocessor.get("pad_size_divisor", 1))
 
 
-def _scale_step(step: Cfg, factor: tuple[float, float]) -> None:
+def _square_crop(cfg: Cfg) -> int | None:
+    """The side of the squares that training crops, where it crops squares of one size."""
+    crops = [
+        _pair(step["crop_size"])
+        for pipeline in loader_pipelines(cfg.get("train_dataloader"))
+        for step in of_type(pipeline, "RandomCrop")
+        if step.get("crop_type", "absolute") == "absolute"
+    ]
+    return crops[-1][0] if crops and crops[-1][0] == crops[-1][1] else None
+
+
+def _scale_step(step: Cfg, factor: Factor, square: Factor | None = None) -> None:
     for key in _WIDTH_FIRST:
         if step.get(key) is not None:
-            step[key] = _scaled(step[key], factor)
+            step[key] = _scaled(step[key], factor, square)
     crop = step.get("crop_size")
     if crop is None or str(step.get("crop_type", "absolute")).startswith("relative"):
         return
     # mmdet's order is (width, height), but for absolute_range the shortest and the longest side.
     ranged = step.get("crop_type") == "absolute_range"
-    step["crop_size"] = _scaled(crop, (min(factor),) * 2 if ranged else factor)
+    step["crop_size"] = _scaled(crop, (min(factor),) * 2 if ranged else factor, square)
 
 
-def _scale_batch_augment(augment: Cfg, factor: tuple[float, float], divisor: int = 1) -> None:
+def _scale_batch_augment(augment: Cfg, factor: Factor, divisor: int = 1) -> None:
     if "random_size_range" in augment:  # BatchSyncRandomResize: side lengths, multiples of size_divisor
         unit = augment.get("size_divisor", 32)
         low, high = (
@@ -179,7 +194,7 @@ def _pose(cfg: Cfg, size: Size) -> None:
             _scale_batch_augment(node, factor)
 
 
-def _scale_sigma(codec: Cfg, factor: tuple[float, float]) -> None:
+def _scale_sigma(codec: Cfg, factor: Factor) -> None:
     """SimCC's sigma grows with the root of the size (RTMPose: 4.9 at 192 px, 6.0 at 288), a heat map's with it."""
     sigma = codec.get("sigma")
     if sigma is None or type_name(codec) not in (
@@ -196,15 +211,19 @@ def _scale_sigma(codec: Cfg, factor: tuple[float, float]) -> None:
         codec["sigma"] = max(1, round(sigma * min(factor), 2))
 
 
-def _scaled(value: Any, factor: tuple[float, float]) -> Any:
-    """One size, or a list of them, multiplied; the container's type and the sign are kept."""
+def _scaled(value: Any, factor: Factor, square: Factor | None = None) -> Any:
+    """One size, or a list of them, multiplied; the container's type and the sign are kept.
+
+    ``square``: the factor for sizes with two equal sides, where they have one of their own.
+    """
     if isinstance(value, (int, float)):
         return _side(value, min(factor))
     if all(isinstance(side, (int, float)) for side in value):
         if len(value) == 2:
+            factor = square if square and value[0] == value[1] else factor
             return type(value)(_side(side, f) for side, f in zip(value, factor, strict=True))
         return type(value)(_side(side, min(factor)) for side in value)
-    return type(value)(_scaled(item, factor) for item in value)
+    return type(value)(_scaled(item, factor, square) for item in value)
 
 
 def _side(side: float, factor: float) -> int:
