@@ -31,9 +31,12 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def image(path: Path, width: int = 64, height: int = 48) -> Path:
+def image(path: Path, width: int = 64, height: int = 48, seed: int | None = None) -> Path:
+    """Noise of ``seed``, else of the name's length: names of equal length have equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(len(path.name)).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    noise = np.random.default_rng(len(path.name) if seed is None else seed).integers(
+        0, 255, (height, width, 3), dtype=np.uint8
+    )
     assert cv2.imwrite(str(path), noise)
     return path
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.data.conftest import flat, write
+from tests.data.conftest import flat, image, write
 from tests.data.test_dice import nested
 from trainer.config.schema import Dataset
 from trainer.data.prepare import prepare
@@ -53,7 +53,6 @@ def test_form_does_not_count(root, dice):
         lambda d: d["annotations"].pop(),
         lambda d: d["categories"][1].update(name="z"),
         lambda d: d["images"][0].update(split="val"),
-        lambda d: d["images"][0].update(width=65),
         lambda d: (
             [
                 a.update(image_id={1: 3, 3: 1}.get(a["image_id"], a["image_id"]))
@@ -69,6 +68,14 @@ def test_every_label_counts(root, dice, change):
     other = copy.deepcopy(document)
     change(other)
     assert dice(other, "instance_segmentation").fingerprint != first
+
+
+def test_sizes_count(root, dice):
+    first = dice(flat(root)).fingerprint
+    document = flat(root)
+    document["images"][0]["width"] = 65
+    image(root / "images" / "1.png", 65, 48)
+    assert dice(document).fingerprint != first
 
 
 def test_keypoints_count(root, dice):

@@ -111,6 +111,12 @@ class Dataset:
     follow_links: bool = leaf(
         False, "read files behind links that lead out of the data set's folder", only=FORMATS
     )
+    on_error: str = leaf(
+        "fail",
+        "what is wrong with the data stops (fail), is mended where it can be (fix), or is left out (skip)",
+        choices=("fail", "fix", "skip"),
+        only=FORMATS,
+    )
     val_ratio: float = leaf(
         0.2,
         "share of images validated on when the data set names no split",

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.data.files import Folder, image_size, inside, parse_json, plausible_size, read_bytes
+from trainer.data.files import (
+    Folder,
+    image_size,
+    inside,
+    lacking_rule,
+    parse_json,
+    plausible_size,
+    read_bytes,
+)
 from trainer.data.keypoints import keypoint_set
 from trainer.data.labels import read_item
 from trainer.data.records import SPLITS, Category, Picture, Problems, Records
@@ -93,10 +101,14 @@ def read_pictures(
         if picture is None:
             continue
         if picture.file_name in names:
-            problems.error(f"{file}: images listed twice", picture.name)
+            problems.error(f"{file}: images listed twice", picture.name, "image_twice")
+            continue
         names.add(picture.file_name)
         if picture.key in by_id and not nested:
-            problems.error(f"{file}: two images have the same id", f"{picture.key} ({picture.name})")
+            problems.error(
+                f"{file}: two images have the same id", f"{picture.key} ({picture.name})", "id_twice"
+            )
+            continue
         by_id[picture.key] = picture
         pictures.append((entry, picture))
     lookup = Lookup(document, categories, problems)
@@ -172,9 +184,15 @@ class Lookup:
             if key == "class_name" and is_background(text):
                 return None
             example = f"{where} {key} {value!r}"
-            self._problems.error(f"{self._file}: annotations of a class that is not declared", example)
+            self._problems.error(
+                f"{self._file}: annotations of a class that is not declared", example, "category_unknown"
+            )
             return None
-        self._problems.error(f"{self._file}: annotations without category_id, class_id or class_name", where)
+        self._problems.error(
+            f"{self._file}: annotations without category_id, class_id or class_name",
+            where,
+            "category_unknown",
+        )
         return None
 
 
@@ -186,18 +204,18 @@ def _picture(entry: dict[str, Any], document: Document, locate: Locate, problems
         return None
     place = locate(clean)
     if isinstance(place, str):
-        problems.error(f"{file}: image files {place}", clean)
+        problems.error(f"{file}: image files {place}", clean, lacking_rule(place))
         return None
     root, file_name = place
     size = entry.get("width"), entry.get("height")
     if not all(isinstance(n, int) and n > 0 for n in size):
         read = image_size(root / file_name)
         if read is None:
-            problems.error(f"{file}: image files that can't be read", clean)
+            problems.error(f"{file}: image files that can't be read", clean, "image_unreadable")
             return None
         size = read
     elif not plausible_size(*size):
-        problems.error(f"{file}: sizes that no image has", f"{clean}: {size[0]} x {size[1]}")
+        problems.error(f"{file}: sizes that no image has", f"{clean}: {size[0]} x {size[1]}", "image_huge")
         return None
     split = entry.get("split")
     if split is not None and str(split).lower() not in SPLITS:
@@ -247,7 +265,11 @@ def _read_flat(document: Document, by_id: dict[str, Picture], lookup: Lookup, pr
         key = str(raw.get("image_id")) if isinstance(raw, dict) else None
         if key is None or (key not in by_id and key not in known):
             example = f"entry {i + 1} image_id {key}"
-            problems.error(f"{document.path.name}: annotations of an image that is not listed", example)
+            problems.error(
+                f"{document.path.name}: annotations of an image that is not listed",
+                example,
+                "annotation_unlisted",
+            )
         elif key in by_id:
             per_picture.setdefault(key, []).append(raw)
     for key, raws in per_picture.items():
@@ -260,7 +282,7 @@ def _read_into(
     for i, raw in enumerate(raws):
         where = f"{picture.name}#{raw.get('id', i + 1) if isinstance(raw, dict) else i + 1}"
         if not isinstance(raw, dict):
-            problems.error(f"{document.path.name}: annotations must be objects", where)
+            problems.error(f"{document.path.name}: annotations must be objects", where, "annotation_invalid")
             continue
         if raw.get("mask_file"):
             picture.mask = _mask(raw, document, problems)

@@ -198,8 +198,21 @@ def plausible_size(width: Any, height: Any) -> bool:
     return 0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE and width * height <= _MAX_PIXELS
 
 
+def lacking_rule(reason: str) -> str:
+    """The rule (:mod:`trainer.data.checks.rules`) that a reason of :meth:`Folder.lacks` is a case of."""
+    if "0 bytes" in reason:
+        return "image_empty"
+    return "image_linked" if "links" in reason else "image_missing"
+
+
 def image_size(path: Path) -> tuple[int, int] | None:
     """Width and height from the image's header, as cv2 would read it (EXIF turned); None when it is no image."""
+    size = image_header(path)
+    return size if not isinstance(size, str) else None
+
+
+def image_header(path: Path) -> tuple[int, int] | str:
+    """Width and height as :func:`image_size` has them, or the rule that is broken. Nothing is decoded."""
     from PIL import Image
 
     try:
@@ -207,11 +220,15 @@ def image_size(path: Path) -> tuple[int, int] | None:
             warnings.simplefilter("ignore")  # Pillow warns of large images; nothing is decoded here
             with Image.open(path) as image:
                 width, height = image.size
-                sideways = image.getexif().get(274) in _SIDEWAYS
+                # Pillow decodes a whole PNG to look for what may come after its pixels.
+                told = image.format != "PNG" or "exif" in image.info
+                sideways = told and image.getexif().get(274) in _SIDEWAYS
+    except Image.DecompressionBombError:
+        return "image_huge"
     except Exception:  # damaged headers raise whatever the format's plugin happens to trip over
-        return None
+        return "image_unreadable"
     size = (height, width) if sideways else (width, height)
-    return size if plausible_size(*size) else None
+    return size if plausible_size(*size) else "image_huge"
 
 
 def read_index_png(path: Path) -> np.ndarray | None:

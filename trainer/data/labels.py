@@ -26,8 +26,10 @@ def read_item(
         return None
     clipped = clip_box(box, picture.width, picture.height)
     if clipped is None:
-        problems.note("boxes without area inside the image dropped", where)
+        problems.note("boxes without area inside the image dropped", where, "box_degenerate")
         return None
+    if any(abs(a - b) > 1 for a, b in zip(_corners(box), _corners(clipped), strict=True)):
+        problems.note("boxes that reach out of the image cut at its edge", where, "box_outside")
     area: Any = raw.get("area")
     if not _number(area) or area <= 0:
         area = segmentation_area(segmentation) if segmentation else clipped[2] * clipped[3]
@@ -42,13 +44,17 @@ def read_item(
     )
 
 
+def _corners(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    return box[0], box[1], box[0] + box[2], box[1] + box[3]
+
+
 def _box(
     raw: dict[str, Any], segmentation: Any, keypoints: list[float] | None, where: str, problems: Problems
 ) -> tuple[float, float, float, float] | None:
     given = raw.get("bbox")
     if given:
         if not (isinstance(given, (list, tuple)) and len(given) == 4 and all(map(_number, given))):
-            problems.error("bbox must be four numbers", f"{where}: {given!r}")
+            problems.error("bbox must be four numbers", f"{where}: {given!r}", "annotation_invalid")
             return None
         a, b, c, d = (float(n) for n in given)
         form = str(raw.get("bbox_format") or "xywh").lower()
@@ -57,13 +63,17 @@ def _box(
         if form == "cxcywh":
             return a - c / 2, b - d / 2, c, d
         if form != "xywh":
-            problems.error(f"bbox_format must be one of {', '.join(BOX_FORMATS)}", f"{where}: {form!r}")
+            problems.error(
+                f"bbox_format must be one of {', '.join(BOX_FORMATS)}",
+                f"{where}: {form!r}",
+                "annotation_invalid",
+            )
             return None
         return a, b, c, d
     if segmentation:
         box = segmentation_box(segmentation)
         if box is None:
-            problems.note("annotations with an empty mask skipped", where)
+            problems.note("annotations with an empty mask skipped", where, "mask_empty")
         return box
     if keypoints and any(keypoints[2::3]):
         xs, ys = (
@@ -71,7 +81,7 @@ def _box(
             for axis in (0, 1)
         )
         return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
-    problems.note("annotations with neither bbox nor segmentation nor keypoints skipped", where)
+    problems.note("annotations with neither bbox nor segmentation nor keypoints skipped", where, "mask_empty")
     return None
 
 
@@ -89,19 +99,25 @@ def _segmentation(
                 )
             rle_mask(given)
         except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
-            problems.error("segmentation is no valid RLE", f"{where}: {error}")
+            problems.error("segmentation is no valid RLE", f"{where}: {error}", "annotation_invalid")
             return None
         return {"size": [picture.height, picture.width], "counts": given["counts"]}
     if not isinstance(given, list):
-        problems.error("segmentation must be polygons or an RLE object", f"{where}: {type(given).__name__}")
+        problems.error(
+            "segmentation must be polygons or an RLE object",
+            f"{where}: {type(given).__name__}",
+            "annotation_invalid",
+        )
         return None
     kept = []
     for polygon in _polygons(given):
         if not all(map(_number, polygon)):
-            problems.error("segmentation must hold numbers", where)
+            problems.error("segmentation must hold numbers", where, "annotation_invalid")
             return None
         if len(polygon) < 6 or len(polygon) % 2:
-            problems.note("polygons with fewer than three points, or half a point, dropped", where)
+            problems.note(
+                "polygons with fewer than three points, or half a point, dropped", where, "polygon_short"
+            )
             continue
         limits = (picture.width, picture.height)
         kept.append([min(max(float(n), 0.0), limits[i % 2]) for i, n in enumerate(polygon)])
@@ -128,7 +144,7 @@ def _keypoints(given: Any, where: str, problems: Problems) -> list[float] | None
     if not given:
         return None
     if not isinstance(given, list):
-        problems.error("keypoints must be a list", where)
+        problems.error("keypoints must be a list", where, "annotation_invalid")
         return None
     flat: list[Any] = []
     if all(point is None or (isinstance(point, (list, tuple)) and len(point) in (2, 3)) for point in given):
@@ -138,10 +154,14 @@ def _keypoints(given: Any, where: str, problems: Problems) -> list[float] | None
     else:
         flat = given
     if len(flat) % 3 or not all(map(_number, flat)):
-        problems.error("keypoints must be triples x, y, visibility", where)
+        problems.error("keypoints must be triples x, y, visibility", where, "annotation_invalid")
         return None
     if any(visible not in (0, 1, 2) for visible in flat[2::3]):
-        problems.error("visibility of a keypoint must be 0 (not labelled), 1 (hidden) or 2 (visible)", where)
+        problems.error(
+            "visibility of a keypoint must be 0 (not labelled), 1 (hidden) or 2 (visible)",
+            where,
+            "annotation_invalid",
+        )
         return None
     return [float(n) for n in flat]
 

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from trainer.config.schema import TASKS, Dataset
+from trainer.data.checks.run import check_files, check_labels, check_splits
 from trainer.data.detect import detect
 from trainer.data.formats.all import FORMATS
 from trainer.data.formats.base import Format, Part
@@ -26,6 +27,7 @@ class Source:
     parts: list[Part]
     note: str | None = None
     cached: bool = False  # the files are the cache's, shared with others
+    built_in: bool = False  # made here, so its files need no looking at
 
     @property
     def form(self) -> Format:
@@ -52,9 +54,10 @@ def find_source(dataset: Dataset, task: str) -> Source:
     note = None
     name = dataset.name or (named(dataset.path) if dataset.path else dataset.format)
     given = dataset.path
-    if dataset.format != "digits":
+    built_in = dataset.format == "digits"
+    if not built_in:
         dataset = brought(dataset)
-    if dataset.format == "digits":
+    if built_in:
         from trainer.data.digits import digits_folder
 
         dataset = dataclasses.replace(dataset, name=name, format="dice", path=str(digits_folder(dataset)))
@@ -74,7 +77,7 @@ def find_source(dataset: Dataset, task: str) -> Source:
     problems = Problems()
     parts = form.find(dataset, task, problems)
     problems.raise_any(name)
-    return Source(name, dataset, task, parts, note, cached=dataset.path != given)
+    return Source(name, dataset, task, parts, note, cached=dataset.path != given, built_in=built_in)
 
 
 def load(source: Source) -> Loaded:
@@ -83,15 +86,26 @@ def load(source: Source) -> Loaded:
     Raises:
         DatasetError: with every mistake found in the data set, each with a count and its first examples.
     """
-    problems = Problems()
+    loaded = read(source)
+    loaded.problems.raise_any(source.name)
+    return loaded
+
+
+def read(source: Source) -> Loaded:
+    """Like :func:`load`, with the mistakes left in ``problems``."""
     dataset, task = source.dataset, source.task
+    problems = Problems(dataset.on_error)
     records = source.form.read(source.parts, dataset, task, problems)
+    listed = bool(records.pictures)
+    digests = {} if source.built_in else check_files(records, problems)
     if dataset.background != "auto":
         records.background = dataset.background
     fit_to_task(records, task, problems)
+    if not source.built_in:
+        check_labels(records, problems)
     splits = assign(records, dataset, problems)
-    problems.raise_any(source.name)
-    for name, pictures in splits.items():
-        if not any(picture.items or picture.mask for picture in pictures):
-            problems.note(f"no object is labelled in {name}, so its metrics will be empty")
+    if not source.built_in:
+        check_splits(records, splits, digests, dataset, problems)
+    if listed and not splits["train"] and not problems.failed:
+        problems.error("no image is left to train on")
     return Loaded(records, splits, problems)

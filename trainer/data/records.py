@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.bundle import Keypoints
+from trainer.data.checks.rules import RULES
 from trainer.errors import DatasetError
 
 SPLITS = {
@@ -116,37 +117,89 @@ class Records:
     ignored: frozenset[int] = frozenset()
 
 
+@dataclass
+class Finding:
+    """One kind of mistake, mending, warning or note: how often, and where first."""
+
+    level: str  # error, fix, warning, note
+    text: str
+    rule: str | None
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if not self.count:
+            return self.text
+        more = ", ..." if self.count > len(self.examples) else ""
+        return f"{self.text} ({self.count}): {', '.join(self.examples)}{more}"
+
+
 class Problems:
-    """Mistakes and remarks, gathered so that a user hears all of them at once, each with a count and examples."""
+    """Mistakes and remarks, gathered so that a user hears all of them at once, each with a count and examples.
 
-    def __init__(self) -> None:
-        self._errors: dict[str, list[str]] = {}
-        self._notes: dict[str, list[str]] = {}
+    ``on_error`` is ``dataset.on_error``: what :mod:`trainer.data.checks.rules` has a remedy for is no mistake then.
+    """
 
-    def error(self, text: str, example: str | None = None) -> None:
-        """A mistake; equal texts are counted and their first examples shown."""
-        self._errors.setdefault(text, []).extend([] if example is None else [example])
+    def __init__(self, on_error: str = "fail") -> None:
+        self._on_error = on_error
+        self._found: dict[tuple[bool, str], Finding] = {}
 
-    def note(self, text: str, example: str | None = None) -> None:
-        """Something that was done and that the user may want to know."""
-        self._notes.setdefault(text, []).extend([] if example is None else [example])
+    def error(self, text: str, example: str | None = None, rule: str | None = None) -> None:
+        """A mistake; equal texts are counted and their first examples shown.
+
+        The caller leaves out what it is about; where that is what the rule has for ``on_error``, it is no mistake.
+        """
+        remedy = self.remedy(rule) if rule else None
+        if remedy is None:
+            self._add("error", text, example, rule)
+        else:
+            self._add("fix", f"{text}; {remedy}", example, rule)
+
+    def note(self, text: str, example: str | None = None, rule: str | None = None) -> None:
+        """Something that was done, or is so, and that the user may want to know."""
+        self._add(RULES[rule].level if rule else "note", text, example, rule)
+
+    def remedy(self, rule: str) -> str | None:
+        """What is to be done about ``rule``; None: nothing."""
+        return RULES[rule].remedy(self._on_error)
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is any mistake."""
+        return any(finding.level == "error" for finding in self._found.values())
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All of them, mistakes first, notes last."""
+        order = ("error", "warning", "fix", "note")
+        return sorted(self._found.values(), key=lambda finding: order.index(finding.level))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(_line(text, examples) for text, examples in self._notes.items())
+        return tuple(str(finding) for finding in self._found.values() if finding.level != "error")
 
     def raise_any(self, name: str) -> None:
         """Raise :class:`DatasetError` with every mistake so far, or do nothing when there is none."""
-        lines = [_line(text, examples) for text, examples in self._errors.items()]
-        if len(lines) == 1:
-            raise DatasetError(f"data set {name}: {lines[0]}")
-        if lines:
-            listed = "\n".join(f"  - {line}" for line in lines)
-            raise DatasetError(f"data set {name} has {len(lines)} mistakes:\n{listed}")
+        errors = [finding for finding in self._found.values() if finding.level == "error"]
+        if len(errors) == 1:
+            raise DatasetError(f"data set {name}: {errors[0]}{self._way_out(errors)}")
+        if errors:
+            listed = "\n".join(f"  - {error}" for error in errors)
+            raise DatasetError(
+                f"data set {name} has {len(errors)} mistakes:\n{listed}{self._way_out(errors)}"
+            )
 
+    def _add(self, level: str, text: str, example: str | None, rule: str | None) -> None:
+        finding = self._found.setdefault((level == "error", text), Finding(level, text, rule))
+        if example is not None:
+            finding.count += 1
+            if len(finding.examples) < _SHOWN:
+                finding.examples.append(example)
 
-def _line(text: str, examples: list[str]) -> str:
-    if not examples:
-        return text
-    more = ", ..." if len(examples) > _SHOWN else ""
-    return f"{text} ({len(examples)}): {', '.join(examples[:_SHOWN])}{more}"
+    def _way_out(self, errors: list[Finding]) -> str:
+        """How to train all the same, where that is possible."""
+        for policy in ("fix", "skip"):
+            if all(error.rule and RULES[error.rule].remedy(policy) for error in errors):
+                done = "mends this" if policy == "fix" else "leaves out what this is about"
+                return f"\n(dataset.on_error={policy} {done} and goes on)"
+        return ""

@@ -95,13 +95,19 @@ def part(units: list[Unit], shares: Sequence[float], stratify: bool) -> list[lis
     """
     total = sum(unit.weight for unit in units)
     parts = _by_class(units, shares) if stratify else _in_order(units, [round(s * total) for s in shares])
-    for number in (len(parts) - 1, *range(len(parts) - 1)):
-        if not parts[number] and shares[number] > 0:
-            giver = max(parts, key=len)
-            if len(giver) > 1:
-                smallest = min(giver, key=lambda unit: (unit.weight, unit.rank))
-                giver.remove(smallest)
-                parts[number].append(smallest)
+    last = len(parts) - 1
+    for number in (last, *range(last)):
+        if parts[number] or not shares[number] > 0:
+            continue
+        # The first and the last go before those between them, which may lose their only unit to them.
+        givers = [
+            p for i, p in enumerate(parts) if len(p) > 1 or (p and 0 < i < last and number in (0, last))
+        ]
+        if givers:
+            giver = max(givers, key=len)
+            smallest = min(giver, key=lambda unit: (unit.weight, unit.rank))
+            giver.remove(smallest)
+            parts[number].append(smallest)
     return parts
 
 

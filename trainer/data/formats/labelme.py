@@ -14,7 +14,15 @@ from typing import Any
 
 from trainer.config.schema import Dataset
 from trainer.data.document import is_background
-from trainer.data.files import Folder, absolute, image_size, inside, parse_json, plausible_size
+from trainer.data.files import (
+    Folder,
+    absolute,
+    image_size,
+    inside,
+    lacking_rule,
+    parse_json,
+    plausible_size,
+)
 from trainer.data.formats.base import Part, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.names import named_classes
 from trainer.data.formats.sniff import sniff
@@ -129,17 +137,19 @@ def _picture(folder: Folder, file: str, raw: dict[str, Any], problems: Problems)
     places = list(dict.fromkeys([below, below.replace("labels", "images"), "images"]))
     name = clean if clean and folder.named(clean) else image_beside(folder, stem, places)
     if name is None:
-        problems.error(f"image files missing below {folder.root}", f"{clean or stem} of {file}")
+        problems.error(
+            f"image files missing below {folder.root}", f"{clean or stem} of {file}", "image_missing"
+        )
         return None
     lacking = folder.lacks(name)
     if lacking:
-        problems.error(f"image files {lacking}", name)
+        problems.error(f"image files {lacking}", name, lacking_rule(lacking))
         return None
     size = raw.get("imageWidth"), raw.get("imageHeight")
     if not plausible_size(*size):
         read = image_size(folder.root / name)
         if read is None:
-            problems.error("image files that can't be read", name)
+            problems.error("image files that can't be read", name, "image_unreadable")
             return None
         size = read
     return Picture(
@@ -208,7 +218,7 @@ def _owner(
 
 def _corners(shape: Any, where: str, problems: Problems) -> list[tuple[float, float]] | None:
     if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"].strip():
-        problems.error("shapes must be objects with a label", where)
+        problems.error("shapes must be objects with a label", where, "annotation_invalid")
         return None
     points = shape.get("points")
     good = isinstance(points, list) and all(
@@ -218,7 +228,7 @@ def _corners(shape: Any, where: str, problems: Problems) -> list[tuple[float, fl
         for p in points
     )
     if not good or not points:
-        problems.error("points of a shape must be pairs of numbers", where)
+        problems.error("points of a shape must be pairs of numbers", where, "annotation_invalid")
         return None
     return [(float(x), float(y)) for x, y in points]
 
@@ -230,14 +240,18 @@ def _outline(
         problems.note(f"shapes of type {kind} left out", where)
     elif not isinstance(kind, str) or kind not in _DRAWN:
         problems.error(
-            f"shape_type must be one of {', '.join(sorted(_DRAWN))}, point", f"{where}: {str(kind)[:40]!r}"
+            f"shape_type must be one of {', '.join(sorted(_DRAWN))}, point",
+            f"{where}: {str(kind)[:40]!r}",
+            "annotation_invalid",
         )
     elif kind == "polygon":
         if len(corners) >= 3:
             return [n for corner in corners for n in corner]
-        problems.note("polygons with fewer than three points, or half a point, dropped", where)
+        problems.note(
+            "polygons with fewer than three points, or half a point, dropped", where, "polygon_short"
+        )
     elif len(corners) < 2:
-        problems.error(f"a {kind} needs two points", where)
+        problems.error(f"a {kind} needs two points", where, "annotation_invalid")
     elif kind == "rectangle":
         (a, b), (c, d) = corners[0], corners[2 if len(corners) == 4 else 1]
         return [a, b, c, b, c, d, a, d]
@@ -256,7 +270,7 @@ def _add(
     if label is None:
         if not _nothing(thing.label):
             example = f"{thing.where}: {thing.label[:40]!r}"
-            problems.error("annotations of a class that is not declared", example)
+            problems.error("annotations of a class that is not declared", example, "category_unknown")
         return
     raw: dict[str, Any] = {"id": len(drawing.picture.items) + 1, "segmentation": thing.outlines or None}
     if points and thing.points:

@@ -13,7 +13,7 @@ import numpy as np
 
 from trainer.config.schema import Dataset
 from trainer.data.document import is_background
-from trainer.data.files import IMAGE_SUFFIXES, Folder, image_size, read_index_png
+from trainer.data.files import IMAGE_SUFFIXES, Folder, image_size, lacking_rule, read_index_png
 from trainer.data.formats import cityscapes
 from trainer.data.formats.base import Part, find_whole, opened, split_folders
 from trainer.data.formats.names import named_classes, text_lines
@@ -100,7 +100,7 @@ def _found(folder: Folder, problems: Problems) -> Iterator[tuple[str, str, str |
             stem = image[len(images) + 1 :].rpartition(".")[0]
             mask = next((by_stem.pop(stem + end) for end in _ENDINGS if stem + end in by_stem), None)
             if mask is None:
-                problems.error("images without a mask", image)
+                problems.error("images without a mask", image, "image_unlabelled")
             else:
                 yield image, mask, split
         for left in by_stem.values():
@@ -123,11 +123,11 @@ def _picture(folder: Folder, image: str, mask: str, problems: Problems) -> Pictu
     for what, name in (("image", image), ("mask", mask)):
         lacking = folder.lacks(name)
         if lacking:
-            problems.error(f"{what} files {lacking}", name)
+            problems.error(f"{what} files {lacking}", name, lacking_rule(lacking))
             return None
     size = image_size(folder.root / image)
     if size is None:
-        problems.error("image files that can't be read", image)
+        problems.error("image files that can't be read", image, "image_unreadable")
         return None
     return Picture(
         original_id=image,

@@ -51,7 +51,9 @@ def read_pictures(
         picture = by_id.get(str(entry.get("image_id")))
         if picture is None:
             example = f"entry {i + 1} image_id {entry.get('image_id')}"
-            problems.error(f"{file}: annotations of an image that is not listed", example)
+            problems.error(
+                f"{file}: annotations of an image that is not listed", example, "annotation_unlisted"
+            )
             continue
         ids = _segment_ids(document, entry, picture, problems) if "segmentation" in task else None
         for segment in segments:

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from trainer.config.schema import Dataset
 from trainer.data.document import is_background
-from trainer.data.files import Folder, image_size, inside, plausible_size
+from trainer.data.files import Folder, image_size, inside, lacking_rule, plausible_size
 from trainer.data.formats.base import Part, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.names import named_classes, text_lines
 from trainer.data.formats.voc_masks import instances
@@ -176,9 +176,9 @@ def _objects(root: Element, file: str, problems: Problems) -> Iterator[dict[str,
             [_number(_text(box, key)) for key in ("xmin", "ymin", "xmax", "ymax")] if box is not None else []
         )
         if not name:
-            problems.error("objects without a name", where)
+            problems.error("objects without a name", where, "annotation_invalid")
         elif not corners or any(corner is None for corner in corners):
-            problems.error("objects whose bndbox is not four numbers", where)
+            problems.error("objects whose bndbox is not four numbers", where, "annotation_invalid")
         else:
             left, top, right, bottom = (float(corner) for corner in corners if corner is not None)
             yield {
@@ -203,15 +203,15 @@ def _picture(
     name = _there(folder, clean, [*places, *nearby]) if clean else None
     name = name or image_beside(folder, stem, places)
     if name is None:
-        problems.error(f"image files missing below {folder.root}", clean or stem)
+        problems.error(f"image files missing below {folder.root}", clean or stem, "image_missing")
         return None
     lacking = folder.lacks(name)
     if lacking:
-        problems.error(f"image files {lacking}", name)
+        problems.error(f"image files {lacking}", name, lacking_rule(lacking))
         return None
     read = _size(size) or image_size(folder.root / name)
     if read is None:
-        problems.error("image files that can't be read", name)
+        problems.error("image files that can't be read", name, "image_unreadable")
         return None
     short = next((name[len(p) + 1 :] for p in places if p and name.startswith(f"{p}/")), name)
     return Picture(
@@ -252,7 +252,9 @@ def _label(
             if label is None:
                 if not is_background(raw["name"]):
                     problems.error(
-                        "annotations of a class that is not declared", f"{raw['where']}: {raw['name'][:40]!r}"
+                        "annotations of a class that is not declared",
+                        f"{raw['where']}: {raw['name'][:40]!r}",
+                        "category_unknown",
                     )
                 continue
             item = read_item(raw, label, picture, raw["where"], problems)

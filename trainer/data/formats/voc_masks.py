@@ -48,7 +48,11 @@ def _add(
         label = labels.get(ranked[0]) if ranked else None
         where = f"{name}, object {number}"
         if label is None:
-            problems.error("objects of a class that is not declared", f"{where}: value {ranked[:1] or 0}")
+            problems.error(
+                "objects of a class that is not declared",
+                f"{where}: value {ranked[:1] or 0}",
+                "category_unknown",
+            )
             continue
         raw = {"id": number, "area": int(mask.sum()), "segmentation": mask_rle(mask)}
         item = read_item(raw, label, picture, where, problems)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.config.schema import Dataset
-from trainer.data.files import Folder, decode, image_size
+from trainer.data.files import Folder, decode, image_size, lacking_rule
 from trainer.data.formats import base
 from trainer.data.formats.base import Part, find_whole, opened
 from trainer.data.formats.yolo_yaml import Description, describe, yaml_file
@@ -88,11 +88,11 @@ def _picture(
 ) -> Picture | None:
     lacking = folder.lacks(image)
     if lacking:
-        problems.error(f"image files {lacking}", image)
+        problems.error(f"image files {lacking}", image, lacking_rule(lacking))
         return None
     size = image_size(folder.root / image)
     if size is None:
-        problems.error("image files that can't be read", image)
+        problems.error("image files that can't be read", image, "image_unreadable")
         return None
     name = image
     for prefix in sorted(described.prefixes, key=len, reverse=True):
@@ -159,7 +159,9 @@ class _Lines:
             return None
         label = self.described.labels.get(text)
         if label is None:
-            self.problems.error("label files with a class that is not declared", f"{where}: {text[:40]}")
+            self.problems.error(
+                "label files with a class that is not declared", f"{where}: {text[:40]}", "category_unknown"
+            )
         return label
 
     def _raw(self, words: list[str], picture: Picture, where: str) -> dict[str, Any] | None:
@@ -167,10 +169,10 @@ class _Lines:
         try:
             numbers = [float(word) for word in words[1:]]
         except ValueError:
-            self.problems.error("label files must hold numbers", where)
+            self.problems.error("label files must hold numbers", where, "annotation_invalid")
             return None
         if not all(map(math.isfinite, numbers)):
-            self.problems.error("label files must hold numbers", where)
+            self.problems.error("label files must hold numbers", where, "annotation_invalid")
             return None
         points = self.described.points
         if points:
@@ -179,6 +181,7 @@ class _Lines:
                 self.problems.error(
                     f"lines must have {5 + count * width} numbers by kpt_shape: [{count}, {width}]",
                     f"{where}: {len(words)}",
+                    "annotation_invalid",
                 )
                 return None
             return self._in_px(numbers[:4], _triples(numbers[4:], width), picture, where)
@@ -188,6 +191,7 @@ class _Lines:
             self.problems.error(
                 "lines must have 5 numbers (a box) or 7, 9, 11, ... (a polygon); poses need kpt_shape in data.yaml",
                 f"{where}: {len(words)}",
+                "annotation_invalid",
             )
             return None
         if not self._shares(numbers, where):
@@ -213,7 +217,9 @@ class _Lines:
     def _shares(self, numbers: list[float], where: str) -> bool:
         if all(-_OUTSIDE <= n <= 1 + _OUTSIDE for n in numbers):
             return True
-        self.problems.error("coordinates must be shares of the image's sides, 0 to 1", where)
+        self.problems.error(
+            "coordinates must be shares of the image's sides, 0 to 1", where, "annotation_invalid"
+        )
         return False
 
 

@@ -1,0 +1,173 @@
+"""The checks that need no format: files before the split is made, labels and splits after."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from trainer.config.schema import Dataset
+from trainer.data.checks.files import Facts, facts_of
+from trainer.data.geometry import clip_box
+from trainer.data.records import Item, Picture, Problems, Records
+from trainer.data.splits import straddling
+
+_FAULTS = {
+    "image_unreadable": "image files that OpenCV can't read",
+    "image_huge": "images of more pixels than can be read",
+    "image_cut": "image files that end too early",
+}
+_POINT_SLACK = 0.1  # of the longer side of a box
+
+
+def check_files(records: Records, problems: Problems) -> dict[str, str]:
+    """Compare the files with the annotations; pictures that can't be used leave ``records``.
+
+    Returns:
+        A content digest of each picture whose bytes another one may have, by its path.
+    """
+    paths = {id(picture): picture.root / picture.file_name for picture in records.pictures}
+    facts = facts_of(paths.values(), records.root)
+    kept = []
+    for picture in records.pictures:
+        found = facts.get(paths[id(picture)])
+        if found is None:
+            problems.error("image files that are not there any more", picture.name, "image_missing")
+        elif found.fault:
+            problems.error(_FAULTS[found.fault], picture.name, found.fault)
+        elif _sized(picture, found, problems):
+            kept.append(picture)
+    records.pictures = kept
+    return {str(path): found.whole for path, found in facts.items() if found.whole}
+
+
+def check_labels(records: Records, problems: Problems) -> None:
+    """Objects that are there twice, and keypoints far from their box."""
+    for picture in records.pictures:
+        seen: set[object] = set()
+        kept = []
+        for item in picture.items:
+            same = (item.label, item.bbox, repr(item.segmentation), repr(item.keypoints))
+            if same in seen:
+                problems.note(
+                    "objects labelled twice", f"{picture.name}#{item.original_id}", "annotation_twice"
+                )
+                if problems.remedy("annotation_twice"):
+                    continue
+            seen.add(same)
+            kept.append(item)
+            if item.keypoints and _strays(item):
+                where = f"{picture.name}#{item.original_id}"
+                problems.note("keypoints outside their box", where, "keypoint_outside")
+        picture.items = kept
+
+
+def check_splits(
+    records: Records,
+    splits: dict[str, list[Picture]],
+    digests: dict[str, str],
+    dataset: Dataset,
+    problems: Problems,
+) -> None:
+    """Copies within and across splits, and classes, labels and groups that a split lacks or shares."""
+    if splits.get("val") is splits.get("train"):
+        pass  # said where it was decided
+    elif not _separate(splits, digests, problems):
+        _copies(splits, digests, problems)
+    for name, pictures in splits.items():
+        if pictures and not any(picture.items or picture.mask for picture in pictures):
+            problems.note(
+                f"no object is labelled in {name}, so its metrics will be empty", rule="split_unlabelled"
+            )
+        elif not any(picture.mask for picture in pictures):
+            shown = Counter(item.label for picture in pictures for item in picture.items)
+            for label, category in enumerate(records.categories):
+                if pictures and not shown[label]:
+                    problems.note(f"classes without an object in {name}", category.name, "category_empty")
+    if dataset.group_by:
+        for group, names in straddling(splits, dataset.group_by).items():
+            if splits["val"] is not splits["train"]:
+                problems.note("groups in several splits", f"{group}: {', '.join(names)}", "group_parted")
+
+
+def _sized(picture: Picture, found: Facts, problems: Problems) -> bool:
+    """Whether a picture may stay: its size is right, or was put right."""
+    size = (found.width, found.height)
+    if size == (0, 0) or size == (picture.width, picture.height):
+        return True
+    told = f"{picture.name}: {picture.width} x {picture.height}, file {size[0]} x {size[1]}"
+    turned = size == (picture.height, picture.width)
+    text = "images whose file has another size than the annotations state"
+    problems.error(f"{text} (turned)" if turned else text, told, "size_differs")
+    remedy = problems.remedy("size_differs")
+    if remedy is None or "left out" in remedy:
+        return False
+    picture.width, picture.height = size
+    picture.items = [item for item in picture.items if _cut_to(item, size, picture.name, problems)]
+    return True
+
+
+def _cut_to(item: Item, size: tuple[int, int], name: str, problems: Problems) -> bool:
+    """Put an object into a picture of ``size``; False where nothing of it is inside, or its mask is of another size."""
+    box = clip_box(item.bbox, *size)
+    if box is None or isinstance(item.segmentation, dict):
+        problems.note(
+            "labels outside the file's size left out", f"{name}#{item.original_id}", "box_degenerate"
+        )
+        return False
+    item.bbox = box
+    if item.segmentation:
+        item.segmentation = [
+            [min(n, size[i % 2]) for i, n in enumerate(polygon)] for polygon in item.segmentation
+        ]
+    return True
+
+
+def _strays(item: Item) -> bool:
+    x, y, w, h = item.bbox
+    slack = _POINT_SLACK * max(w, h)
+    points = item.keypoints or []
+    return any(
+        seen and not (x - slack <= px <= x + w + slack and y - slack <= py <= y + h + slack)
+        for px, py, seen in zip(points[::3], points[1::3], points[2::3], strict=True)
+    )
+
+
+def _content(picture: Picture, digests: dict[str, str]) -> str:
+    path = str(picture.root / picture.file_name)
+    return digests.get(path, path)
+
+
+def _separate(splits: dict[str, list[Picture]], digests: dict[str, str], problems: Problems) -> bool:
+    """Say so where validation holds nothing that isn't trained on; whether that is the case."""
+    train = {_content(picture, digests) for picture in splits["train"]}
+    if not splits["val"] or not all(_content(picture, digests) in train for picture in splits["val"]):
+        return False
+    problems.note(
+        "every image of val is in train, too: its metrics say nothing about other images", rule="val_is_train"
+    )
+    return True
+
+
+def _copies(splits: dict[str, list[Picture]], digests: dict[str, str], problems: Problems) -> None:
+    """Equal images; under a remedy those of a later split's leave the earlier one's."""
+    owner: dict[str, tuple[str, str]] = {}
+    for split in ("test", "val", "train"):
+        here: dict[str, str] = {}
+        kept = []
+        for picture in splits.get(split, ()):
+            content = _content(picture, digests)
+            if content in owner and owner[content][0] != split:
+                other, name = owner[content]
+                remedy = problems.remedy("leak")
+                text = f"images of {split} that {other} has, too" + (f"; {remedy}" if remedy else "")
+                problems.note(text, f"{picture.name} = {name}", "leak")
+                if remedy:
+                    continue
+            elif content in here:
+                problems.note(
+                    f"images of {split} with equal bytes", f"{picture.name} = {here[content]}", "same_content"
+                )
+            owner.setdefault(content, (split, picture.name))
+            here.setdefault(content, picture.name)
+            kept.append(picture)
+        if split in splits:
+            splits[split] = kept
