@@ -42,15 +42,16 @@ def bucket_of(store: str) -> str:
     return os.environ.get(variable) or usual
 
 
-def store_of(bucket: str) -> str | None:
-    """Which store holds a bucket: the one it is named for, else the internal one, else the only one that is set."""
+def store_of(bucket: str, prefer: str = "internal") -> str | None:
+    """Which store holds a bucket: the one it is named for, else ``prefer``, else the only one that is set."""
     stores = [store for store in STORES if os.environ.get(_variable(store, "ENDPOINT"))]
     named = [store for store in stores if bucket_of(store) == bucket]
-    return next(iter([*named, *reversed(stores)]), None)
+    preferred = [store for store in stores if store == prefer]
+    return next(iter([*named, *preferred, *stores]), None)
 
 
-def client(bucket: str) -> Any:
-    """A boto3 S3 client for the store that holds ``bucket``.
+def client(bucket: str, prefer: str = "internal", **options: Any) -> Any:
+    """A boto3 S3 client for the store that holds ``bucket`` (see :func:`store_of`); ``options`` of botocore's Config.
 
     Raises:
         ResourceError: boto3 isn't installed.
@@ -60,7 +61,7 @@ def client(bucket: str) -> Any:
         from botocore.config import Config
     except ImportError:
         raise ResourceError("s3:// needs boto3: pip install boto3") from None
-    store = store_of(bucket)
+    store = store_of(bucket, prefer)
     if store is None:
         endpoint = os.environ.get("S3_ENDPOINT") or None
         access = secret = None
@@ -69,20 +70,21 @@ def client(bucket: str) -> Any:
             os.environ.get(_variable(store, name)) or None
             for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY")
         )
+    settings: dict[str, Any] = {
+        "signature_version": "s3v4",
+        "retries": {"mode": "standard", "max_attempts": 3},
+        "connect_timeout": 10,
+        "read_timeout": 60,
+        # Stores that aren't Amazon's know no other checksums.
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
         aws_access_key_id=access,
         aws_secret_access_key=secret,
-        config=Config(
-            signature_version="s3v4",
-            retries={"mode": "standard", "max_attempts": 3},
-            connect_timeout=10,
-            read_timeout=60,
-            # Stores that aren't Amazon's know no other checksums.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
+        config=Config(**{**settings, **options}),
     )
 
 

@@ -84,7 +84,9 @@ class Model:
 class Dataset:
     name: str = leaf("", "what the data set is called in run names and the tracker")
     format: str = leaf("digits", "how it is stored", choices=("digits", *FORMATS))
-    path: str | None = leaf(None, "the data set's folder or archive", kind="path", only=FORMATS)
+    path: str | None = leaf(
+        None, "the data set: a folder, an archive or s3://bucket/prefix", kind="path", only=FORMATS
+    )
     train_annotations: str | None = leaf(
         None, "annotation file of the training split, relative to path", kind="path", only=_FILES
     )

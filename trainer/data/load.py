@@ -56,7 +56,7 @@ def find_source(dataset: Dataset, task: str) -> Source:
     given = dataset.path
     built_in = dataset.format == "digits"
     if not built_in:
-        dataset = brought(dataset)
+        dataset = brought(dataset, task, name)
     if built_in:
         from trainer.data.digits import digits_folder
 

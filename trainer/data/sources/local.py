@@ -15,13 +15,19 @@ def named(path: str) -> str:
     return stem(Path(path).name)
 
 
-def brought(dataset: Dataset) -> Dataset:
-    """The same options with ``path`` a local folder: archives unpacked, in the cache. Folders stay as they are.
+def brought(dataset: Dataset, task: str, name: str) -> Dataset:
+    """The same options with ``path`` a local folder: archives and what lies on S3 in the cache, folders as they are.
 
     Raises:
-        DatasetError: the archive can't be read, or holds what may not be unpacked.
+        DatasetError: it isn't there, can't be read, or holds what may not be unpacked.
+        ConfigError: no S3 URI.
+        NetworkError: the S3 store doesn't answer or refuses.
         ResourceError: the disk is full.
     """
+    if dataset.path and "://" in dataset.path:
+        from trainer.data.sources.s3 import fetched
+
+        return dataclasses.replace(dataset, path=str(fetched(dataset, task, name)))
     path = Path(dataset.path or ".").expanduser().absolute()
     if dataset.path is None or not is_archive(path.name) or not path.is_file():
         return dataset

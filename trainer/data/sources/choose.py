@@ -1,0 +1,179 @@
+"""Which objects below a prefix a data set needs: its label files, and the images that they name."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from trainer.config.schema import Dataset
+from trainer.data.files import IMAGE_SUFFIXES, inside, parse_json, read_bytes
+from trainer.data.formats.all import FORMATS
+from trainer.data.formats.base import Part, opened
+from trainer.data.formats.sniff import sniff
+from trainer.data.records import Problems
+
+_LABELS = frozenset({".json", ".txt", ".xml", ".yaml", ".yml", ".names", ".csv"})
+# COCO's files for what is none of the tasks, or not for this one; they are large.
+_NEVER = ("captions_", "image_info_")
+_POSE = ("person_keypoints_", "keypoints_")
+_DOCUMENTS = ("dice", "coco")
+_DATASET = re.compile(r"^/?datasets/[^/]+/")
+
+Has = Callable[[str], bool]
+
+
+def label_files(names: Iterable[str], dataset: Dataset, task: str) -> list[str]:
+    """Names of the text files that say what is labelled."""
+    given = {dataset.train_annotations, dataset.val_annotations}
+    unwanted = _NEVER if task == "pose" else (*_NEVER, *_POSE)
+    return [
+        name
+        for name in names
+        if name in given
+        or (_suffix(name) in _LABELS and not (name.endswith(".json") and _base(name).startswith(unwanted)))
+    ]
+
+
+def documents(dataset: Dataset, task: str, problems: Problems) -> list[tuple[str, Part]]:
+    """(format, file) of the annotation documents that will be read for ``task``; none in the formats without any.
+
+    ``dataset.path`` is the folder with the label files.
+    """
+    folder = opened(dataset)
+    if dataset.format in FORMATS:
+        kinds = [dataset.format]
+    elif dataset.train_annotations:
+        kinds = ["dice" if sniff(folder.root / dataset.train_annotations) == "dice" else "coco"]
+    else:
+        kinds = [
+            kind for kind in _DOCUMENTS if task in FORMATS[kind].TASKS and FORMATS[kind].spot(folder, task)
+        ]
+    found = []
+    for kind in kinds:
+        if kind in _DOCUMENTS:
+            options = dataclasses.replace(dataset, format=kind)
+            found += [(kind, part) for part in FORMATS[kind].find(options, task, problems)]
+    return found
+
+
+def images(names: Iterable[str]) -> list[str]:
+    """All images: what formats need that have a label file beside each."""
+    return [name for name in names if _suffix(name) in IMAGE_SUFFIXES]
+
+
+def image_root(document: dict[str, Any]) -> str:
+    """``storage_info.image_root`` of a DICE document: the beginning of its images' keys; empty when it has none."""
+    storage = document.get("storage_info")
+    root = storage.get("image_root") if isinstance(storage, dict) else None
+    clean = inside(root.lstrip("/")) if isinstance(root, str) else None
+    return f"{clean}/" if clean and ".." not in str(root).split("/") else ""
+
+
+def read_document(part: Part, problems: Problems) -> dict[str, Any] | None:
+    """An annotation file's content, or None after noting why there is none."""
+    content = read_bytes(part.path, problems, limit=None)
+    return parse_json(content, part.path, problems) if content is not None else None
+
+
+def named_images(
+    kind: str,
+    part: Part,
+    document: dict[str, Any],
+    root: Path,
+    prefix: str,
+    has: Has,
+    task: str,
+    problems: Problems,
+) -> tuple[list[str], list[str]]:
+    """(names of the images and masks that a document needs, file names of those images that there are none for).
+
+    Args:
+        kind: ``dice`` or ``coco``.
+        root: the folder with the label files, ``part.path`` in it.
+        prefix: the data set's own, which an image root begins with.
+        has: whether there is an object of this name, relative to the prefix.
+    """
+    listed = document.get("images")
+    if kind == "coco" and part.split == "test" and not document.get("annotations"):
+        return [], []  # COCO's own test files have no labels, and are not read
+    places = _dice_places(document, prefix) if kind == "dice" else _coco_places(part, root)
+    found: list[str] = []
+    missing: list[str] = []
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, dict) and (name := _clean(entry, "file_name", part, problems)):
+            place = next((where for where in (_join(p, name) for p in places) if has(where)), None)
+            (missing if place is None else found).append(place or name)
+    for entry in _with_masks(document):
+        if name := _clean(entry, "mask_file", part, problems):
+            (found if has(name) else missing).append(name)
+    if kind == "coco" and "segmentation" in task:
+        for name in _panoptic(document, part, problems):
+            near = part.path.parent.relative_to(root).as_posix() if part.path.is_relative_to(root) else "."
+            choices = [_join(p, name) for p in (f"{near}/{part.path.stem}", part.path.stem, near, "")]
+            place = next((where for where in choices if has(where)), None)
+            (missing if place is None else found).append(place or name)
+    return found, missing
+
+
+def _dice_places(document: dict[str, Any], prefix: str) -> list[str]:
+    """The folders that DICE's reader looks into, in its order, after the key as it is written."""
+    root = image_root(document)
+    places = [root.removeprefix(prefix)] if root and root.startswith(prefix) else []
+    return [*places, *([_DATASET.sub("", root)] if root else []), "images", ""]
+
+
+def _coco_places(part: Part, root: Path) -> list[str]:
+    if part.images is not None:
+        return [part.images.relative_to(root).as_posix()] if part.images.is_relative_to(root) else []
+    word = re.sub("^(instances|person_keypoints|keypoints|panoptic|stuff)_", "", part.path.stem)
+    near = part.path.parent.relative_to(root).as_posix() if part.path.is_relative_to(root) else ""
+    return [word, f"images/{word}", f"{part.split}", f"images/{part.split}", "images", "", near]
+
+
+def _with_masks(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for key in ("images", "annotations"):
+        listed = document.get(key)
+        for entry in listed if isinstance(listed, list) else ():
+            if not isinstance(entry, dict):
+                continue
+            if entry.get("mask_file"):
+                yield entry
+            for own in ("annotations", "annotation"):
+                inner = entry.get(own)
+                for one in inner if isinstance(inner, list) else [inner]:
+                    if isinstance(one, dict) and one.get("mask_file"):
+                        yield one
+
+
+def _panoptic(document: dict[str, Any], part: Part, problems: Problems) -> Iterator[str]:
+    listed = document.get("annotations")
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, dict) and "segments_info" in entry:
+            name = _clean(entry, "file_name", part, problems)
+            if name:
+                yield name
+
+
+def _clean(entry: dict[str, Any], key: str, part: Part, problems: Problems) -> str | None:
+    name = inside(entry.get(key))
+    if name is None:
+        problems.error(
+            f"{part.path.name}: {key} must be a path inside the data set's folder", repr(entry.get(key))
+        )
+    return name
+
+
+def _join(place: str, name: str) -> str:
+    return posixpath.normpath(f"{place}/{name}") if place else name
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _suffix(name: str) -> str:
+    return posixpath.splitext(name)[1].lower()
