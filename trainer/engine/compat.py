@@ -221,6 +221,22 @@ def _falls_back_to_unpickling() -> bool:
     return "weights_only=False" in inspect.getsource(_stock["_safe_torch_load"])
 
 
+# --- annotations --------------------------------------------------------------------------------------------
+
+
+def _map_annotations() -> None:
+    from mmengine.dataset import BaseDataset
+
+    from trainer.engine.shared_annotations import mapping
+
+    _stock["_serialize_data"] = BaseDataset._serialize_data
+    BaseDataset._serialize_data = mapping(BaseDataset._serialize_data)
+
+
+def _annotations_are_each_process_own() -> bool:
+    return "np.concatenate(data_list)" in inspect.getsource(_stock["_serialize_data"])
+
+
 REPAIRS = (
     Repair(
         "no-update-check",
@@ -264,5 +280,12 @@ REPAIRS = (
         "onedl-mmengine 0.10.12",
         _load_without_code,
         _falls_back_to_unpickling,
+    ),
+    Repair(
+        "annotations-once",
+        "every rank keeps the serialised annotations in memory of its own, and spawned workers get copies",
+        "onedl-mmengine 0.10.12",
+        _map_annotations,
+        _annotations_are_each_process_own,
     ),
 )
