@@ -26,7 +26,7 @@ class Options:
         python -m trainer convert source=data/people target=data/people-yolo to=yolo task=pose
     """
 
-    source: str | None = leaf(None, "the data set's folder", kind="path")
+    source: str | None = leaf(None, "the data set: a folder, an archive or s3://bucket/prefix", kind="path")
     target: str | None = leaf(None, "the new folder", kind="path")
     to: str = leaf("coco", "the new format", choices=("coco", "yolo", "dice"))
     task: str = leaf("detection", "which labels are read", choices=TASKS)

@@ -126,6 +126,19 @@ def test_archives_on_s3(form, s3, tmp_path):
         remote(f"s3://{BUCKET}/packed/none.zip")
 
 
+def test_masks_that_are_missing_are_named(s3, tmp_path):
+    folder = make("dice_singular", tmp_path / "ab12", "semantic_segmentation")
+    (folder / "masks" / "pic2_mask.png").unlink()
+    upload(folder, PREFIX)
+    text = told(task="semantic_segmentation", on_error="skip")
+    assert f"masks that annotations.json names are not below {URI} (1): masks/pic2_mask.png" in text
+
+
+def test_a_profile_that_there_is_not(s3, monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert "nobody" in told(kind=NetworkError)
+
+
 def told(path: str = URI, kind: type[TrainerError] = DatasetError, **options) -> str:
     with pytest.raises(kind) as caught:
         remote(path, **options)
@@ -136,13 +149,16 @@ def told(path: str = URI, kind: type[TrainerError] = DatasetError, **options) ->
 
 def test_all_missing_images_are_named_at_once(s3, tmp_path):
     folder = make("coco", tmp_path / "ab12", "detection")
-    for i in (1, 2, 4, 5):
+    for i in (1, 2, 4):
         next(folder.rglob(f"pic{i}.png")).unlink()
     upload(folder, PREFIX)
     text = told()
     assert f"images that instances_train2017.json names are not below {URI} (2): pic1.png, pic2.png" in text
-    assert f"images that instances_val2017.json names are not below {URI} (2): pic4.png, pic5.png" in text
+    assert f"images that instances_val2017.json names are not below {URI} (1): pic4.png" in text
     assert not any(key.endswith(".png") for key in s3.asked), "told before the first image is fetched"
+    assert "dataset.on_error=skip leaves out" in text
+    bundle = remote(on_error="skip")
+    assert (bundle.train.num_images, bundle.val.num_images) == (2, 1)
 
 
 def test_objects_that_go_away_while_it_is_fetched(s3, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import dataclasses
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,23 @@ _DOCUMENTS = ("dice", "coco")
 _DATASET = re.compile(r"^/?datasets/[^/]+/")
 
 Has = Callable[[str], bool]
+
+
+@dataclass
+class Named:
+    """What a document names: objects that are there, and the names of those that aren't."""
+
+    found: list[str] = field(default_factory=list)
+    lost_images: list[str] = field(default_factory=list)
+    lost_masks: list[str] = field(default_factory=list)
+
+    def add(self, name: str, choices: Iterable[str], has: Has, lost: list[str]) -> None:
+        """The first of ``choices`` that is there."""
+        place = next((choice for choice in choices if has(choice)), None)
+        if place is None:
+            lost.append(name)
+        else:
+            self.found.append(place)
 
 
 def label_files(names: Iterable[str], dataset: Dataset, task: str) -> list[str]:
@@ -88,8 +106,8 @@ def named_images(
     has: Has,
     task: str,
     problems: Problems,
-) -> tuple[list[str], list[str]]:
-    """(names of the images and masks that a document needs, file names of those images that there are none for).
+) -> Named:
+    """The images and masks that a document needs.
 
     Args:
         kind: ``dice`` or ``coco``.
@@ -97,26 +115,23 @@ def named_images(
         prefix: the data set's own, which an image root begins with.
         has: whether there is an object of this name, relative to the prefix.
     """
-    listed = document.get("images")
+    named = Named()
     if kind == "coco" and part.split == "test" and not document.get("annotations"):
-        return [], []  # COCO's own test files have no labels, and are not read
+        return named  # COCO's own test files have no labels, and are not read
+    listed = document.get("images")
     places = _dice_places(document, prefix) if kind == "dice" else _coco_places(part, root)
-    found: list[str] = []
-    missing: list[str] = []
     for entry in listed if isinstance(listed, list) else ():
         if isinstance(entry, dict) and (name := _clean(entry, "file_name", part, problems)):
-            place = next((where for where in (_join(p, name) for p in places) if has(where)), None)
-            (missing if place is None else found).append(place or name)
+            named.add(name, (_join(place, name) for place in places), has, named.lost_images)
     for entry in _with_masks(document):
         if name := _clean(entry, "mask_file", part, problems):
-            (found if has(name) else missing).append(name)
+            named.add(name, [name], has, named.lost_masks)
     if kind == "coco" and "segmentation" in task:
+        near, stem = _near(part, root), part.path.stem
         for name in _panoptic(document, part, problems):
-            near = part.path.parent.relative_to(root).as_posix() if part.path.is_relative_to(root) else "."
-            choices = [_join(p, name) for p in (f"{near}/{part.path.stem}", part.path.stem, near, "")]
-            place = next((where for where in choices if has(where)), None)
-            (missing if place is None else found).append(place or name)
-    return found, missing
+            places = [f"{near}/{stem}", stem, near, ""]
+            named.add(name, (_join(place, name) for place in places), has, named.lost_masks)
+    return named
 
 
 def _dice_places(document: dict[str, Any], prefix: str) -> list[str]:
@@ -130,8 +145,12 @@ def _coco_places(part: Part, root: Path) -> list[str]:
     if part.images is not None:
         return [part.images.relative_to(root).as_posix()] if part.images.is_relative_to(root) else []
     word = re.sub("^(instances|person_keypoints|keypoints|panoptic|stuff)_", "", part.path.stem)
-    near = part.path.parent.relative_to(root).as_posix() if part.path.is_relative_to(root) else ""
-    return [word, f"images/{word}", f"{part.split}", f"images/{part.split}", "images", "", near]
+    return [word, f"images/{word}", f"{part.split}", f"images/{part.split}", "images", "", _near(part, root)]
+
+
+def _near(part: Part, root: Path) -> str:
+    """The folder of an annotation file."""
+    return part.path.parent.relative_to(root).as_posix() if part.path.is_relative_to(root) else "."
 
 
 def _with_masks(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -92,7 +92,7 @@ class _Fetch:
     def folder(self) -> Path:
         version = _stated_version()
         d = self._dataset
-        given = (d.train_annotations, d.val_annotations, d.train_images, d.val_images)
+        given = (d.train_annotations, d.val_annotations, d.train_images, d.val_images, d.on_error)
         what = _digest(self._task, d.format, *given)[:8]
         if version is None:
             self._list()
@@ -150,7 +150,7 @@ class _Fetch:
 
     def _images(self, data: Path) -> list[str]:
         """The images and masks that are needed."""
-        problems = Problems()
+        problems = Problems(self._dataset.on_error)
         for folder in {os.path.dirname(name) for name in choose.images(self._things)}:
             (data / folder).mkdir(parents=True, exist_ok=True)  # formats are known by their folders, too
         dataset = dataclasses.replace(self._dataset, path=str(data))
@@ -163,18 +163,22 @@ class _Fetch:
             document = choose.read_document(part, problems)
             if document is None:
                 continue
-            found, missing = self._named(kind, part, document, data, problems)
-            if missing and self._list_elsewhere(choose.image_root(document)):
-                found, missing = self._named(kind, part, document, data, problems)
-            wanted |= dict.fromkeys(found)
-            for name in missing:
-                problems.error(f"images that {part.path.name} names are not below {self._uri}", name)
+            named = self._named(kind, part, document, data, problems)
+            lost = named.lost_images or named.lost_masks
+            if lost and self._list_elsewhere(choose.image_root(document)):
+                named = self._named(kind, part, document, data, Problems())
+            wanted |= dict.fromkeys(named.found)
+            for name in named.lost_images:
+                text = f"images that {part.path.name} names are not below {self._uri}"
+                problems.error(text, name, "image_missing")
+            for name in named.lost_masks:
+                problems.error(f"masks that {part.path.name} names are not below {self._uri}", name)
         problems.raise_any(self._name)
         return list(wanted)
 
     def _named(
         self, kind: str, part: Any, document: dict[str, Any], data: Path, problems: Problems
-    ) -> tuple[list[str], list[str]]:
+    ) -> choose.Named:
         has = self._things.__contains__
         return choose.named_images(kind, part, document, data, self._prefix, has, self._task, problems)
 

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from trainer.errors import DatasetError, NetworkError
+from trainer.errors import DatasetError, NetworkError, ResourceError
 from trainer.s3 import client, store_of
 from trainer.secrets import mask_urls
 
@@ -54,6 +54,10 @@ class Store:
         self.bucket = bucket
         self._kind = store_of(bucket, "external")
         try:
+            from botocore.exceptions import BotoCoreError
+        except ImportError:
+            raise ResourceError("s3:// needs boto3: pip install boto3") from None
+        try:
             self._client = client(
                 bucket,
                 "external",
@@ -65,6 +69,8 @@ class Store:
             raise NetworkError(
                 f"s3://{bucket}: {self._endpoint_variable()} is no URL (http://host:port)"
             ) from None
+        except BotoCoreError as error:  # a profile that there isn't, or the like
+            raise NetworkError(f"s3://{bucket}: {_line(error)}") from None
         self.endpoint = mask_urls(str(self._client.meta.endpoint_url))
 
     def listing(self, prefix: str) -> Iterator[Thing]:
@@ -78,7 +84,7 @@ class Store:
         while True:
             page = self.again(functools.partial(self._page, prefix, token))
             for entry in page.get("Contents", ()):
-                yield Thing(entry["Key"], entry["Size"], entry["ETag"])
+                yield Thing(entry["Key"], entry["Size"], entry.get("ETag", ""))
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -89,7 +95,7 @@ class Store:
         def ask() -> Thing:
             with self._errors():
                 answer = self._client.head_object(Bucket=self.bucket, Key=key)
-            return Thing(key, answer["ContentLength"], answer["ETag"])
+            return Thing(key, answer["ContentLength"], answer.get("ETag", ""))
 
         return self.again(ask)
 
@@ -105,7 +111,7 @@ class Store:
         with self._errors():
             answer = self._client.get_object(Bucket=self.bucket, Key=thing.key, **span)
         with closing(answer["Body"]) as body:
-            if answer["ETag"] != thing.etag:
+            if answer.get("ETag", "") != thing.etag:
                 raise DatasetError(
                     f"s3://{self.bucket}/{thing.key} was changed while the data set was fetched; start again"
                 )
@@ -135,8 +141,13 @@ class Store:
         )
 
     def _page(self, prefix: str, token: dict[str, str]) -> dict[str, Any]:
-        with self._errors():
-            found: dict[str, Any] = self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)
+        try:
+            with self._errors():
+                found: dict[str, Any] = self._client.list_objects_v2(
+                    Bucket=self.bucket, Prefix=prefix, **token
+                )
+        except Missing:
+            raise self._no_bucket() from None
         return found
 
     def _chunks(self, body: Any) -> Iterator[bytes]:
@@ -164,10 +175,7 @@ class Store:
         code = str(response.get("Error", {}).get("Code", ""))
         status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code == "NoSuchBucket":
-            variable = "INTERNAL_STORAGE_ENDPOINT" if self._kind == "internal" else self._endpoint_variable()
-            return DatasetError(
-                f"dataset.path: there is no bucket {self.bucket!r} at {self.endpoint}, which {variable} names"
-            )
+            return self._no_bucket()
         if status == 404:
             return Missing(code)
         if status == 429 or status >= 500 or code in _BUSY:
@@ -177,6 +185,12 @@ class Store:
                 f"s3://{self.bucket}: the store at {self.endpoint} refuses ({code}); check {self._key_variables()}"
             )
         return NetworkError(f"s3://{self.bucket}: the store at {self.endpoint} answers {status} {code}")
+
+    def _no_bucket(self) -> DatasetError:
+        return DatasetError(
+            f"dataset.path: there is no bucket {self.bucket!r} at {self.endpoint}, which {self._endpoint_variable()} "
+            "names"
+        )
 
     def _endpoint_variable(self) -> str:
         if self._kind:
