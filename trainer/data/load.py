@@ -26,7 +26,7 @@ class Source:
     task: str
     parts: list[Part]
     note: str | None = None
-    cached: bool = False  # the files are the cache's, shared with others
+    origin: str | None = None  # dataset.path as given, where the files are the cache's, shared with others
     built_in: bool = False  # made here, so its files need no looking at
 
     @property
@@ -63,6 +63,8 @@ def find_source(dataset: Dataset, task: str) -> Source:
         dataset = dataclasses.replace(dataset, name=name, format="dice", path=str(digits_folder(dataset)))
     elif dataset.format == "auto":
         dataset, note = detect(dataset, task)
+        if dataset.path != given:
+            note = note.replace(str(dataset.path), str(given))  # the cache's folder says nothing to anybody
     form = FORMATS.get(dataset.format)
     if form is None:
         known = ["auto", "digits", *FORMATS]
@@ -77,7 +79,8 @@ def find_source(dataset: Dataset, task: str) -> Source:
     problems = Problems()
     parts = form.find(dataset, task, problems)
     problems.raise_any(name)
-    return Source(name, dataset, task, parts, note, cached=dataset.path != given, built_in=built_in)
+    origin = given if dataset.path != given else None
+    return Source(name, dataset, task, parts, note, origin, built_in)
 
 
 def load(source: Source) -> Loaded:

@@ -107,7 +107,8 @@ def test_what_a_kill_left_is_done_anew(plain, tmp_path, cache):
 
 def test_converting_copies_what_is_the_caches_own(plain, tmp_path):
     path = pack(plain, tmp_path / "cats.zip")
-    convert(Dataset(format="auto", path=str(path)), "detection", "yolo", tmp_path / "out")
+    done = convert(Dataset(format="auto", path=str(path)), "detection", "yolo", tmp_path / "out")
+    assert done.source == str(path) and done.notes[0].startswith(f"{path} is a COCO data set")
     assert {p.stat().st_nlink for p in (tmp_path / "out" / "images").rglob("*.png")} == {1}
 
 

@@ -35,7 +35,7 @@ class Converted:
     """What was made: ``splits`` is images and annotations of each, ``images`` how the files came there."""
 
     target: Path
-    source: Path
+    source: str
     source_format: str
     to: str
     task: str
@@ -69,12 +69,12 @@ def convert(
 
     def fill(folder: Path) -> None:
         (folder / "images").mkdir()
-        placer = Placer(folder / "images", link and not source.cached, loaded.problems)
+        placer = Placer(folder / "images", link and source.origin is None, loaded.problems)
         counts = _WRITERS[to](folder, task, loaded, placer)
         loaded.problems.raise_any(source.name)
         done["result"] = Converted(
             target=target,
-            source=root_of(source.dataset),
+            source=source.origin or str(root_of(source.dataset)),
             source_format=source.dataset.format,
             to=to,
             task=task,
@@ -98,7 +98,7 @@ def as_json(result: Converted) -> dict[str, Any]:
     """The result for machines."""
     return {
         "target": str(result.target),
-        "source": str(result.source),
+        "source": result.source,
         "source_format": result.source_format,
         "format": result.to,
         "task": result.task,
