@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.schema import Dataset
-from trainer.data.files import IMAGE_SUFFIXES, inside, parse_json, read_bytes
+from trainer.data.files import IMAGE_SUFFIXES, inside
 from trainer.data.formats.all import FORMATS
 from trainer.data.formats.base import Part, opened
 from trainer.data.formats.sniff import sniff
@@ -91,12 +91,6 @@ def image_root(document: dict[str, Any]) -> str:
     return f"{clean}/" if clean and ".." not in str(root).split("/") else ""
 
 
-def read_document(part: Part, problems: Problems) -> dict[str, Any] | None:
-    """An annotation file's content, or None after noting why there is none."""
-    content = read_bytes(part.path, problems, limit=None)
-    return parse_json(content, part.path, problems) if content is not None else None
-
-
 def named_images(
     kind: str,
     part: Part,
@@ -118,10 +112,9 @@ def named_images(
     named = Named()
     if kind == "coco" and part.split == "test" and not document.get("annotations"):
         return named  # COCO's own test files have no labels, and are not read
-    listed = document.get("images")
     places = _dice_places(document, prefix) if kind == "dice" else _coco_places(part, root)
-    for entry in listed if isinstance(listed, list) else ():
-        if isinstance(entry, dict) and (name := _clean(entry, "file_name", part, problems)):
+    for entry in _entries(document, "images"):
+        if name := _clean(entry, "file_name", part, problems):
             named.add(name, (_join(place, name) for place in places), has, named.lost_images)
     for entry in _with_masks(document):
         if name := _clean(entry, "mask_file", part, problems):
@@ -155,10 +148,7 @@ def _near(part: Part, root: Path) -> str:
 
 def _with_masks(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for key in ("images", "annotations"):
-        listed = document.get(key)
-        for entry in listed if isinstance(listed, list) else ():
-            if not isinstance(entry, dict):
-                continue
+        for entry in _entries(document, key):
             if entry.get("mask_file"):
                 yield entry
             for own in ("annotations", "annotation"):
@@ -169,12 +159,19 @@ def _with_masks(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _panoptic(document: dict[str, Any], part: Part, problems: Problems) -> Iterator[str]:
-    listed = document.get("annotations")
-    for entry in listed if isinstance(listed, list) else ():
-        if isinstance(entry, dict) and "segments_info" in entry:
+    for entry in _entries(document, "annotations"):
+        if "segments_info" in entry:
             name = _clean(entry, "file_name", part, problems)
             if name:
                 yield name
+
+
+def _entries(document: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    """The objects in a list of a document, which may be one that is read from its file piece by piece."""
+    listed = document.get(key)
+    for entry in listed if isinstance(listed, Iterable) and not isinstance(listed, (str, dict)) else ():
+        if isinstance(entry, dict):
+            yield entry
 
 
 def _clean(entry: dict[str, Any], key: str, part: Part, problems: Problems) -> str | None:

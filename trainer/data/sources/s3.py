@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.schema import Dataset
+from trainer.data.document import open_document
 from trainer.data.files import inside
+from trainer.data.formats.base import Part, opened
 from trainer.data.records import Problems
 from trainer.data.sources import choose, room
 from trainer.data.sources.archive import data_root, is_archive, unpack
@@ -160,9 +162,10 @@ class _Fetch:
             return choose.images(self._things)
         wanted: dict[str, None] = {}
         for kind, part in parts:
-            document = choose.read_document(part, problems)
-            if document is None:
+            read = open_document(part.path, opened(dataset), problems)
+            if read is None:
                 continue
+            document = read.raw
             named = self._named(kind, part, document, data, problems)
             lost = named.lost_images or named.lost_masks
             if lost and self._list_elsewhere(choose.image_root(document)):
@@ -177,7 +180,7 @@ class _Fetch:
         return list(wanted)
 
     def _named(
-        self, kind: str, part: Any, document: dict[str, Any], data: Path, problems: Problems
+        self, kind: str, part: Part, document: dict[str, Any], data: Path, problems: Problems
     ) -> choose.Named:
         has = self._things.__contains__
         return choose.named_images(kind, part, document, data, self._prefix, has, self._task, problems)
