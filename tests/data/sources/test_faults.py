@@ -115,6 +115,14 @@ def test_a_large_object_goes_on_where_it_was_cut(s3: Server, tmp_path):
     assert found.read_bytes() == picture.read_bytes()
 
 
+@pytest.mark.parametrize("trouble", ["500", "cut"])
+def test_a_page_of_the_listing_that_fails(trouble, s3: Server, tmp_path):
+    upload(make("dice", tmp_path / "big", "detection"), PREFIX)
+    s3.trouble = lambda method, key, count: trouble if len(s3.listed) == 1 and not s3.asked else None
+    assert prepare(Dataset(format="auto", path=URI), "detection").train.num_images == 4
+    assert len(s3.listed) == 2
+
+
 def test_a_store_that_stalls(s3: Server, tmp_path, monkeypatch):
     upload(make("dice", tmp_path / "big", "detection"), PREFIX)
     monkeypatch.setattr(store, "READ_SECONDS", 0.4)

@@ -16,6 +16,7 @@ from tests.data.sources.test_archives import pack
 from trainer.config.schema import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.sources import room
+from trainer.data.sources.store import Store
 from trainer.errors import ConfigError, DatasetError, NetworkError, TrainerError
 
 PREFIX = "datasets/ab12/"
@@ -260,6 +261,14 @@ def test_keys_that_the_store_refuses(s3):
         in text
     )
     assert len(s3.listed) == 1, "asking again won't help"
+
+
+def test_the_two_stores(s3, monkeypatch):
+    monkeypatch.setenv("INTERNAL_STORAGE_ENDPOINT", "http://inside:9002")
+    assert Store("pictures").endpoint == Store(BUCKET).endpoint == s3.endpoint
+    assert Store("training-checkpoints").endpoint == "http://inside:9002"
+    monkeypatch.delenv("EXTERNAL_STORAGE_ENDPOINT")
+    assert Store("pictures").endpoint == "http://inside:9002"
 
 
 def test_what_is_written_about_it(s3, tmp_path, capsys):
