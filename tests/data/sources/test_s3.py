@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 
 import orjson
 import pytest
 
-from tests.data.conftest import image, write
+from tests.data.conftest import coco_of, image, write
 from tests.data.folders import CASES, FORMAT_OF, make
 from tests.data.sources.conftest import BUCKET, SECRET, backend, put, release, upload
 from tests.data.sources.test_archives import pack
@@ -261,6 +262,17 @@ def test_keys_that_the_store_refuses(s3):
         in text
     )
     assert len(s3.listed) == 1, "asking again won't help"
+
+
+def test_what_was_evicted_is_fetched_again(s3, tmp_path, cache):
+    upload(make("dice", tmp_path / "ab12", "detection"), PREFIX)
+    first = remote()
+    [entry] = (p for p in (cache / "datasets").iterdir() if p.is_dir())
+    shutil.rmtree(entry)
+    again = remote()
+    assert again.fingerprint == first.fingerprint and set(s3.asked.values()) == {2}
+    listed = [again.train.image_root / entry["file_name"] for entry in coco_of(again.train)["images"]]
+    assert len(listed) == 4 and all(path.is_file() for path in listed)
 
 
 def test_the_two_stores(s3, monkeypatch):

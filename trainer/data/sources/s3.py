@@ -217,7 +217,7 @@ class _Fetch:
                 index = json.loads(note.read_bytes())
                 for name, thing in wanted.items():
                     path = data / name
-                    if index.get(name) == [thing.size, thing.etag] and not path.exists():
+                    if thing.etag and index.get(name) == [thing.size, thing.etag] and not path.exists():
                         path.parent.mkdir(parents=True, exist_ok=True)
                         os.link(note.parent / "data" / name, path)
             except (OSError, ValueError):
