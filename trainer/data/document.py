@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.data import stream
 from trainer.data.files import (
     Folder,
     image_size,
@@ -20,10 +23,13 @@ from trainer.data.files import (
 )
 from trainer.data.keypoints import keypoint_set
 from trainer.data.labels import read_item
-from trainer.data.records import SPLITS, Category, Picture, Problems, Records
+from trainer.data.packed import PackedPicture
+from trainer.data.records import SPLITS, Category, Item, Picture, Problems, Records
+from trainer.data.stream import Entries, open_large
 
 # The file of a file_name as (folder, name in it), or why there is none.
 Locate = Callable[[str], "tuple[Path, str] | str"]
+_HELD = 200_000  # labels held as objects before they are packed
 _BACKGROUND = {"__background__", "_background_", "background"}
 
 
@@ -57,8 +63,12 @@ def open_document(
     path: Path, folder: Folder, problems: Problems, group_by: str | None = None
 ) -> Document | None:
     """An annotation file of any size, or None after noting what is wrong with it."""
-    content = read_bytes(path, problems, limit=None)
-    raw = parse_json(content, path, problems) if content is not None else None
+    raw = None
+    with suppress(OSError):  # said below
+        raw = open_large(path) if path.stat().st_size >= stream.LARGE else None
+    if raw is None:
+        content = read_bytes(path, problems, limit=None)
+        raw = parse_json(content, path, problems) if content is not None else None
     return Document(path, raw, folder, group_by) if raw is not None else None
 
 
@@ -86,42 +96,54 @@ def read_pictures(
     """All pictures with their labels, in the file's order."""
     file = document.path.name
     images = document.raw.get("images")
-    if not isinstance(images, list) or not images:
+    if not isinstance(images, (list, Entries)) or not images:
         problems.error(f"{file} lists no image: 'images' is missing or empty")
         return []
     nested = _nested(images)
-    by_id: dict[str, Picture] = {}
-    pictures: list[tuple[dict[str, Any], Picture]] = []
+    packed = isinstance(images, Entries) and not nested
+    if nested:
+        images = list(images)
+    by_id: dict[str, int] = {}
+    pictures: list[Picture] = []
+    own: list[dict[str, Any]] = []
     names: set[str] = set()
+    silent: set[str] = set()  # ids whose annotations mean nothing, and of whose images all is said
     for i, entry in enumerate(images):
         if not isinstance(entry, dict):
             problems.error(f"{file}: entries of 'images' must be objects", f"entry {i + 1}")
             continue
-        picture = _picture(entry, document, locate, problems)
+        picture = _picture(entry, document, locate, problems, PackedPicture if packed else Picture)
+        if picture is None or "id" not in entry:
+            silent.add(str(entry.get("id")))
         if picture is None:
             continue
+        key = picture.key
         if picture.file_name in names:
             problems.error(f"{file}: images listed twice", picture.name, "image_twice")
+            silent.add(key)
             continue
         names.add(picture.file_name)
-        if picture.key in by_id and not nested:
-            problems.error(
-                f"{file}: two images have the same id", f"{picture.key} ({picture.name})", "id_twice"
-            )
+        if key in by_id and not nested:
+            problems.error(f"{file}: two images have the same id", f"{key} ({picture.name})", "id_twice")
             continue
-        by_id[picture.key] = picture
-        pictures.append((entry, picture))
+        by_id[key] = len(pictures)
+        pictures.append(picture)
+        if nested:
+            own.append(entry)
     lookup = Lookup(document, categories, problems)
     if nested:
         if document.raw.get("annotations"):
             problems.note(
                 f"{file}: the images carry their annotations, so the top-level 'annotations' was not read"
             )
-        for entry, picture in pictures:
-            _read_into(picture, _own(entry), lookup, document, problems)
+        for entry, picture in zip(own, pictures, strict=True):
+            for i, raw in enumerate(_own(entry)):
+                item = _read_one(picture, raw, i + 1, lookup, document, problems)
+                if item is not None:
+                    picture.items.append(item)
     else:
-        _read_flat(document, by_id, lookup, problems)
-    return [picture for _, picture in pictures]
+        _read_flat(document, pictures, by_id, silent, lookup, problems)
+    return pictures
 
 
 def read_keypoints(records: Records, document: Document, problems: Problems) -> None:
@@ -196,7 +218,9 @@ class Lookup:
         return None
 
 
-def _picture(entry: dict[str, Any], document: Document, locate: Locate, problems: Problems) -> Picture | None:
+def _picture(
+    entry: dict[str, Any], document: Document, locate: Locate, problems: Problems, kind: type[Picture]
+) -> Picture | None:
     file, name = document.path.name, entry.get("file_name")
     clean = inside(name)
     if clean is None:
@@ -221,7 +245,7 @@ def _picture(entry: dict[str, Any], document: Document, locate: Locate, problems
     if split is not None and str(split).lower() not in SPLITS:
         problems.error(f"{file}: split must be train, val or test", f"{clean}: {split!r}")
         split = None
-    return Picture(
+    return kind(
         original_id=entry.get("id", clean),
         name=clean,
         root=root,
@@ -239,7 +263,7 @@ def _group(entry: dict[str, Any], field: str | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _nested(images: list[Any]) -> bool:
+def _nested(images: list[Any] | Entries) -> bool:
     return any(
         isinstance(entry, dict) and ("annotations" in entry or "annotation" in entry) for entry in images
     )
@@ -254,44 +278,62 @@ def _own(entry: dict[str, Any]) -> list[Any]:
     return single if isinstance(single, list) else [single] if single else []
 
 
-def _read_flat(document: Document, by_id: dict[str, Picture], lookup: Lookup, problems: Problems) -> None:
-    known = {str(entry.get("id")) for entry in document.raw["images"] if isinstance(entry, dict)}
-    per_picture: dict[str, list[Any]] = {}
+def _read_flat(
+    document: Document,
+    pictures: list[Picture],
+    by_id: dict[str, int],
+    silent: set[str],
+    lookup: Lookup,
+    problems: Problems,
+) -> None:
     listed = document.raw.get("annotations") or []
-    if not isinstance(listed, list):
+    if not isinstance(listed, (list, Entries)):
         problems.error(f"{document.path.name}: 'annotations' must be a list, not a {type(listed).__name__}")
         return
+    counts = array("L", bytes(array("L").itemsize * len(pictures)))
+    fresh: dict[int, list[Item]] = {}
+    waiting = 0
     for i, raw in enumerate(listed):
         key = str(raw.get("image_id")) if isinstance(raw, dict) else None
-        if key is None or (key not in by_id and key not in known):
-            example = f"entry {i + 1} image_id {key}"
+        number = by_id.get(key) if key is not None else None
+        if number is not None:
+            counts[number] += 1
+            item = _read_one(pictures[number], raw, counts[number], lookup, document, problems)
+            if item is not None:
+                fresh.setdefault(number, []).append(item)
+                waiting += 1
+        elif key is None or key not in silent:
             problems.error(
                 f"{document.path.name}: annotations of an image that is not listed",
-                example,
+                f"entry {i + 1} image_id {key}",
                 "annotation_unlisted",
             )
-        elif key in by_id:
-            per_picture.setdefault(key, []).append(raw)
-    for key, raws in per_picture.items():
-        _read_into(by_id[key], raws, lookup, document, problems)
+        if waiting >= _HELD:
+            _hand_out(fresh, pictures)
+            waiting = 0
+    _hand_out(fresh, pictures)
 
 
-def _read_into(
-    picture: Picture, raws: list[Any], lookup: Lookup, document: Document, problems: Problems
-) -> None:
-    for i, raw in enumerate(raws):
-        where = f"{picture.name}#{raw.get('id', i + 1) if isinstance(raw, dict) else i + 1}"
-        if not isinstance(raw, dict):
-            problems.error(f"{document.path.name}: annotations must be objects", where, "annotation_invalid")
-            continue
-        if raw.get("mask_file"):
-            picture.mask = _mask(raw, document, problems)
-            if not any(raw.get(key) for key in ("bbox", "segmentation", "keypoints")):
-                continue
-        label = lookup(raw, where)
-        item = read_item(raw, label, picture, where, problems) if label is not None else None
-        if item is not None:
-            picture.items.append(item)
+def _hand_out(fresh: dict[int, list[Item]], pictures: list[Picture]) -> None:
+    for number, items in fresh.items():
+        pictures[number].items = [*pictures[number].items, *items]
+    fresh.clear()
+
+
+def _read_one(
+    picture: Picture, raw: Any, number: int, lookup: Lookup, document: Document, problems: Problems
+) -> Item | None:
+    """An annotation of ``picture``, its ``number``-th, unless it labels nothing or only names a mask."""
+    where = f"{picture.name}#{raw.get('id', number) if isinstance(raw, dict) else number}"
+    if not isinstance(raw, dict):
+        problems.error(f"{document.path.name}: annotations must be objects", where, "annotation_invalid")
+        return None
+    if raw.get("mask_file"):
+        picture.mask = _mask(raw, document, problems)
+        if not any(raw.get(key) for key in ("bbox", "segmentation", "keypoints")):
+            return None
+    label = lookup(raw, where)
+    return read_item(raw, label, picture, where, problems) if label is not None else None
 
 
 def _mask(entry: dict[str, Any], document: Document, problems: Problems) -> Path | None:

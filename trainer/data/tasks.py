@@ -11,28 +11,35 @@ def fit_to_task(records: Records, task: str, problems: Problems) -> None:
     """Leave in ``records`` what ``task`` learns from and nothing else, with remarks and mistakes in ``problems``."""
     if not records.pictures or not records.categories:
         return  # said already, and everything below would only repeat it
-    labelled = [item for picture in records.pictures for item in picture.items]
+    labelled = any(picture.items for picture in records.pictures)
     refused = f"no annotation in {records.source} has %s, which task={task} needs"
     if task == "detection":
         if not labelled:
             problems.error(refused % "a bbox, or a segmentation or keypoints to take it from")
     elif task == "pose":
-        if not any(item.keypoints for item in labelled):
+        if not _any(records, lambda item: item.keypoints):
             problems.error(refused % "keypoints")
             return
         _keep(records, "annotations without keypoints left out", problems, lambda item: bool(item.keypoints))
         _keep_used_categories(records, problems)
-    elif any(item.segmentation for item in labelled) or _masked(records, task):
+    elif _any(records, lambda item: item.segmentation) or _masked(records, task):
         remark = "annotations without segmentation left out"
         _keep(records, remark, problems, lambda item: bool(item.segmentation))
     else:
         semantic = " or a mask_file" if task == "semantic_segmentation" else ""
         problems.error(refused % f"a segmentation (polygons or RLE){semantic}")
-    for item in labelled:
-        if not task.endswith("segmentation"):
-            item.segmentation = None
-        if task != "pose":
-            item.keypoints = None
+    for picture in records.pictures:
+        items = picture.items
+        for item in items:
+            if not task.endswith("segmentation"):
+                item.segmentation = None
+            if task != "pose":
+                item.keypoints = None
+        picture.items = items
+
+
+def _any(records: Records, has: Callable[[Item], object]) -> bool:
+    return any(has(item) for picture in records.pictures for item in picture.items)
 
 
 def _masked(records: Records, task: str) -> bool:
@@ -41,10 +48,11 @@ def _masked(records: Records, task: str) -> bool:
 
 def _keep(records: Records, remark: str, problems: Problems, wanted: Callable[[Item], bool]) -> None:
     for picture in records.pictures:
-        for item in picture.items:
+        items = picture.items
+        for item in items:
             if not wanted(item):
                 problems.note(remark, f"{picture.name}#{item.original_id}")
-        picture.items = [item for item in picture.items if wanted(item)]
+        picture.items = [item for item in items if wanted(item)]
 
 
 def _keep_used_categories(records: Records, problems: Problems) -> None:
@@ -57,5 +65,7 @@ def _keep_used_categories(records: Records, problems: Problems) -> None:
     records.categories = [records.categories[i] for i in used]
     renumbered = {old: new for new, old in enumerate(used)}
     for picture in records.pictures:
-        for item in picture.items:
+        items = picture.items
+        for item in items:
             item.label = renumbered[item.label]
+        picture.items = items

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
+import itertools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from trainer.data.bundle import DataBundle, Keypoints, Split
 from trainer.data.fingerprint import fingerprint
 from trainer.data.records import Category, Item, Picture, Problems, Records
 from trainer.data.semantic import Plan, index_map, plan
-from trainer.storage import atomic_write
+from trainer.storage import atomic_file, atomic_write
 
+_BATCH = 10_000  # entries made at once when a list is written
 Color = tuple[int, int, int]
 
 
@@ -43,8 +46,8 @@ def write_folder(
         if how:
             count += sum(picture.mask is not None for picture in pictures)
             digests |= _write_maps(folder, split, root, pictures, how, problems)
-        content = coco_document(pictures, root, classes, task, records.keypoints)
-        atomic_write(folder / "annotations" / f"{split}.json", orjson.dumps(content))
+        content = coco_lists(pictures, root, classes, task, records.keypoints)
+        write_lists(folder / "annotations" / f"{split}.json", content)
         described[split] = {"image_root": str(root), "num_images": len(pictures), "num_annotations": count}
     bundle = {
         "name": name,
@@ -138,10 +141,13 @@ def _file_name(picture: Picture, root: Path) -> str:
     return (picture.root / picture.file_name).relative_to(root).as_posix()
 
 
-def coco_document(
+def coco_lists(
     pictures: list[Picture], root: Path, classes: tuple[str, ...], task: str, points: Keypoints | None
-) -> dict[str, Any]:
-    """Images, annotations numbered from 1, and categories 1..n; image ids stay where they are unique integers."""
+) -> dict[str, Iterable[dict[str, Any]]]:
+    """Images, annotations numbered from 1, and categories 1..n; image ids stay where they are unique integers.
+
+    The first two are made one by one while they are iterated over, which can be done once.
+    """
     ids = [picture.original_id for picture in pictures]
     # Kept where they can be: predictions are compared with the data set's own numbers.
     if not all(type(i) is int for i in ids) or len(set(ids)) != len(ids):
@@ -153,23 +159,36 @@ def coco_document(
             category["skeleton"] = [(a + 1, b + 1) for a, b in points.skeleton]
             category["sigmas"] = points.sigmas
             category["flip_idx"] = points.flip_idx
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, picture in zip(ids, pictures, strict=True):
-        images.append(
-            {
-                "id": number,
-                "file_name": _file_name(picture, root),
-                "width": picture.width,
-                "height": picture.height,
-                "original_id": picture.original_id,
-                "original_file_name": picture.name,
-            }
-        )
-        if task != "semantic_segmentation":
-            for item in picture.items:
-                annotations.append(_annotation(item, len(annotations) + 1, number))
+    images = (
+        {
+            "id": number,
+            "file_name": _file_name(picture, root),
+            "width": picture.width,
+            "height": picture.height,
+            "original_id": picture.original_id,
+            "original_file_name": picture.name,
+        }
+        for number, picture in zip(ids, pictures, strict=True)
+    )
+    labelled = zip(ids, pictures, strict=True) if task != "semantic_segmentation" else ()
+    items = ((number, item) for number, picture in labelled for item in picture.items)
+    annotations = (_annotation(item, i, number) for i, (number, item) in enumerate(items, 1))
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def write_lists(path: Path, content: dict[str, Iterable[dict[str, Any]]]) -> dict[str, int]:
+    """Write a JSON object of lists without holding them; the length of each."""
+    lengths = {}
+    with atomic_file(path) as file:
+        for i, (name, entries) in enumerate(content.items()):
+            file.write((b"," if i else b"{") + orjson.dumps(name) + b":[")
+            left, lengths[name] = iter(entries), 0
+            while some := list(itertools.islice(left, _BATCH)):
+                file.write((b"," if lengths[name] else b"") + orjson.dumps(some)[1:-1])
+                lengths[name] += len(some)
+            file.write(b"]")
+        file.write(b"}")
+    return lengths
 
 
 def _annotation(item: Item, number: int, image: int) -> dict[str, Any]:

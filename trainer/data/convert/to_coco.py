@@ -5,6 +5,7 @@ For semantic segmentation a category's id is its value in the masks, and each im
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from trainer.data.convert.place import Placer, own_name
 from trainer.data.load import Loaded
 from trainer.data.records import Picture, Problems
 from trainer.data.semantic import Plan, plan
-from trainer.data.write import coco_document, write_map
+from trainer.data.write import coco_lists, write_lists, write_map
 from trainer.storage import atomic_write
 
 
@@ -24,21 +25,30 @@ def write_coco(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[
     how = plan(loaded.records, loaded.problems) if task == "semantic_segmentation" else None
     for split, pictures in loaded.splits.items():
         placed = placer.place(split, pictures, own_name)
-        content = document(placed, task, loaded, how)
+        path = folder / "annotations" / f"{split}.json"
         if how:
+            content = document(placed, task, loaded, how)
             add_masks(folder, content, {split: placed}, how, loaded.problems)
-        counts[split] = len(placed) if how else len(content["annotations"])
-        atomic_write(folder / "annotations" / f"{split}.json", orjson.dumps(content))
+            atomic_write(path, orjson.dumps(content))
+            counts[split] = len(placed)
+        else:
+            counts[split] = write_lists(path, _lists(placed, task, loaded, None))["annotations"]
     return counts
 
 
 def document(placed: list[Picture], task: str, loaded: Loaded, how: Plan | None) -> dict[str, Any]:
     """COCO's three lists, with the data set's own category ids and colours beside the new ones."""
+    return {name: list(entries) for name, entries in _lists(placed, task, loaded, how).items()}
+
+
+def _lists(
+    placed: list[Picture], task: str, loaded: Loaded, how: Plan | None
+) -> dict[str, Iterable[dict[str, Any]]]:
     records = loaded.records
     classes = how.classes if how else tuple(category.name for category in records.categories)
     root = placed[0].root if placed else Path(".")
-    content = coco_document(placed, root, classes, task, records.keypoints)
-    entries = content["categories"]
+    content = coco_lists(placed, root, classes, task, records.keypoints)
+    entries = list(content["categories"])
     if how:
         for entry in entries:
             entry["id"] -= 1
@@ -46,7 +56,7 @@ def document(placed: list[Picture], task: str, loaded: Loaded, how: Plan | None)
         entry["original_id"] = category.original_id
         if category.color:
             entry["color"] = "#{:02x}{:02x}{:02x}".format(*category.color)
-    return content
+    return {**content, "categories": entries}
 
 
 def add_masks(

@@ -16,11 +16,12 @@ from trainer.data.files import inside, read_color_png
 from trainer.data.geometry import mask_rle
 from trainer.data.labels import read_item
 from trainer.data.records import Category, Picture, Problems
+from trainer.data.stream import Entries
 
 
 def is_panoptic(document: Document) -> bool:
     listed = document.raw.get("annotations")
-    first = listed[0] if isinstance(listed, list) and listed else None
+    first = next(iter(listed), None) if isinstance(listed, (list, Entries)) else None
     return isinstance(first, dict) and "segments_info" in first
 
 
@@ -72,7 +73,7 @@ def read_pictures(
                 raw = {**segment, "bbox": None, "area": int(mask.sum()), "segmentation": mask_rle(mask)}
             item = read_item(raw, label, picture, where, problems) if label is not None else None
             if item is not None:
-                picture.items.append(item)
+                picture.items = [*picture.items, item]
     return pictures
 
 
