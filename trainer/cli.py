@@ -20,7 +20,7 @@ from trainer.secrets import learn_environment, mask_text
 if TYPE_CHECKING:
     from trainer.config.paths import Conf
 
-COMMANDS = ("train", "show", "evaluate", "predict", "export", *PLAIN)
+COMMANDS = ("train", "show", "check", "evaluate", "predict", "export", *PLAIN)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

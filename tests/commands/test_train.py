@@ -51,6 +51,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_directory_is_whole(run):
     for name in ("run.json", "config.yaml", "overrides.yaml", "mmengine.py", "events.jsonl", "train.log"):
         assert (run / name).stat().st_size, name
+    report = json.loads((run / "data_report.json").read_text())
+    assert report["data_set"] == "digits" and (run / "data_report.png").stat().st_size > 20_000
+    assert '"path": "data_report.png"' in (run / "events.jsonl").read_text()
     result = json.loads((run / "result.json").read_text())
     assert set(result) == RESULT_KEYS
     assert (result["status"], result["epochs_completed"], result["error"]) == ("finished", 1, None)

@@ -16,6 +16,7 @@ from trainer.commands.rundir import open_run, write_configuration
 from trainer.config.schema import Experiment
 from trainer.data.bundle import DataBundle
 from trainer.data.prepare import prepare
+from trainer.data.report import write_report
 from trainer.engine.distributed import Ranks, join
 from trainer.run import Run
 from trainer.secrets import learn_environment
@@ -64,6 +65,7 @@ def _train(
     exp: Experiment, overrides: list[str], bundle: DataBundle, built: Built, run: Run, ranks: Ranks
 ) -> Any:
     write_configuration(run, exp, overrides)
+    write_report(run.dir, bundle)
     run.update(
         command="train",
         task=exp.task.name,

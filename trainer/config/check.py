@@ -129,7 +129,7 @@ class _Check:
 
     def _framework(self, typed: Typed) -> str | None:
         """``mm.*`` reaches any key of MMEngine's configuration, so that no ``+`` is needed."""
-        if self.command not in ("train", "show"):
+        if self.command not in ("train", "show", "check"):
             return f"{self.command} takes its configuration from the checkpoint; there is no mm here."
         if typed.key == "mm" and not all(isinstance(value, dict) for value in typed.values()):
             return "expected a mapping, as in mm.model.backbone.depth=18."

@@ -18,6 +18,7 @@ usage: python -m trainer [COMMAND] [key=value ...] [flags]
 _COMMANDS = {
     "train": "train a model (the word may be left out)",
     "show": "print the final MMEngine config and what differs from the base config",
+    "check": "look at a data set as training would, and draw a report of it",
     "evaluate": "the metrics of a checkpoint on a split",
     "predict": "annotated pictures and predictions.json for images",
     "export": "the network as an ONNX file",
@@ -39,6 +40,7 @@ python -m trainer mm.train_pipeline.RandomFlip.prob=0.3      any key of MMEngine
 python -m trainer -m optimizer.lr=1e-3,2e-3                  a sweep
 python -m trainer resume=latest                              go on with the newest run""",
     "show": "python -m trainer show model=rtmdet-s optimizer=adamw",
+    "check": "python -m trainer check dataset=auto dataset.path=data/cats task=detection",
     "evaluate": "python -m trainer evaluate checkpoint=latest split=val",
     "predict": "python -m trainer predict checkpoint=latest source=images/ threshold=0.4",
     "export": "python -m trainer export checkpoint=latest opset=18",

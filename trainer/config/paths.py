@@ -22,8 +22,8 @@ def conf_dir() -> Path:
 
 
 def config_name(command: str) -> str:
-    """The primary config of a command: ``show`` shows what ``train`` would do."""
-    return {"show": "train"}.get(command, command)
+    """The primary config of a command: ``show`` shows, ``check`` checks what ``train`` would do and read."""
+    return {"show": "train", "check": "train"}.get(command, command)
 
 
 @dataclass(frozen=True)

@@ -376,6 +376,7 @@ class Export:
 COMMANDS: dict[str, type] = {
     "train": Experiment,
     "show": Experiment,
+    "check": Experiment,
     "evaluate": Evaluate,
     "predict": Predict,
     "export": Export,

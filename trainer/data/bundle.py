@@ -49,7 +49,8 @@ class DataBundle:
     ``classes`` are in the order of the contiguous 0-based labels the model uses; for semantic segmentation they are
     the index values of the PNGs (255 is ignored) and include ``background`` where the data set has one. COCO
     categories carry ids 1..n in the same order. ``palette`` is one RGB triple a class. ``fingerprint`` is a SHA-256
-    over classes, splits and annotations: the same data give the same one on any machine.
+    over classes, splits and annotations: the same data give the same one on any machine. ``report`` is a JSON file on
+    what is there and what was found (:mod:`trainer.data.report`).
     """
 
     name: str
@@ -61,6 +62,7 @@ class DataBundle:
     fingerprint: str
     keypoints: Keypoints | None = None
     notes: tuple[str, ...] = field(default=())
+    report: Path | None = None
 
     @property
     def train(self) -> Split:

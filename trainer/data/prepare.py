@@ -11,16 +11,21 @@ import logging
 import os
 from pathlib import Path
 
+import orjson
+
 from trainer.config.schema import Dataset
 from trainer.data.bundle import DataBundle
 from trainer.data.cache import build_folder, cache_dir
 from trainer.data.formats.base import root_of
-from trainer.data.load import Source, find_source, load
+from trainer.data.load import Loaded, Source, find_source, load
+from trainer.data.report import FILE as REPORT
+from trainer.data.report import describe
 from trainer.data.split_file import split_file
 from trainer.data.write import read_folder, up_to_date, write_folder
 from trainer.errors import DatasetError
+from trainer.storage import atomic_write
 
-_VERSION = 2  # of what is written; raise it when the writer or a reader changes its output
+_VERSION = 3  # of what is written; raise it when the writer or a reader changes its output
 _ELSEWHERE = {
     "name",
     "path",
@@ -38,22 +43,26 @@ def prepare(dataset: Dataset, task: str) -> DataBundle:
     Raises:
         DatasetError: with every mistake found in the data set, each with a count and its first examples.
     """
-    source = find_source(dataset, task)
-    target = cache_dir() / "prepared" / f"{task}-{_key(source)}"
+    return prepare_source(find_source(dataset, task))
+
+
+def prepare_source(source: Source, loaded: Loaded | None = None) -> DataBundle:
+    """What :func:`prepare` does for a data set that was found, and may have been read, already."""
+    target = cache_dir() / "prepared" / f"{source.task}-{_key(source)}"
     if not (target.is_dir() and up_to_date(target)):
         if target.is_dir():
             _log.info("images of %s changed since it was prepared; preparing it again", source.name)
-        _build(source, target)
-    bundle = dataclasses.replace(read_folder(target), name=source.name)
+        _build(source, target, loaded or load(source))
+    bundle = dataclasses.replace(read_folder(target), name=source.name, report=target / REPORT)
     return dataclasses.replace(bundle, notes=(source.note, *bundle.notes)) if source.note else bundle
 
 
-def _build(source: Source, target: Path) -> None:
-    loaded = load(source)
-
+def _build(source: Source, target: Path, loaded: Loaded) -> None:
     def fill(folder: Path) -> None:
         write_folder(folder, source.name, source.task, loaded.records, loaded.splits, loaded.problems)
         loaded.problems.raise_any(source.name)
+        report = describe(source.name, source.task, loaded)
+        atomic_write(folder / REPORT, orjson.dumps(report, default=str))
 
     build_folder(target, fill, replace=target.is_dir())
 

@@ -16,7 +16,11 @@ from trainer.run import Run
 logger = logging.getLogger("trainer")
 
 WRITE_SECONDS, DRAW_SECONDS = 5.0, 2.0
-FOLDERS = (("plots", "*.png", "plot"), ("predictions", "*_*.jpg", "predictions"))
+FOLDERS = (
+    ("plots", "*.png", "plot"),
+    ("predictions", "*_*.jpg", "predictions"),
+    ("", "data_report.png", "data"),
+)
 
 
 class Pictures:

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         from trainer.plots.drawing import Drawing
 
         drawing = Drawing(options.run_dir)
-        written = [*drawing.draw_sheets(), *drawing.draw()]
+        written = [*drawing.draw_data(), *drawing.draw_sheets(), *drawing.draw()]
     except TrainerError as error:
         print(f"{type(error).__name__}: {error.message}", file=sys.stderr)
         return error.exit_code

@@ -63,6 +63,21 @@ class Drawing:
                 self._drawn["curves"] = state
         return written
 
+    def draw_data(self) -> list[Path]:
+        """Draw the report on the data, unless that is done."""
+        report, picture = self.dir / "data_report.json", self.dir / "data_report.png"
+        if not report.exists() or (
+            picture.exists() and picture.stat().st_mtime_ns >= report.stat().st_mtime_ns
+        ):
+            return []
+        from trainer.plots.data_report import draw_data_report
+
+        try:
+            return [picture] if draw_data_report(report, picture) else []
+        except Exception:
+            logger.exception("%s can't be drawn", picture)
+            return []
+
     def draw_sheets(self) -> list[Path]:
         """Draw the sample predictions that have no picture yet."""
         written = []

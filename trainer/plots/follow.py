@@ -24,13 +24,14 @@ def follow(run_dir: Path, words: IO[str]) -> None:
     told: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(words, told), daemon=True).start()
     with mark(run_dir, os.getpid()):
-        first = told.get()
-        if first == "end":
-            return  # training didn't get as far as a validation
+        word = told.get()  # while training starts, nothing is in its way
         _warm_up()
         from trainer.plots.drawing import Drawing
 
-        drawing, due, pending, word = Drawing(run_dir), 0.0, False, first
+        drawing, due, pending = Drawing(run_dir), 0.0, False
+        drawing.draw_data()
+        if word == "end":
+            return  # training didn't get as far as a validation
         while word != "end":
             if word == "draw":
                 pending = True

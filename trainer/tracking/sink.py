@@ -27,9 +27,9 @@ from trainer.tracking.uri import scrubbed, tracking_uri, with_credentials, witho
 
 logger = logging.getLogger("trainer")
 
-AT_START = ("config.yaml", "overrides.yaml", "mmengine.py")
+AT_START = ("config.yaml", "overrides.yaml", "mmengine.py", "data_report.json")
 # Changes all along; a look at it is worth it at each validation.
-ALONG = ("train.log", "plots")
+ALONG = ("train.log", "plots", "data_report.png")
 AT_END = (*AT_START, *ALONG, "run.json", "result.json")
 SHEETS = "predictions/*_*.jpg"
 DRAWING_SECONDS = 30.0

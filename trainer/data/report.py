@@ -1,0 +1,130 @@
+"""What a data set holds, as numbers and a few samples: ``data_report.json``, of which the picture is drawn later."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import orjson
+
+from trainer.data.bundle import DataBundle
+from trainer.data.load import Loaded
+from trainer.data.records import Picture, Problems
+from trainer.data.semantic import Plan, index_map, plan
+from trainer.data.write import palette
+from trainer.storage import atomic_write
+
+FILE = "data_report.json"
+SAMPLES = {"train": 5, "val": 3}
+_LOOKED_AT = 2000  # pictures among which the samples are chosen
+_MAPS = 40  # index maps a split that pixels are counted in
+_MAP_SIDE = 480  # px of a sample's index map
+_SIZES = 300  # different image sizes that are told
+_BINS = [2.0 ** (i / 2) for i in range(2, 25)]  # px: edges of the histogram of box sizes
+
+
+def describe(name: str, task: str, loaded: Loaded) -> dict[str, Any]:
+    """The report as plain values.
+
+    ``splits``: images, objects, images without any, and for each class its objects, or (semantic segmentation) its
+    share of the pixels of up to 40 images. ``boxes`` counts the square roots of box areas in px between ``box_edges``.
+    """
+    records, splits = loaded.records, loaded.splits
+    how = plan(records, Problems()) if task == "semantic_segmentation" else None
+    classes = how.classes if how else tuple(category.name for category in records.categories)
+    sizes = Counter((p.width, p.height) for pictures in splits.values() for p in pictures)
+    points = records.keypoints
+    return {
+        "version": 1,
+        "data_set": name,
+        "task": task,
+        "root": str(records.root),
+        "classes": list(classes),
+        "palette": palette(records.categories, background=bool(how and how.first)),
+        "keypoints": list(points.names) if points else [],
+        "skeleton": [list(pair) for pair in points.skeleton] if points else [],
+        "box_edges": [round(edge, 2) for edge in _BINS],
+        "splits": {split: _split(pictures, classes, how) for split, pictures in splits.items()},
+        "image_sizes": [[*size, count] for size, count in sizes.most_common(_SIZES)],
+        "findings": [dataclasses.asdict(finding) for finding in loaded.problems.findings],
+        "samples": [
+            _sample(picture, split, how)
+            for split, count in SAMPLES.items()
+            for picture in _chosen(splits.get(split, []), count)
+        ],
+    }
+
+
+def write_report(folder: Path, bundle: DataBundle) -> None:
+    """Put a prepared data set's report into a run's folder; the run's drawing process makes the picture of it."""
+    if bundle.report is None:
+        return
+    content = orjson.loads(bundle.report.read_bytes())
+    atomic_write(folder / FILE, orjson.dumps(content | {"data_set": bundle.name}))
+
+
+def _split(pictures: list[Picture], classes: tuple[str, ...], how: Plan | None) -> dict[str, Any]:
+    shown = Counter(item.label for picture in pictures for item in picture.items)
+    content: dict[str, Any] = {
+        "images": len(pictures),
+        "objects": sum(shown.values()),
+        "images_without_labels": sum(not (picture.items or picture.mask) for picture in pictures),
+        "boxes": _boxes(pictures),
+    }
+    if how is None:
+        return content | {"classes": {name: shown[label] for label, name in enumerate(classes)}}
+    pixels = np.zeros(256, np.int64)
+    for picture in _chosen(pictures, _MAPS):
+        indices = index_map(picture, how, Problems())
+        if indices is not None:
+            pixels += np.bincount(indices.ravel(), minlength=256)
+    total = max(1, int(pixels[: len(classes)].sum()))
+    return content | {"pixels": {name: round(int(pixels[i]) / total, 5) for i, name in enumerate(classes)}}
+
+
+def _boxes(pictures: list[Picture]) -> list[int]:
+    sides = [math.sqrt(item.bbox[2] * item.bbox[3]) for picture in pictures for item in picture.items]
+    return np.histogram(np.clip(sides, _BINS[0], _BINS[-1]), _BINS)[0].tolist() if sides else []
+
+
+def _chosen(pictures: list[Picture], count: int) -> list[Picture]:
+    """Pictures that show many classes between them: the next is always the one with most that were seen least."""
+    ranked = sorted(pictures, key=lambda p: hashlib.sha256(p.name.encode()).digest())[:_LOOKED_AT]
+    if len(ranked) <= count or not any(picture.items for picture in ranked):
+        return ranked[:count]
+    seen: Counter[int] = Counter()
+    chosen: list[Picture] = []
+    left = [(picture, {item.label for item in picture.items}) for picture in ranked]
+    while len(chosen) < count:
+        best = max(range(len(left)), key=lambda i: sum(1 / (1 + 9 * seen[label]) for label in left[i][1]))
+        picture, labels = left.pop(best)
+        chosen.append(picture)
+        seen.update(labels)
+    return chosen
+
+
+def _sample(picture: Picture, split: str, how: Plan | None) -> dict[str, Any]:
+    """A picture's file and labels; an index map as a PNG of at most 480 px in base64."""
+    sample: dict[str, Any] = {
+        "split": split,
+        "name": picture.name,
+        "file": str(picture.root / picture.file_name),
+        "width": picture.width,
+        "height": picture.height,
+    }
+    if how is None:
+        return sample | {"objects": [dataclasses.asdict(item) for item in picture.items]}
+    indices = index_map(picture, how, Problems())
+    if indices is None:
+        return sample | {"objects": []}
+    factor = min(1.0, _MAP_SIDE / max(indices.shape))
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    small = cv2.resize(indices, size, interpolation=cv2.INTER_NEAREST)
+    return sample | {"map_png": base64.b64encode(cv2.imencode(".png", small)[1].tobytes()).decode()}
