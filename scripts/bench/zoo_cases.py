@@ -71,7 +71,10 @@ class Case:
 
 
 def cases(names: Iterable[str] = ()) -> list[Case]:
-    """All named models, or these. One of each family trains two iterations, the others one."""
+    """All named models, or these.
+
+    One of each family trains two iterations; the others, and pose models on the boxes of two scenes, one or more.
+    """
     from trainer.config.paths import Conf
     from trainer.zoo.names import Models
 
@@ -82,8 +85,10 @@ def cases(names: Iterable[str] = ()) -> list[Case]:
     for model in models.named:
         base = str(models.conf.read("model", model.name)["base"])
         family = base.partition("::")[2].rpartition("/")[0] or base
-        iterations = SPECIAL.get(model.name, Special()).iterations or (1 if family in seen else 2)
-        found.append(Case(model.name, model.tasks[0], base, family, iterations))
+        task = model.tasks[0]
+        usual = 1 if family in seen or task == "pose" else 2
+        iterations = SPECIAL.get(model.name, Special()).iterations or usual
+        found.append(Case(model.name, task, base, family, iterations))
         seen.add(family)
     return [case for case in found if not wanted or case.model in wanted]
 

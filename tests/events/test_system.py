@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,12 +12,13 @@ import pytest
 
 from trainer.events import reader
 from trainer.events.log import EventLog
-from trainer.events.system import SystemSampler, parse_gpus
+from trainer.events.system import SystemSampler, _tree, parse_gpus
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
 def test_this_process_and_its_children(tmp_path: Path) -> None:
     busy = "import time\nend = time.monotonic() + 30\nblock = b'x' * 50_000_000\nwhile time.monotonic() < end: pass"
+    before = len(dict(_tree(os.getpid())))  # with those of other tests' fixtures
     child = subprocess.Popen([sys.executable, "-c", busy])
     sink = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
@@ -30,7 +32,8 @@ def test_this_process_and_its_children(tmp_path: Path) -> None:
         for process in (child, sink):
             process.kill()
             process.wait()
-    assert values["processes"] == 2  # those of another session, as the sinks are, are no part of the training
+    # Those of another session, as the sinks are, are no part of the training.
+    assert values["processes"] == before + 1
     assert values["cpu_percent"] > 5  # of a core; the machine may be busy with others
     assert values["memory_mb"] > 60
     assert 0 < values["machine_cpu_percent"] <= 100 and 0 < values["machine_memory_percent"] < 100

@@ -122,7 +122,8 @@ def test_m_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_ctrl_c_ends_the_job_and_tells_what_was_done(fake: list[str], tmp_path: Path) -> None:
     code = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
 from trainer.config.paths import Conf
 from trainer.sweep.grid import run_grid
 words = ["output_dir={tmp_path}", "runtime.seed=1,99,2"]

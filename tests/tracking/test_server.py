@@ -64,6 +64,7 @@ def test_a_server_away_at_start_killed_stuck_and_away_at_the_end_has_all_of_it_o
     assert len(caplog.records) == 1 and "sink=mlflow" in caplog.text
     handle.process.kill()
     handle.process.wait()
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")  # from here on it's slow for want of processors only
     with _server(tmp_path, port):
         assert main(["replay", str(run.dir), "sink=mlflow"]) == 0
         before = _everything(uri, run)

@@ -145,7 +145,7 @@ def draw_per_class(classes: Mapping[str, Mapping[str, float]], path: Path, subti
     if worst:
         title = f"{columns[0]} of the {len(best)} best and the {len(worst)} worst of {len(known)} classes"
     shown = [*best, *([""] if worst else []), *worst]
-    height = max(3.2, 0.27 * len(shown) + 1.7)
+    height = max(3.5, 0.27 * len(shown) + 1.7)
     mean = float(np.mean([values[columns[0]] for values in known.values()]))
     with page(path, title, subtitle, (8.0, height)) as figure:
         axes = figure.subplots()
