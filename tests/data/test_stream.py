@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from tests.data.conftest import SQUARE, image, write
 from trainer.config.schema import Dataset
 from trainer.data import document as documents
-from trainer.data import stream
+from trainer.data import labels, stream
 from trainer.data.convert.run import convert
 from trainer.data.load import find_source, load
 from trainer.data.packed import PackedPicture
 from trainer.data.prepare import prepare
-from trainer.data.records import Item, Picture
+from trainer.data.records import Item, Picture, Problems
 from trainer.errors import DatasetError
 
 TRICKY = 'q"u[o{t\\e]s},\\"'
@@ -239,3 +239,20 @@ def test_converted_alike(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         written.append([(target / "annotations" / f"{s}.json").read_bytes() for s in ("train", "val")])
     assert written[0] == written[1]
     assert orjson.loads(written[0][0])["annotations"]
+
+
+NUMBERS = st.sampled_from(
+    [0, 1, 2.5, -1, 40, 48, 64, 64.0, 1e-20, float("nan"), float("inf"), True, "3", None, 1e300]
+)
+
+
+@given(st.lists(NUMBERS, min_size=3, max_size=5), NUMBERS, st.sampled_from([0, 1, True, "1", "0", None]))
+@settings(max_examples=400, deadline=None)
+def test_plain_boxes_are_read_as_with_a_closer_look(box: list[Any], area: Any, crowd: Any) -> None:
+    picture = Picture(1, "a", Path(), "a", 64, 48)
+    raw = {"id": 5, "bbox": box, "area": area, "iscrowd": crowd}
+    quick = labels._plain(raw, 3, picture)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels, "_plain", lambda *_: None)
+        whole = labels.read_item(raw, 3, picture, "x", Problems())
+    assert quick is None or repr(quick) == repr(whole)

@@ -23,7 +23,7 @@ from trainer.data.files import (
 )
 from trainer.data.keypoints import keypoint_set
 from trainer.data.labels import read_item
-from trainer.data.packed import PackedPicture
+from trainer.data.packed import PackedPicture, add
 from trainer.data.records import SPLITS, Category, Item, Picture, Problems, Records
 from trainer.data.stream import Entries, open_large
 
@@ -316,7 +316,7 @@ def _read_flat(
 
 def _hand_out(fresh: dict[int, list[Item]], pictures: list[Picture]) -> None:
     for number, items in fresh.items():
-        pictures[number].items = [*pictures[number].items, *items]
+        add(pictures[number], items)
     fresh.clear()
 
 

@@ -22,6 +22,16 @@ class PackedPicture(Picture):
 
     @items.setter
     def items(self, items: Sequence[Item]) -> None:
-        self._packed = marshal.dumps(
-            [(i.label, i.bbox, i.area, i.iscrowd, i.segmentation, i.keypoints, i.original_id) for i in items]
-        )
+        self._packed = marshal.dumps(_values(items))
+
+
+def add(picture: Picture, items: list[Item]) -> None:
+    """Put ``items`` behind those that a picture has."""
+    if isinstance(picture, PackedPicture):
+        picture._packed = marshal.dumps(marshal.loads(picture._packed) + _values(items))
+    else:
+        picture.items += items
+
+
+def _values(items: Sequence[Item]) -> list[tuple[object, ...]]:
+    return [(i.label, i.bbox, i.area, i.iscrowd, i.segmentation, i.keypoints, i.original_id) for i in items]

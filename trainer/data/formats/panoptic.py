@@ -15,6 +15,7 @@ from trainer.data.document import Document, Locate, Lookup
 from trainer.data.files import inside, read_color_png
 from trainer.data.geometry import mask_rle
 from trainer.data.labels import read_item
+from trainer.data.packed import add
 from trainer.data.records import Category, Picture, Problems
 from trainer.data.stream import Entries
 
@@ -73,7 +74,7 @@ def read_pictures(
                 raw = {**segment, "bbox": None, "area": int(mask.sum()), "segmentation": mask_rle(mask)}
             item = read_item(raw, label, picture, where, problems) if label is not None else None
             if item is not None:
-                picture.items = [*picture.items, item]
+                add(picture, [item])
     return pictures
 
 
