@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import bisect
 import dataclasses
 import hashlib
+import heapq
 import math
 from collections import Counter
 from pathlib import Path
@@ -71,12 +73,20 @@ def write_report(folder: Path, bundle: DataBundle) -> None:
 
 
 def _split(pictures: list[Picture], classes: tuple[str, ...], how: Plan | None) -> dict[str, Any]:
-    shown = Counter(item.label for picture in pictures for item in picture.items)
+    shown: Counter[int] = Counter()
+    sizes: Counter[int] = Counter()
+    bare = 0
+    for picture in pictures:
+        items = picture.items  # of a large data set made anew each time
+        bare += not items and picture.mask is None
+        for item in items:
+            shown[item.label] += 1
+            sizes[_bin(item.bbox[2] * item.bbox[3])] += 1
     content: dict[str, Any] = {
         "images": len(pictures),
         "objects": sum(shown.values()),
-        "images_without_labels": sum(not (picture.items or picture.mask) for picture in pictures),
-        "boxes": _boxes(pictures),
+        "images_without_labels": bare,
+        "boxes": [sizes[i] for i in range(len(_BINS) - 1)] if shown else [],
     }
     if how is None:
         return content | {"classes": {name: shown[label] for label, name in enumerate(classes)}}
@@ -89,14 +99,14 @@ def _split(pictures: list[Picture], classes: tuple[str, ...], how: Plan | None) 
     return content | {"pixels": {name: round(int(pixels[i]) / total, 5) for i, name in enumerate(classes)}}
 
 
-def _boxes(pictures: list[Picture]) -> list[int]:
-    sides = [math.sqrt(item.bbox[2] * item.bbox[3]) for picture in pictures for item in picture.items]
-    return np.histogram(np.clip(sides, _BINS[0], _BINS[-1]), _BINS)[0].tolist() if sides else []
+def _bin(area: float) -> int:
+    """Which of the histogram's bars a box of so many px counts for; the outermost take what is beyond."""
+    return min(max(bisect.bisect_right(_BINS, math.sqrt(area)) - 1, 0), len(_BINS) - 2)
 
 
 def _chosen(pictures: list[Picture], count: int) -> list[Picture]:
     """Pictures that show many classes between them: the next is always the one with most that were seen least."""
-    ranked = sorted(pictures, key=lambda p: hashlib.sha256(p.name.encode()).digest())[:_LOOKED_AT]
+    ranked = heapq.nsmallest(_LOOKED_AT, pictures, key=lambda p: hashlib.sha256(p.name.encode()).digest())
     if len(ranked) <= count or not any(picture.items for picture in ranked):
         return ranked[:count]
     seen: Counter[int] = Counter()

@@ -215,7 +215,7 @@ def test_a_group_that_the_data_set_parts_is_told_of(root, files):
 
 def test_a_second_look_reads_no_file_that_has_not_changed(root, files, monkeypatch):
     rules(root, files)
-    looked: list[Path] = []
+    looked: list[Path] = []  # files whose header is read
     monkeypatch.setattr(
         "trainer.data.checks.files.image_header", lambda path: looked.append(path) or (64, 48)
     )

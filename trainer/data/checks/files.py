@@ -26,7 +26,7 @@ _THREADS = 8
 _HEAD, _TAIL = 1 << 14, 1 << 16
 
 
-@dataclass
+@dataclass(slots=True)
 class Facts:
     """``width`` and ``height`` are 0 where only OpenCV knows the format; ``fault`` is a rule's name or empty.
 
@@ -42,25 +42,24 @@ class Facts:
     whole: str = ""
 
 
-def facts_of(paths: Iterable[Path], root: Path) -> dict[Path, Facts]:
+def facts_of(paths: Iterable[str], root: Path) -> dict[str, Facts]:
     """The facts of each file that is there; ``root`` names the data set that they are kept for."""
     listed = list(dict.fromkeys(paths))
     store = cache_dir() / "checks" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
     known = _read(store)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="check") as pool:
-        looked = pool.map(lambda path: _look(path, known.get(str(path))), listed, chunksize=64)
+        looked = pool.map(lambda path: _look(path, known.get(path)), listed, chunksize=64)
         found = {path: facts for path, facts in zip(listed, looked, strict=True) if facts}
-        alike: dict[str, list[Path]] = {}
+        alike: dict[str, list[str]] = {}
         for path, facts in found.items():
             if facts.edges:
                 alike.setdefault(facts.edges, []).append(path)
         unsure = [p for paths in alike.values() if len(paths) > 1 for p in paths if not found[p].whole]
         for path, digest in zip(unsure, pool.map(_digest, unsure), strict=True):
             found[path].whole = digest
-    new = {str(path): facts for path, facts in found.items()}
-    if any(known.get(name) != facts for name, facts in new.items()):
+    if any(known.get(name) != facts for name, facts in found.items()):
         with suppress(OSError):  # without the cache the next start asks again
-            kept = {name: astuple(facts) for name, facts in (known | new).items()}
+            kept = {name: astuple(facts) for name, facts in (known | found).items()}
             atomic_write(store, orjson.dumps({"version": _VERSION, "files": kept}))
     return found
 
@@ -75,46 +74,46 @@ def _read(store: Path) -> dict[str, Facts]:
     return {}
 
 
-def _look(path: Path, known: Facts | None) -> Facts | None:
+def _look(path: str, known: Facts | None) -> Facts | None:
     try:
-        state = path.stat()
+        state = os.stat(path)
         if known and (known.bytes, known.changed) == (state.st_size, state.st_mtime_ns):
             return known
         facts = Facts(state.st_size, state.st_mtime_ns)
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             head = file.read(_HEAD)
             file.seek(max(0, state.st_size - _TAIL))
             tail = file.read()
     except OSError:
         return None
-    size = image_header(path)
+    size = image_header(Path(path))
     if size == "image_huge":
         facts.fault = size
-    elif not cv2.haveImageReader(str(path)):  # looks at the first bytes
+    elif not cv2.haveImageReader(path):  # looks at the first bytes
         facts.fault = "image_unreadable"
     elif not isinstance(size, str):
         facts.width, facts.height = size
         facts.fault = "image_cut" if _cut(path, head, tail) else ""
-    facts.edges = hashlib.sha256(b"%d\0%b\0%b" % (state.st_size, head, tail)).hexdigest()[:32]
+    facts.edges = hashlib.sha256(b"%d\0%b\0%b" % (state.st_size, head, tail)).hexdigest()[:16]
     return facts
 
 
-def _cut(path: Path, head: bytes, tail: bytes) -> bool:
+def _cut(path: str, head: bytes, tail: bytes) -> bool:
     """Whether a JPEG or PNG ends without its end mark."""
     png, jpeg = head.startswith(b"\x89PNG"), head.startswith(b"\xff\xd8")
     mark = b"IEND" if png else b"\xff\xd9"
     if not (png or jpeg) or mark in tail:
         return False
     # Cameras append films: the mark may be anywhere behind a JPEG's header, in which a thumbnail has one of its own.
-    return mark not in path.read_bytes()[_TAIL if jpeg else 0 :]
+    return mark not in Path(path).read_bytes()[_TAIL if jpeg else 0 :]
 
 
-def _digest(path: Path) -> str:
+def _digest(path: str) -> str:
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError:
-        return f"unread {os.fspath(path)}"
+        return f"unread {path}"
     return digest.hexdigest()[:32]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 from trainer.config.schema import Dataset
@@ -24,11 +25,10 @@ def check_files(records: Records, problems: Problems) -> dict[str, str]:
     Returns:
         A content digest of each picture whose bytes another one may have, by its path.
     """
-    paths = {id(picture): picture.root / picture.file_name for picture in records.pictures}
-    facts = facts_of(paths.values(), records.root)
+    facts = facts_of((_path(picture) for picture in records.pictures), records.root)
     kept = []
     for picture in records.pictures:
-        found = facts.get(paths[id(picture)])
+        found = facts.get(_path(picture))
         if found is None:
             problems.error("image files that are not there any more", picture.name, "image_missing")
         elif found.fault:
@@ -36,28 +36,30 @@ def check_files(records: Records, problems: Problems) -> dict[str, str]:
         elif _sized(picture, found, problems):
             kept.append(picture)
     records.pictures = kept
-    return {str(path): found.whole for path, found in facts.items() if found.whole}
+    return {path: found.whole for path, found in facts.items() if found.whole}
 
 
 def check_labels(records: Records, problems: Problems) -> None:
     """Objects that are there twice, and keypoints far from their box."""
     for picture in records.pictures:
-        seen: set[object] = set()
+        seen: dict[object, list[Item]] = {}
+        items = picture.items
         kept = []
-        for item in picture.items:
-            same = (item.label, item.bbox, repr(item.segmentation), repr(item.keypoints))
-            if same in seen:
+        for item in items:
+            like = seen.setdefault((item.label, item.bbox), [])
+            if any((o.segmentation, o.keypoints) == (item.segmentation, item.keypoints) for o in like):
                 problems.note(
                     "objects labelled twice", f"{picture.name}#{item.original_id}", "annotation_twice"
                 )
                 if problems.remedy("annotation_twice"):
                     continue
-            seen.add(same)
+            like.append(item)
             kept.append(item)
             if item.keypoints and _strays(item):
                 where = f"{picture.name}#{item.original_id}"
                 problems.note("keypoints outside their box", where, "keypoint_outside")
-        picture.items = kept
+        if len(kept) < len(items):
+            picture.items = kept
 
 
 def check_splits(
@@ -73,14 +75,15 @@ def check_splits(
     elif not _separate(splits, digests, problems):
         _copies(splits, digests, problems)
     for name, pictures in splits.items():
-        if pictures and not any(picture.items or picture.mask for picture in pictures):
+        shown = Counter(item.label for picture in pictures for item in picture.items)
+        masked = any(picture.mask for picture in pictures)
+        if pictures and not shown and not masked:
             problems.note(
                 f"no object is labelled in {name}, so its metrics will be empty", rule="split_unlabelled"
             )
-        elif not any(picture.mask for picture in pictures):
-            shown = Counter(item.label for picture in pictures for item in picture.items)
+        elif pictures and not masked:
             for label, category in enumerate(records.categories):
-                if pictures and not shown[label]:
+                if not shown[label]:
                     problems.note(f"classes without an object in {name}", category.name, "category_empty")
     if dataset.group_by:
         for group, names in straddling(splits, dataset.group_by).items():
@@ -131,9 +134,13 @@ def _strays(item: Item) -> bool:
     )
 
 
-def _content(picture: Picture, digests: dict[str, str]) -> str:
-    path = str(picture.root / picture.file_name)
-    return digests.get(path, path)
+def _path(picture: Picture) -> str:
+    return os.path.join(picture.root, picture.file_name)
+
+
+def _content(picture: Picture, digests: dict[str, str]) -> object:
+    """What is equal for pictures of equal bytes; no new text for each of a million."""
+    return digests.get(_path(picture)) or (picture.root, picture.file_name)
 
 
 def _separate(splits: dict[str, list[Picture]], digests: dict[str, str], problems: Problems) -> bool:
@@ -148,26 +155,25 @@ def _separate(splits: dict[str, list[Picture]], digests: dict[str, str], problem
 
 
 def _copies(splits: dict[str, list[Picture]], digests: dict[str, str], problems: Problems) -> None:
-    """Equal images; under a remedy those of a later split's leave the earlier one's."""
-    owner: dict[str, tuple[str, str]] = {}
+    """Equal images; under a remedy those of a later split leave it."""
+    held: dict[str, dict[object, Picture]] = {}
+    remedy = problems.remedy("leak")
     for split in ("test", "val", "train"):
-        here: dict[str, str] = {}
+        here: dict[object, Picture] = {}
         kept = []
         for picture in splits.get(split, ()):
             content = _content(picture, digests)
-            if content in owner and owner[content][0] != split:
-                other, name = owner[content]
-                remedy = problems.remedy("leak")
+            other = next((name for name, pictures in held.items() if content in pictures), None)
+            if other is not None:
                 text = f"images of {split} that {other} has, too" + (f"; {remedy}" if remedy else "")
-                problems.note(text, f"{picture.name} = {name}", "leak")
+                problems.note(text, f"{picture.name} = {held[other][content].name}", "leak")
                 if remedy:
                     continue
             elif content in here:
-                problems.note(
-                    f"images of {split} with equal bytes", f"{picture.name} = {here[content]}", "same_content"
-                )
-            owner.setdefault(content, (split, picture.name))
-            here.setdefault(content, picture.name)
+                example = f"{picture.name} = {here[content].name}"
+                problems.note(f"images of {split} with equal bytes", example, "same_content")
+            here.setdefault(content, picture)
             kept.append(picture)
+        held[split] = here
         if split in splits:
             splits[split] = kept
