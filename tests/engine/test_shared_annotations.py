@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import multiprocessing
 import pickle
 import re
@@ -118,3 +119,15 @@ def _proportional(path: str) -> int:
     found = re.search(rf"{re.escape(path)}\n(?:.*\n)*?Pss:\s+(\d+) kB", text)
     assert found, "not mapped"
     return int(found.group(1)) << 10
+
+
+def test_the_data_sets_of_all_tasks_are_serialised_this_way() -> None:
+    from mmdet.datasets import CocoDataset
+    from mmpose.datasets import CocoDataset as PoseDataset
+    from mmseg.datasets import BaseSegDataset
+
+    for kind in (CocoDataset, PoseDataset, BaseSegDataset):
+        assert issubclass(kind, BaseDataset) and kind._serialize_data is BaseDataset._serialize_data
+        assert inspect.signature(BaseDataset).parameters["serialize_data"].default is True
+        given = inspect.signature(kind).parameters.get("serialize_data")
+        assert given is None or given.default is True
