@@ -92,6 +92,8 @@ def _draw_classes(axes: Any, splits: dict[str, Any], shown: list[str]) -> None:
     axes.grid(False, axis="y")
     if wide:
         axes.set_xscale("log")
+    elif not pixels:
+        axes.locator_params(axis="x", integer=True)
     axes.set_xlim(left, max(present) * (2 if wide else 1.1))
     axes.xaxis.set_major_formatter(lambda value, _: _share(value) if pixels else count(round(value)))
     axes.xaxis.set_minor_formatter("")
