@@ -115,13 +115,15 @@ CHANGES = {
     "no images": lambda raw: raw.update(images=[]),
     "no list": lambda raw: raw.update(annotations={"a": 1}),
     "no annotations": lambda raw: raw.pop("annotations"),
+    "size": lambda raw: [e.update(width=90, height=40) for e in raw["images"][::2]],
+    "object twice": lambda raw: raw["annotations"].extend(raw["annotations"][:9]),
     "nested": lambda raw: raw["images"][0].update(annotations=[raw["annotations"][0]]),
     "splits": lambda raw: [e.update(split=("train", "val")[e["id"] % 2]) for e in raw["images"]],
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("policy", ["fail", "skip"])
+@pytest.mark.parametrize("policy", ["fail", "fix", "skip"])
 def test_same_complaints(change: str, policy: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(root)
     raw = example()

@@ -1,4 +1,4 @@
-"""Pictures of large data sets: their labels are kept as bytes, about 75 for a box instead of 500 as objects."""
+"""Pictures of large data sets: their labels are kept as bytes, about 70 for a box instead of 500 as objects."""
 
 from __future__ import annotations
 
