@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from trainer.plots.launch import wait_until_drawn
+
 ROOT = Path(__file__).parents[2]
 TINY = [
     "dataset=digits",
@@ -52,8 +54,9 @@ def test_the_run_directory_is_whole(run):
     for name in ("run.json", "config.yaml", "overrides.yaml", "mmengine.py", "events.jsonl", "train.log"):
         assert (run / name).stat().st_size, name
     report = json.loads((run / "data_report.json").read_text())
-    assert report["data_set"] == "digits" and (run / "data_report.png").stat().st_size > 20_000
-    assert '"path": "data_report.png"' in (run / "events.jsonl").read_text()
+    assert report["data_set"] == "digits"
+    # On a busy machine it is drawn after the last word, for which the run's end doesn't wait.
+    assert wait_until_drawn(run, 60) and (run / "data_report.png").stat().st_size > 20_000
     result = json.loads((run / "result.json").read_text())
     assert set(result) == RESULT_KEYS
     assert (result["status"], result["epochs_completed"], result["error"]) == ("finished", 1, None)

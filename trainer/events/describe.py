@@ -6,7 +6,7 @@ from typing import Any
 
 from trainer.events.reader import Event
 
-PICTURES = ("curves", "plot", "predictions")
+PICTURES = ("curves", "plot", "predictions", "data")
 
 
 def describe(event: Event) -> str | None:
