@@ -124,8 +124,10 @@ def _same(one, other):
     if one.segmentation is not None:
         assert (one.segmentation == other.segmentation).mean() > 0.999
     if one.keypoints is not None:
-        np.testing.assert_allclose(one.keypoints[..., 2], other.keypoints[..., 2], atol=1e-3)
-        # Nor does it know two places apart whose scores are equal but for the last digit.
-        assert np.isclose(one.keypoints, other.keypoints, atol=1e-2).mean() > 0.9
+        np.testing.assert_allclose(one.keypoints[..., 2], other.keypoints[..., 2], atol=1e-2)
+        # A point may only be elsewhere where two places tie, that is, at the same score but for the last digit.
+        moved = ~np.isclose(one.keypoints, other.keypoints, rtol=1e-7, atol=1e-2).all(-1)
+        np.testing.assert_allclose(one.keypoints[moved, 2], other.keypoints[moved, 2], atol=1e-6)
+        assert moved.mean() <= 0.25
     if one.masks is not None:
         assert one.masks.shape == (len(one), one.size[1], one.size[0])
