@@ -26,6 +26,7 @@ class RunLog:
         self.handler.setLevel(logging.INFO)
         self.handler.setFormatter(MaskingFormatter(FORMAT))
         self.others: list[logging.Handler] = []
+        self._taken: list[logging.Logger] = []
         self.stdout = sys.stdout
 
     def __enter__(self) -> RunLog:
@@ -47,6 +48,9 @@ class RunLog:
                 logger.removeHandler(handler)
             logger.setLevel(level)
             logger.propagate = propagate
+        # mmengine keeps its loggers, and writes into the file of each handler that it finds there.
+        for logger in self._taken:
+            logger.handlers = [one for one in logger.handlers if one not in (self.handler, *self.others)]
         self.handler.close()
 
     def also(self, handler: logging.Handler) -> None:
@@ -71,7 +75,8 @@ class RunLog:
         from mmengine.logging import MMLogger
 
         current = MMLogger.get_instance("trainer", logger_name="mmengine")
-        for logger in MMLogger._instance_dict.values():
+        self._taken = list(MMLogger._instance_dict.values())
+        for logger in self._taken:
             logger.handlers = [self.handler, *self.others]
         return current
 
