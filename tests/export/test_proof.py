@@ -9,7 +9,7 @@ from torch import nn
 
 from trainer.errors import FrameworkError
 from trainer.export.network import Network
-from trainer.export.onnx_file import write_onnx
+from trainer.export.network_onnx import write_onnx
 from trainer.export.proof import prove
 
 

@@ -15,7 +15,7 @@ import torch
 from trainer import __version__
 from trainer.errors import DatasetError, FrameworkError
 from trainer.export.network import NOT_IN_THE_GRAPH, Network
-from trainer.export.onnx_file import INPUT, write_onnx
+from trainer.export.network_onnx import INPUT, write_onnx
 from trainer.export.proof import Proof, prove
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import Sample, split_samples

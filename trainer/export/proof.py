@@ -14,7 +14,7 @@ import torch
 
 from trainer.errors import FrameworkError
 from trainer.export.network import Network
-from trainer.export.onnx_file import INPUT
+from trainer.export.network_onnx import INPUT
 
 _WARM, _TIMED = 3, 20
 
