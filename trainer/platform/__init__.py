@@ -1,0 +1,1 @@
+"""The platform's contract: variables in, callbacks and uploads out. Without this folder all the rest works."""
