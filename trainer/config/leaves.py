@@ -160,6 +160,8 @@ _KINDS = {
     "freeze": "backbone, or an integer >= -1",
     "fold": "<fold>/<folds> with folds counted from 0, as in 0/5",
     "resume": "false, true, auto, or a run's id or folder",
+    "workers": "auto, or an integer >= 1",
+    "switch": "true, false or auto",
 }
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "size": _size,
@@ -170,4 +172,6 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "freeze": lambda value: value == "backbone" or (_integer(value) and value >= -1),
     "fold": lambda value: isinstance(value, str) and is_fold(value),
     "resume": lambda value: isinstance(value, (bool, str)) or _number(value),
+    "workers": lambda value: value == "auto" or (_integer(value) and value >= 1),
+    "switch": lambda value: isinstance(value, bool) or value == "auto",
 }
