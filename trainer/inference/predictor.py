@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +13,34 @@ import numpy as np
 from trainer.bridge.runtime import one_at_a_time
 from trainer.bridge.walk import leaf_dataset, type_name
 from trainer.errors import DatasetError
+from trainer.inference.base import BasePredictor
 from trainer.inference.locate import Found
+from trainer.inference.options import Options
 from trainer.inference.quiet import quiet
 from trainer.inference.results import Prediction
 from trainer.inference.samples import Sample, split_samples
 
-Image = str | Path | np.ndarray | Sample
-WHOLE_IMAGE = "this pose model looks at boxes: without annotations the whole image is taken as one box"
 
-
-class Predictor:
+class Predictor(BasePredictor):
     """The model of a checkpoint; made by :func:`trainer.inference.load.load_model`.
 
     Attributes:
         model: the network, an OpenMMLab model in evaluation mode.
         config: the MMEngine config that it was trained with.
-        task, name, dataset: the task, the model's and the data set's name.
-        classes, palette: the classes' names and colours (RGB).
-        epoch: of the checkpoint.
-        found: the checkpoint file and its run.
-        notes: what the user should know about the answers so far.
+        half: whether forward passes run in bfloat16 (CPU) or float16 (GPU) where that is safe.
     """
 
     def __init__(
-        self, model: Any, config: dict[str, Any], about: dict[str, Any], epoch: int | None, found: Found
+        self,
+        model: Any,
+        config: dict[str, Any],
+        about: dict[str, Any],
+        epoch: int | None,
+        found: Found,
+        half: bool = False,
     ):
         self.model, self.config, self.about, self.epoch, self.found = model, config, about, epoch, found
+        self.half = half
         self.task, self.name, self.dataset = (
             str(about["task"]),
             str(about["model"]),
@@ -55,43 +57,37 @@ class Predictor:
         # Labels are not there to be loaded; everything else is what validation does.
         steps = [step for step, kind in zip(steps, kinds, strict=True) if kind != "LoadAnnotations"]
         with quiet(), self.in_scope():
-            self._steps = [_build_step(step) for step in steps]
+            self._load, *self._steps = [_build_step(step) for step in steps]
 
     @property
-    def skeleton(self) -> list[tuple[int, int]]:
+    def keypoints(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the keypoints (pose)."""
+        names = self.model.dataset_meta.get("keypoint_id2name") or {}
+        return tuple(str(names[index]) for index in sorted(names))
+
+    @property
+    def skeleton(self) -> list[tuple[int, int]]:  # type: ignore[override]
         """Pairs of keypoint indices that are joined by a line."""
         links = self.model.dataset_meta.get("skeleton_links") or []
         return [(int(a), int(b)) for a, b in links]
 
     @property
+    def flip_pairs(self) -> list[tuple[int, int]]:  # type: ignore[override]
+        """Pairs of keypoint indices that change places in a mirrored image."""
+        indices = self.model.dataset_meta.get("flip_indices") or []
+        return [(place, int(other)) for place, other in enumerate(indices) if place < int(other)]
+
+    @property
     def device(self) -> Any:
         return next(self.model.parameters()).device
 
-    def predict(
-        self, images: Iterable[Image] | Image, batch_size: int = 8, threshold: float = 0.0
-    ) -> Iterator[Prediction]:
-        """The answers in the order of ``images``; of these no more than a batch is held in memory.
-
-        Args:
-            images: files, BGR uint8 arrays (H, W, 3), or :class:`Sample` (with boxes for a top-down pose model).
-            batch_size: images (top-down pose: boxes) a forward pass.
-            threshold: the lowest score that is kept. A top-down pose model answers for every box all the same.
-
-        Raises:
-            DatasetError: an image can't be read.
-        """
-        if isinstance(images, (str, Path, np.ndarray, Sample)):
-            images = [images]
-        stream = iter(images)
-        while batch := list(itertools.islice(stream, batch_size)):
-            samples = [one if isinstance(one, Sample) else Sample(_image(one)) for one in batch]
-            for prediction in self._answers(samples, batch_size):
-                yield prediction if self.top_down else prediction.above(threshold)
-
     def predict_split(self, split: str = "val", batch_size: int = 8) -> Iterator[tuple[Sample, Prediction]]:
         """Each image of a split of the run's own data, with its ground truth, and the answer for it."""
-        mine, its = itertools.tee(split_samples(self.config, split, self.task, self.classes))
-        yield from zip(mine, self.predict(its, batch_size), strict=True)
+        from trainer.inference.stream import answers
+
+        samples = split_samples(self.config, split, self.task, self.classes)
+        for answer in answers(self, samples, Options(batch_size=batch_size)):
+            yield answer.sample, answer.prediction
 
     def network_input(self, samples: Iterable[Sample]) -> Any:
         """What the network itself gets for some images: a float tensor (N, 3, H, W), normalised and padded."""
@@ -110,72 +106,84 @@ class Predictor:
 
         return DefaultScope.overwrite_default_scope(self.scope)
 
-    def _answers(self, samples: list[Sample], batch_size: int) -> Iterator[Prediction]:
+    def prepare(self, image: np.ndarray, boxes: np.ndarray | None) -> list[Any]:
+        facts: dict[str, Any] = {"img_id": 0, "img_path": ""}
+        if self.task == "pose":
+            facts |= copy.deepcopy(self.model.dataset_meta)
+        if not self.top_down:
+            return [self._piped(facts, image)]
+        score = np.ones(1, np.float32)
+        boxes = np.zeros((0, 4), np.float32) if boxes is None else boxes
+        return [self._piped({**facts, "bbox": box[None], "bbox_score": score}, image) for box in boxes]
+
+    def answer(
+        self, prepared: Sequence[Any], threshold: float = 0.0, probabilities: bool = False
+    ) -> list[Prediction]:
         import torch
 
-        packed = [self._packed(sample) for sample in samples]
-        flat = [one for many in packed for one in many]
-        outputs: list[Any] = []
-        batch_size = 1 if self.one_at_a_time else batch_size
-        with torch.no_grad(), quiet(), self.in_scope():
-            for start in range(0, len(flat), batch_size):
-                outputs += self.model.test_step(_collate(flat[start : start + batch_size]))
-        answers = iter(outputs)
-        for sample, many in zip(samples, packed, strict=True):
-            yield self._prediction(sample, [next(answers) for _ in many])
+        from trainer.engine.failures import as_trainer_error
 
-    def _packed(self, sample: Sample) -> list[dict[str, Any]]:
-        """The pipeline's output for an image: one item, or one a box for a top-down pose model."""
-        facts = self._facts(sample)
-        if not self.top_down:
-            return [self._piped(facts, sample)]
-        boxes = sample.boxes
-        if boxes is None:
-            if WHOLE_IMAGE not in self.notes:
-                self.notes.append(WHOLE_IMAGE)
-            boxes = np.array([[0, 0, *_size(sample)]], np.float32)
-        score = np.ones(1, np.float32)
-        return [self._piped({**facts, "bbox": box[None], "bbox_score": score}, sample) for box in boxes]
+        try:
+            with torch.no_grad(), quiet(), self.in_scope(), self._precision():
+                outputs = self.model.test_step(_collate(list(prepared)))
+        except Exception as error:
+            raise as_trainer_error(error) from error
+        return [
+            to_prediction(self.task, None, self.classes, [output], threshold, probabilities)
+            for output in outputs
+        ]
 
-    def _facts(self, sample: Sample) -> dict[str, Any]:
-        facts: dict[str, Any] = {"img_id": 0}
-        if isinstance(sample.image, Path):
-            facts["img_path"] = str(sample.image)
-        else:
-            height, width = sample.image.shape[:2]
-            facts |= {
-                "img": sample.image,
-                "img_path": "",
-                "img_shape": (height, width),
-                "ori_shape": (height, width),
-            }
-        return facts | copy.deepcopy(self.model.dataset_meta) if self.task == "pose" else facts
+    def together(self, prepared: Any) -> Any:
+        # mmseg pads in training only; a pose model's crops are of one size.
+        return tuple(prepared["inputs"].shape) if self.task == "semantic_segmentation" else None
 
-    def _piped(self, facts: dict[str, Any], sample: Sample) -> dict[str, Any]:
-        steps = self._steps if isinstance(sample.image, Path) else self._steps[1:]
-        if not isinstance(sample.image, Path):
-            facts = {**facts, "img": sample.image.copy()}
-        result: Any = facts
-        with self.in_scope():
-            for step in steps:
-                try:
-                    result = step(result)
-                except Exception as error:
-                    if step is not self._steps[0]:
-                        raise
-                    raise DatasetError(f"{facts['img_path']} can't be read as an image") from error
+    def read_file(self, path: Path) -> np.ndarray:
+        """As validation reads it: by the pipeline's own back-end and colours."""
+        try:
+            image = self._load({"img_path": str(path)})["img"]
+        except Exception as error:
+            raise DatasetError(f"{path} can't be read as an image") from error
+        return image if image.dtype == np.uint8 else image.astype(np.uint8)
+
+    def _precision(self) -> Any:
+        import torch
+
+        kind = self.device.type
+        dtype = torch.float16 if kind == "cuda" else torch.bfloat16
+        return torch.autocast(kind, dtype=dtype) if self.half else contextlib.nullcontext()
+
+    def _packed(self, sample: Sample) -> list[Any]:
+        """The pipeline's output for a sample: one item, or one a box for a top-down pose model."""
+        image = self.read(sample)
+        whole = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
+        return self.prepare(image, whole if sample.boxes is None else sample.boxes)
+
+    def _piped(self, facts: dict[str, Any], image: np.ndarray) -> dict[str, Any]:
+        """``image`` through the pipeline's steps after reading. No scope is set: threads would share it."""
+        kind = np.float32 if getattr(self._load, "to_float32", False) else np.uint8
+        shape = image.shape[:2]
+        # A copy: steps may draw into it, and a top-down model's boxes share it.
+        result: Any = {**facts, "img": image.astype(kind), "img_shape": shape, "ori_shape": shape}
+        for step in self._steps:
+            result = step(result)
         return result
 
-    def _prediction(self, sample: Sample, outputs: list[Any]) -> Prediction:
-        path = str(sample.image) if isinstance(sample.image, Path) else None
-        if not outputs:  # a top-down pose model's image without boxes
-            return _pose(path, _size(sample)[::-1], self.classes, outputs)
-        return to_prediction(self.task, path, self.classes, outputs)
 
-
-def to_prediction(task: str, path: str | None, classes: tuple[str, ...], outputs: list[Any]) -> Prediction:
+def to_prediction(
+    task: str,
+    path: str | None,
+    classes: tuple[str, ...],
+    outputs: Sequence[Any],
+    threshold: float = 0.0,
+    probabilities: bool = False,
+) -> Prediction:
     """An image's answer in plain types, from what an OpenMMLab model gives for it: of a top-down pose model one
-    data sample a box, of any other a single one."""
+    data sample a box, of any other a single one.
+
+    Args:
+        threshold: instances that score less may be left out.
+        probabilities: whether a segmentation comes with what is behind it.
+    """
     output = outputs[0]
     height, width = output.ori_shape[:2]
     if task == "pose":
@@ -183,8 +191,11 @@ def to_prediction(task: str, path: str | None, classes: tuple[str, ...], outputs
     size = (int(width), int(height))
     if task == "semantic_segmentation":
         indices = _array(output.pred_sem_seg.data).squeeze(0).astype(np.uint8)
-        return Prediction(path, size, classes, segmentation=indices)
+        behind = _probabilities(output.seg_logits.data) if probabilities else None
+        return Prediction(path, size, classes, segmentation=indices, probabilities=behind)
     found = output.pred_instances
+    if threshold > 0:  # before anything is copied: a whole image's masks are large
+        found = found[found.scores >= threshold]
     return Prediction(
         path,
         size,
@@ -196,7 +207,18 @@ def to_prediction(task: str, path: str | None, classes: tuple[str, ...], outputs
     )
 
 
-def _pose(path: str | None, shape: Any, classes: tuple[str, ...], outputs: list[Any]) -> Prediction:
+def _probabilities(logits: Any) -> np.ndarray:
+    """(C, H, W) of a segmentation's logits; a single channel is a sigmoid's."""
+    import torch
+
+    logits = logits.float()
+    if logits.shape[0] > 1:
+        return _array(logits.softmax(0))
+    one = logits.sigmoid()
+    return _array(torch.cat([1 - one, one]))
+
+
+def _pose(path: str | None, shape: Any, classes: tuple[str, ...], outputs: Sequence[Any]) -> Prediction:
     """One answer of several boxes' outputs, or of a bottom-up model's one."""
     found = [output.pred_instances for output in outputs]
     points = [
@@ -240,26 +262,8 @@ def _collate(packed: list[dict[str, Any]]) -> Any:
     return pseudo_collate(packed)
 
 
-def _image(image: Any) -> Path | np.ndarray:
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise DatasetError(
-                f"an image has to be a uint8 array (H, W, 3) in BGR order, not {image.dtype} {image.shape}"
-            )
-        return image
-    return Path(image)
-
-
-def _size(sample: Sample) -> tuple[int, int]:
-    """(width, height) of an image in px."""
-    if isinstance(sample.image, Path):
-        from trainer.inference.draw import read_image
-
-        height, width = read_image(sample.image).shape[:2]
-    else:
-        height, width = sample.image.shape[:2]
-    return int(width), int(height)
-
-
 def _array(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return np.asarray(values.float() if values.is_floating_point() else values)  # numpy has no bfloat16

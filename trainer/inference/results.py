@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+
+UNKNOWN = 255
+"""The value of a pixel of no class in a segmentation."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Prediction:
         masks: (N, H, W) bool, or None.
         segmentation: (H, W) class indices, 255 where nothing is known, or None.
         keypoints: (N, K, 3) float32, x y in px and a score from 0 to 1, or None.
+        probabilities: (C, H, W) float32 behind ``segmentation``; only on the way to being merged.
     """
 
     path: str | None
@@ -33,6 +38,7 @@ class Prediction:
     masks: np.ndarray | None = None
     segmentation: np.ndarray | None = None
     keypoints: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -45,17 +51,24 @@ class Prediction:
     def above(self, threshold: float) -> Prediction:
         """Only the instances that score ``threshold`` or more, best first."""
         order = np.argsort(-self.scores, kind="stable")
-        kept = order[self.scores[order] >= threshold]
-        return Prediction(
-            self.path,
-            self.size,
-            self.classes,
-            self.boxes[kept],
-            self.scores[kept],
-            self.labels[kept],
-            None if self.masks is None else self.masks[kept],
-            self.segmentation,
-            None if self.keypoints is None else self.keypoints[kept],
+        return self.kept(order[self.scores[order] >= threshold])
+
+    def only(self, labels: Collection[int]) -> Prediction:
+        """Only the instances, or the pixels, of some classes; what isn't classified stays."""
+        if self.segmentation is not None:
+            others = ~np.isin(self.segmentation, list(labels))
+            return replace(self, segmentation=np.where(others, UNKNOWN, self.segmentation).astype(np.uint8))
+        return self.kept(np.flatnonzero((self.labels < 0) | np.isin(self.labels, list(labels))))
+
+    def kept(self, indices: np.ndarray) -> Prediction:
+        """The instances at ``indices``, in that order."""
+        return replace(
+            self,
+            boxes=self.boxes[indices],
+            scores=self.scores[indices],
+            labels=self.labels[indices],
+            masks=None if self.masks is None else self.masks[indices],
+            keypoints=None if self.keypoints is None else self.keypoints[indices],
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,14 +24,30 @@ class Sample:
     """One image to predict on.
 
     Attributes:
-        image: a file, or an (H, W, 3) uint8 array in BGR order as ``cv2.imread`` gives it.
+        image: a file, an object in a store, or an (H, W, 3) uint8 array in BGR order as ``cv2.imread`` gives it.
         boxes: (N, 4) float32, x1 y1 x2 y2 in px: where a top-down pose model looks; None for the whole image.
         truth: the annotations, where the image has some.
+        image_id: the image's id in its data set; None outside one.
+        label: what an array is called in results; a file and an object are called by their own names.
     """
 
-    image: Path | np.ndarray
+    image: Path | Stored | np.ndarray
     boxes: np.ndarray | None = None
     truth: Prediction | None = None
+    image_id: int | None = None
+    label: str | None = None
+
+    @property
+    def name(self) -> str | None:
+        """The file, the ``s3://`` address, or what the array is called."""
+        return self.label if isinstance(self.image, np.ndarray) else str(self.image)
+
+
+class Stored(Protocol):
+    """An object in a store; ``str()`` of it is its address."""
+
+    def read(self) -> bytes:
+        """Its content. Raises a TrainerError where that can't be had."""
 
 
 def find_images(source: str | Path) -> list[Path]:
