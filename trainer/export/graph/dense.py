@@ -1,0 +1,178 @@
+"""One-stage detectors whose head answers by mmdet's common decoding: RetinaNet, FCOS, ATSS, GFL, TOOD, RTMDet, SSD
+and what else uses it unchanged (FSAF, FreeAnchor, VFNet, DDOD, ...)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.export.graph.base import DETECTION, Graph, refuse
+from trainer.export.graph.nms import Duplicates, keep_best
+from trainer.export.graph.options import GraphOptions
+from trainer.export.graph.priors import Priors
+from trainer.export.graph.rows import best, clip, finish, take, threshold
+
+_STEPS = ("predict", "predict_by_feat", "_predict_by_feat_single", "_bbox_post_process")
+
+
+def fits(model: Any) -> bool:
+    """A single-stage detector with a head that decodes as one of ours does."""
+    from mmdet.models.detectors import SingleStageDetector
+
+    return (
+        isinstance(model, SingleStageDetector)
+        and type(model).predict is SingleStageDetector.predict
+        and _kind(model.bbox_head) is not None
+    )
+
+
+def build(predictor: Any, options: GraphOptions) -> Graph:
+    kind = _kind(predictor.model.bbox_head)
+    assert kind is not None
+    try:
+        return kind(predictor, options)
+    except ValueError as error:
+        raise refuse(predictor, str(error)) from None
+
+
+class Dense(Graph):
+    """The common decoding: a score for each class at each place of each level, the best ``nms_pre`` of a level."""
+
+    output_names = DETECTION
+
+    def __init__(self, predictor: Any, options: GraphOptions) -> None:
+        super().__init__(predictor, options)
+        head = self.model.bbox_head
+        config = head.test_cfg
+        self.duplicates = Duplicates.of(config["nms"], options)
+        self.least = options.score_threshold
+        if self.least is None:
+            self.least = float(config.get("score_thr", 0.0))
+        self.before = int(config.get("nms_pre", -1))
+        self.limit = min(options.max_detections, int(config.get("max_per_img", options.max_detections)))
+        self.smallest = float(config.get("min_bbox_size", -1))
+        self.priors = Priors(head.prior_generator, self.probe(self._maps)[0], options.dynamic_size)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        pixels = self.prepare(images)
+        scores, labels, boxes, available = self.candidates(self._maps(pixels), pixels)
+        if self.smallest >= 0:
+            sides = boxes[..., 2:] - boxes[..., :2]
+            scores = scores * (sides > self.smallest).all(-1)
+        scores = keep_best(boxes, scores, labels, self.duplicates, self.limit)
+        scores, places = best(scores, self.options.max_detections, available)
+        return finish(scores, take(labels, places), take(boxes, places))
+
+    def candidates(self, maps: Any, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, int | None]:
+        """Scores (N, M), labels (N, M) and boxes (N, M, 4) before duplicates go, and M where it is known."""
+        head: Any = self.model.bbox_head
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        levels = self.priors(maps[0])
+        factors = maps[2] if len(maps) > 2 else [None] * len(levels)
+        for level, (cls, reg, factor, (priors, count)) in enumerate(
+            zip(maps[0], maps[1], factors, levels, strict=True)
+        ):
+            classes = head.cls_out_channels
+            scores, deltas = self.scores(rows_of(cls, classes, count)), self.deltas(reg, level, count)
+            if not getattr(head, "use_sigmoid_cls", True):
+                classes -= 1
+            scores, places = self._best_of_level(threshold(scores, self.least).flatten(1), count, classes)
+            labels = places % classes
+            places = (places - labels).div(classes, rounding_mode="trunc")
+            boxes = self.decode(take(priors.expand(len(cls), -1, -1), places), take(deltas, places))
+            if factor is not None:
+                scores = scores * take(rows_of(factor, 1, count).squeeze(-1).sigmoid(), places)
+            found.append((scores, labels, boxes))
+        scores, labels, boxes = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        if getattr(head.bbox_coder, "clip_border", True):
+            boxes = clip(boxes, pixels)
+        return scores, labels, boxes, self._available(levels, classes)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """(N, M, C) logits -> (N, M, classes) probabilities."""
+        head: Any = self.model.bbox_head
+        if getattr(head.loss_cls, "custom_cls_channels", False):
+            return head.loss_cls.get_activation(logits)
+        return logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
+
+    def deltas(self, reg: Tensor, level: int, count: int | None) -> Tensor:
+        """A level's regression map -> (N, M, D), what :meth:`decode` takes."""
+        return rows_of(reg, self.model.bbox_head.bbox_coder.encode_size, count)
+
+    def decode(self, priors: Tensor, deltas: Tensor) -> Tensor:
+        """(N, K, 4 or 2) priors and (N, K, D) deltas -> (N, K, 4) boxes, not yet cut at the edges."""
+        flat = self.model.bbox_head.bbox_coder.decode(priors.flatten(0, 1), deltas.flatten(0, 1))
+        return flat.reshape(*priors.shape[:2], 4)
+
+    def _maps(self, pixels: Tensor) -> Any:
+        return self.model.bbox_head(self.model.extract_feat(pixels))
+
+    def _best_of_level(self, scores: Tensor, count: int | None, classes: int) -> tuple[Tensor, Tensor]:
+        available = None if count is None else count * classes
+        wanted = self.before if self.before > 0 else available
+        if wanted is None:
+            ranked, places = scores.sort(1, descending=True)
+            return ranked, places
+        return best(scores, wanted if available is None else min(wanted, available), available)
+
+    def _available(self, levels: list[tuple[Tensor, int | None]], classes: int) -> int | None:
+        total = 0
+        for _, count in levels:
+            if count is None:
+                return None
+            total += min(self.before, count * classes) if self.before > 0 else count * classes
+        return total
+
+
+class Gfl(Dense):
+    """Distances as distributions (Generalized Focal Loss)."""
+
+    def deltas(self, reg: Tensor, level: int, count: int | None) -> Tensor:
+        head: Any = self.model.bbox_head
+        values = rows_of(reg, 4 * (head.reg_max + 1), count)
+        shape = values.shape
+        distances = head.integral(values.reshape(-1, shape[-1])).reshape(shape[0], -1, 4)
+        return distances * head.prior_generator.strides[level][0]
+
+    def decode(self, priors: Tensor, deltas: Tensor) -> Tensor:
+        head: Any = self.model.bbox_head
+        return super().decode(head.anchor_center(priors.flatten(0, 1)).reshape(*priors.shape[:2], 2), deltas)
+
+
+class Tood(Dense):
+    """Task-aligned one-stage detection: the head answers probabilities and boxes in units of the stride."""
+
+    def __init__(self, predictor: Any, options: GraphOptions) -> None:
+        super().__init__(predictor, options)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        return logits
+
+    def deltas(self, reg: Tensor, level: int, count: int | None) -> Tensor:
+        return rows_of(reg, 4, count) * self.model.bbox_head.prior_generator.strides[level][0]
+
+    def decode(self, priors: Tensor, deltas: Tensor) -> Tensor:
+        return deltas
+
+
+def rows_of(maps: Tensor, values: int, count: int | None) -> Tensor:
+    """(N, A * values, H, W) -> (N, H * W * A, values); ``count`` is the middle one where it is known."""
+    last = maps.permute(0, 2, 3, 1)
+    if count is None:
+        return last.reshape(maps.shape[0], -1, values)
+    return last.reshape(-1, count, values)
+
+
+def _kind(head: Any) -> type[Dense] | None:
+    """Which of our decodings equals the one that a head inherited; None where it wrote its own."""
+    from mmdet.models.dense_heads import GFLHead, TOODHead
+    from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+
+    for kind, ours in ((GFLHead, Gfl), (TOODHead, Tood), (BaseDenseHead, Dense)):
+        if isinstance(head, kind) and all(
+            getattr(type(head), step) is getattr(kind, step) for step in _STEPS
+        ):
+            return ours
+    return None
