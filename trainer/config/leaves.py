@@ -37,14 +37,17 @@ class Leaf:
             return None  # Looked at again when the configuration is composed.
         if choices := self.metadata.get("choices"):
             hint = did_you_mean(value, choices) if isinstance(value, str) else ""
-            return None if value in choices else f"expected {self.expected}, got {value!r}.{hint}"
+            several = isinstance(value, (list, tuple)) and self.metadata.get("kind") == "words"
+            good = bool(value) and all(one in choices for one in value) if several else value in choices
+            return None if good else f"expected {self.expected}, got {value!r}.{hint}"
         return None if self._fits(value) else f"expected {self.expected}, got {value!r}."
 
     @property
     def expected(self) -> str:
         """What the leaf takes, in words."""
         if choices := self.metadata.get("choices"):
-            return f"one of {', '.join(choices)}"
+            some = "one or several" if self.metadata.get("kind") == "words" else "one"
+            return f"{some} of {', '.join(choices)}"
         kind = self.metadata.get("kind", "")
         words = _KINDS.get(kind) or _NAMES.get(self._plain, "a value")
         limits = [
@@ -161,6 +164,7 @@ _KINDS = {
     "fold": "<fold>/<folds> with folds counted from 0, as in 0/5",
     "resume": "false, true, auto, or a run's id or folder",
     "workers": "auto, or an integer >= 1",
+    "batch": "dynamic, or an integer >= 1",
     "switch": "true, false or auto",
 }
 _CHECKS: dict[str, Callable[[Any], bool]] = {
@@ -173,5 +177,6 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "fold": lambda value: isinstance(value, str) and is_fold(value),
     "resume": lambda value: isinstance(value, (bool, str)) or _number(value),
     "workers": lambda value: value == "auto" or (_integer(value) and value >= 1),
+    "batch": lambda value: value == "dynamic" or (_integer(value) and value >= 1),
     "switch": lambda value: isinstance(value, bool) or value == "auto",
 }

@@ -391,18 +391,50 @@ class Predict:
     batch_size: int = leaf(8, "images a step", ge=1)
 
 
+EXPORT_FORMATS = ("onnx", "torchscript", "tensorrt")
+
+
 @dataclass
 class Export:
-    """``python -m trainer export``: the network as an ONNX file, compared with PyTorch."""
+    """``python -m trainer export``: files that answer for images without OpenMMLab, with the proof that they do."""
 
     checkpoint: str | None = leaf(None, "a run's id or folder, or a .pth file", kind="path")
-    format: str = leaf("onnx", "what to write", choices=("onnx",))
+    format: Any = leaf("onnx", "what to write, one or several", choices=EXPORT_FORMATS, kind="words")
     output: str | None = leaf(None, "where to write; None: export/ in the run", kind="path")
     output_dir: str = leaf("runs", "where runs are looked up", kind="path")
-    opset: int = leaf(18, "ONNX operator set", ge=17, le=20)
-    tolerance: float = leaf(
-        1e-3, "largest difference to PyTorch's answers, relative to the largest answer", gt=0
+    batch: Any = leaf("dynamic", "images at a time: a number, or dynamic", kind="batch")
+    size: Any = leaf(None, "the network's input in px; None: that of the run's validation", kind="size")
+    dynamic_size: bool = leaf(False, "height and width are open, size is what images are fitted into")
+    preprocess: bool = leaf(False, "normalising is in the file: uint8 RGB goes in")
+    score_threshold: float | None = leaf(
+        None, "detections below it are left out; None: the model's own", ge=0, le=1
     )
+    nms_iou: float | None = leaf(
+        None, "overlap from which two boxes are duplicates; None: the model's own", gt=0, le=1
+    )
+    max_detections: int | None = leaf(None, "answers an image; None: the model's own", ge=1)
+    opset: int = leaf(17, "ONNX operator set", ge=13, le=20)
+    simplify: bool = leaf(True, "ONNX: fold constants and take out what has no effect")
+    half: bool = leaf(False, "fp16 inside; inputs and outputs stay as they are")
+    int8: bool = leaf(False, "8-bit integers inside, calibrated on the training images (ONNX, TensorRT)")
+    calibration_images: int = leaf(100, "int8: how many of them", ge=1)
+    workspace_gb: float = leaf(4.0, "TensorRT: memory the builder may use", gt=0)
+    tolerance: float = leaf(
+        1e-3, "fp32: largest difference to PyTorch's answers, relative to the largest answer", gt=0
+    )
+    metric_tolerance: float | None = leaf(
+        None, "largest difference to PyTorch's primary metric; None: 0.001, fp16 0.01, int8 0.05", gt=0
+    )
+    max_images: int = leaf(500, "validation images the metric is computed on", ge=1)
+    images: str | None = leaf(
+        None, "images to compare answers on, without a metric; None: the validation split", kind="path"
+    )
+    compile_seconds: int = leaf(
+        60, "the latency with torch.compile is measured if it compiles in so long; 0: not", ge=0
+    )
+    force: bool = leaf(False, "keep a file whose proof failed, marked so")
+    package: bool = leaf(True, "write export_<id>.zip")
+    id: str | None = leaf(None, "the package's id; None: <run's id>-<format>")
 
 
 COMMANDS: dict[str, type] = {
