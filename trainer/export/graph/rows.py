@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.export.graph.options import GraphOptions
+
+def threshold(scores: Tensor, least: float) -> Tensor:
+    """Scores with those at or below ``least`` set to 0."""
+    return scores * (scores > least).to(scores.dtype)
 
 
-def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` largest of scores (N, L), the best first, and their places; all of them where there are fewer."""
-    found = scores.topk(min(count, int(scores.shape[1])), dim=1)
-    return found.values, found.indices
-
-
-def chosen(values: Tensor, index: Tensor) -> Tensor:
-    """Rows (N, K, ...) of ``values`` (N, L, ...) at places (N, K)."""
-    shape = index.shape + (1,) * (values.dim() - 2)
-    return values.gather(1, index.view(shape).expand(-1, -1, *values.shape[2:]))
-
-
-def padded(
-    boxes: Tensor, scores: Tensor, labels: Tensor, options: GraphOptions, threshold: float | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Detections sorted by score as ``max_detections`` rows; of the unused ones boxes and scores are 0, labels -1.
+def best(scores: Tensor, count: int, available: int | None = None) -> tuple[Tensor, Tensor]:
+    """The ``count`` best of scores (N, M), the best first, and their places, both (N, count).
 
     Args:
-        threshold: the model's own; the options' comes first.
+        available: M, where it is fixed; None: it may be smaller or larger. Rows that aren't there score 0.
     """
-    lowest = options.score_threshold if options.score_threshold is not None else threshold
-    kept = scores > (0.0 if lowest is None else lowest)
-    scores = scores * kept.to(scores.dtype)
-    boxes = boxes * kept.unsqueeze(-1).to(boxes.dtype)
-    labels = (labels + 1) * kept.to(labels.dtype) - 1
-    more = options.max_detections - int(scores.shape[1])
-    if more > 0:
-        scores, boxes = functional.pad(scores, (0, more)), functional.pad(boxes, (0, 0, 0, more))
-        labels = functional.pad(labels, (0, more), value=-1)
-    return boxes, scores, labels
+    missing = count if available is None else count - available
+    if missing > 0:
+        scores = functional.pad(scores, (0, missing))
+    ranked, places = scores.topk(count, 1)
+    if missing > 0:
+        places = torch.minimum(places, torch.full_like(places, 0) + (scores.shape[1] - missing - 1))
+    return ranked, places
+
+
+def take(values: Tensor, places: Tensor) -> Tensor:
+    """Rows (N, K, ...) of ``values`` (N, M, ...) at ``places`` (N, K)."""
+    shape = places.shape + (1,) * (values.dim() - 2)
+    return values.gather(1, places.reshape(shape).expand(*places.shape, *values.shape[2:]))
+
+
+def clip(boxes: Tensor, pixels: Tensor) -> Tensor:
+    """Boxes (N, M, 4) xyxy cut at the edges of ``pixels`` (N, 3, H, W)."""
+    height, width = pixels.shape[-2:]
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    across = [x.clamp(min=0).clamp(max=width) for x in (x1, x2)]
+    down = [y.clamp(min=0).clamp(max=height) for y in (y1, y2)]
+    return torch.stack((across[0], down[0], across[1], down[1]), -1)
+
+
+def finish(scores: Tensor, labels: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(boxes, scores, labels) with boxes 0 and label -1 where the score is 0."""
+    found = scores > 0
+    boxes = boxes * found.unsqueeze(-1).to(boxes.dtype)
+    return boxes, scores, (labels + 1) * found.to(labels.dtype) - 1
