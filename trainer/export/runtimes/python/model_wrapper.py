@@ -77,17 +77,27 @@ class Model:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no exported model {path}")
-        self.runtime = _open(path, device, threads)
+        runtime = _open(path, device, threads)
         beside = path.parent / "metadata.json"
-        self.metadata: dict[str, Any] = (
-            json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else self.runtime.inside()
-        )
-        if "input" not in self.metadata:
+        inside = not beside.is_file()
+        metadata = runtime.inside() if inside else json.loads(beside.read_text(encoding="utf-8"))
+        if "input" not in metadata:
             raise ValueError(f"{path} doesn't say what it takes, and there is no metadata.json beside it")
-        self.task: str = self.metadata["task"]
-        self.classes = tuple(self.metadata["classes"])
-        self.output_names = tuple(one["name"] for one in self.metadata["outputs"])
-        self._input = self.metadata["input"]
+        self._set(runtime, metadata)
+
+    @classmethod
+    def around(cls, runtime: Any, metadata: dict[str, Any]) -> Model:
+        """A model whose inputs are run by ``runtime.run(input's name, outputs' names, batch)``, a list of arrays."""
+        model = cls.__new__(cls)
+        model._set(runtime, metadata)
+        return model
+
+    def _set(self, runtime: Any, metadata: dict[str, Any]) -> None:
+        self.runtime, self.metadata = runtime, metadata
+        self.task: str = metadata["task"]
+        self.classes = tuple(metadata["classes"])
+        self.output_names = tuple(one["name"] for one in metadata["outputs"])
+        self._input = metadata["input"]
 
     def predict(
         self,
@@ -127,6 +137,7 @@ class Model:
         """An image (H, W, 3) BGR as what the file takes, (3, H, W), and where it lies in it."""
         given = self._input
         width, height = given["size"]
+        pixels: Any
         if given["resize"] in ("crop", "center"):
             pixels, place = _warped(image, box, given)
         else:
@@ -144,7 +155,7 @@ class Model:
             mean, std = np.array(given["mean"], np.float32), np.array(given["std"], np.float32)
             pixels, fill = (pixels.astype(np.float32) - mean) / std, (fill - mean) / std
         if pixels.shape[:2] != (height, width):
-            canvas: np.ndarray = np.empty((height, width, 3), fill.dtype)
+            canvas: Any = np.empty((height, width, 3), fill.dtype)
             canvas[:] = fill
             canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
             pixels = canvas
@@ -388,8 +399,9 @@ def _warped(image: np.ndarray, box: np.ndarray | None, given: dict[str, Any]) ->
 
 
 def _mask(mask: np.ndarray, place: Place) -> np.ndarray:
+    """A mask of probabilities from 0 to 255 as one of the image."""
     part = mask[: place.filled[1], : place.filled[0]].astype(np.float32)
-    return cv2.resize(part, place.size, interpolation=cv2.INTER_LINEAR) > 0.5
+    return cv2.resize(part, place.size, interpolation=cv2.INTER_LINEAR) >= 127.5
 
 
 def _map(indices: np.ndarray, place: Place) -> np.ndarray:

@@ -1,0 +1,108 @@
+"""How an image becomes what an exported file takes: read off the pipeline that the model was validated with."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from trainer.bridge.walk import leaf_dataset, type_name
+from trainer.errors import FrameworkError
+from trainer.export.metadata import Input
+
+_WITHOUT_EFFECT = (
+    *("LoadImage", "LoadImageFromFile", "LoadImageFromNDArray", "LoadAnnotations", "LoadPanopticAnnotations"),
+    *("PackDetInputs", "PackSegInputs", "PackPoseInputs", "GetBBoxCenterScale"),
+)
+Size = tuple[int, int]
+
+
+def input_of(
+    config: dict[str, Any],
+    size: Size | None,
+    *,
+    batch: int | None,
+    dynamic_size: bool,
+    preprocess: bool,
+    divisor: int = 32,
+) -> Input:
+    """The input of a file for the model of ``config``.
+
+    Args:
+        size: (width, height) in px; None for that of validation.
+        divisor: with ``dynamic_size``, what width and height are multiples of.
+
+    Raises:
+        FrameworkError: validation does something to the image that can't be told in a file's metadata.
+    """
+    steps = {type_name(step): step for step in leaf_dataset(config["val_dataloader"])["pipeline"]}
+    resize = _resize(steps)
+    preprocessor = config["model"].get("data_preprocessor") or {}
+    mean = [float(value) for value in preprocessor.get("mean") or (0, 0, 0)]
+    std = [float(value) for value in preprocessor.get("std") or (1, 1, 1)]
+    pad = _pad_value(steps, mean)
+    rgb = bool(preprocessor.get("bgr_to_rgb"))
+    if preprocess and not rgb:  # such a file takes RGB, whatever the network has
+        mean, std, pad, rgb = mean[::-1], std[::-1], pad[::-1], True
+    width, height = size or _validation_size(steps, preprocessor)
+    return Input(
+        name="images",
+        dtype="uint8" if preprocess else "float32",
+        batch=batch,
+        size=[width, height],
+        dynamic_size=dynamic_size,
+        divisor=divisor,
+        channels="rgb" if rgb else "bgr",
+        mean=mean,
+        std=std,
+        resize=resize,
+        pad_value=pad,
+        box_padding=float(steps.get("GetBBoxCenterScale", {}).get("padding", 1.25)),
+        udp=any(bool(step.get("use_udp")) for step in steps.values()),
+    )
+
+
+def _resize(steps: dict[str, dict[str, Any]]) -> str:
+    known = {"TopdownAffine": "crop", "BottomupResize": "center", "Resize": "fit", "FixScaleResize": "fit"}
+    strange = sorted(set(steps) - {*known, *_WITHOUT_EFFECT, "Pad"})
+    if strange:
+        raise FrameworkError(
+            f"this model is validated with {', '.join(strange)}, which an exported file's user can't be told to do"
+        )
+    kind = next((known[name] for name in steps if name in known), None)
+    if kind is None:
+        raise FrameworkError("this model is validated on images of any size; none of its steps resizes them")
+    if kind == "fit" and not steps.get("Resize", {"keep_ratio": True}).get("keep_ratio", False):
+        return "stretch"
+    return kind
+
+
+def _validation_size(steps: dict[str, dict[str, Any]], preprocessor: dict[str, Any]) -> Size:
+    for name in ("TopdownAffine", "BottomupResize"):
+        if name in steps:
+            return _pair(steps[name]["input_size"])
+    if (steps.get("Pad") or {}).get("size"):
+        return _pair(steps["Pad"]["size"])
+    step = steps.get("Resize") or steps["FixScaleResize"]
+    size = _pair(step["scale"])
+    if (steps.get("Pad") or {}).get("pad_to_square"):
+        size = (max(size), max(size))
+    unit = int(preprocessor.get("pad_size_divisor") or (steps.get("Pad") or {}).get("size_divisor") or 1)
+    return math.ceil(size[0] / unit) * unit, math.ceil(size[1] / unit) * unit
+
+
+def _pad_value(steps: dict[str, dict[str, Any]], mean: list[float]) -> list[float]:
+    if "TopdownAffine" in steps:
+        return [0.0] * 3
+    value: Any = None
+    if "BottomupResize" in steps:
+        value = steps["BottomupResize"].get("pad_val", 0)
+    elif "Pad" in steps:
+        value = steps["Pad"].get("pad_val", 0)
+        value = value.get("img", 0) if isinstance(value, dict) else value
+    if value is None:
+        return list(mean)  # padded after normalising, with 0
+    return [float(value)] * 3 if isinstance(value, (int, float)) else [float(one) for one in value]
+
+
+def _pair(value: Any) -> Size:
+    return (int(value), int(value)) if isinstance(value, (int, float)) else (int(value[0]), int(value[1]))
