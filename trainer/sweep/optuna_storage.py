@@ -1,0 +1,145 @@
+"""Optuna's storages by URL, and its journal file so that a kill at any moment leaves it whole and unlocked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import optuna
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+
+from trainer.errors import ConfigError
+from trainer.secrets import mask_text
+from trainer.sweep.journal import append, journal_lock
+from trainer.sweep.store import StoreDown
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 20.0
+# What a database's URL needs besides SQLAlchemy, by the import that fails.
+_DRIVERS = {
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+    "pymysql": "pymysql",
+    "grpc": "grpcio protobuf",
+    "sqlalchemy": "sqlalchemy",
+}
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal file. Its own locks outlive a killed writer, and a line that one has torn hides all later ones."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(str(path))
+        self._path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        import json
+
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with journal_lock(self._path):
+            append(self._path, lines.encode())
+
+
+def open_storage(url: str | None, journal: Path) -> Any:
+    """The storage at ``url``: ``sqlite:///file``, ``postgresql://...``, ``mysql://...``, ``grpc://host:port``; None:
+    the journal file.
+
+    Raises:
+        ConfigError: the URL can't be read, or its driver isn't installed.
+        StoreDown: nobody answers there.
+    """
+    if url is None:
+        backend: BaseJournalBackend = Journal(journal)
+        return optuna.storages.JournalStorage(backend)
+    shown = mask_text(url)
+    try:
+        if url.startswith("grpc://"):
+            return _proxy(url)
+        return _patiently(lambda: _database(url))
+    except ImportError as error:
+        missing = getattr(error.__cause__, "name", None) or error.name or "its driver"
+        package = _DRIVERS.get(missing.partition(".")[0], missing)
+        raise ConfigError(
+            f"sweep.storage={shown} needs a package that isn't here: pip install {package}"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"sweep.storage={shown}: {mask_text(str(error).splitlines()[0])}") from None
+
+
+def study_names(storage: Any) -> list[str]:
+    """The names of all studies in a storage."""
+    with reaching():
+        return list(optuna.get_all_study_names(storage))
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """What a storage says when it can't be reached, as :class:`StoreDown`."""
+    try:
+        yield
+    except StoreDown:
+        raise
+    except (optuna.exceptions.StorageInternalError, OSError) as error:
+        raise StoreDown(_words(error)) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in ("sqlalchemy", "grpc"):
+            raise StoreDown(_words(error)) from error
+        raise
+
+
+def _proxy(url: str) -> Any:
+    host, colon, port = url.removeprefix("grpc://").strip("/").rpartition(":")
+    if not colon or not host or not port.isdigit():
+        raise ValueError("expected grpc://host:port")
+    from optuna.storages import GrpcStorageProxy
+
+    proxy = GrpcStorageProxy(host=host, port=int(port))
+    try:
+        proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+    except Exception as error:
+        raise StoreDown(f"sweep.storage={url}: nobody answers ({_words(error)})") from None
+    return proxy
+
+
+def _database(url: str) -> Any:
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("sqlite"):
+        options = {"connect_args": {"timeout": 60.0}}
+        _make_folder(url)
+    try:
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ValueError(str(error)) from None
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise StoreDown(f"sweep.storage={mask_text(url)}: {_words(error)}") from error
+
+
+def _make_folder(url: str) -> None:
+    path = url.partition(":///")[2].partition("?")[0]
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _patiently(connect: Callable[[], T]) -> T:
+    """Two that make the tables of an empty database at once get into each other's way; the later one finds them."""
+    until = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            return connect()
+        except StoreDown:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+
+
+def _words(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return mask_text(f"{type(cause).__name__}: {' '.join(str(cause).split())}")[:300]

@@ -1,0 +1,104 @@
+"""A trial's process: cold, a program of its own. Warm ones, forked, are in :mod:`trainer.sweep.warm`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+
+class Child(Protocol):
+    """A trial's process, however it was started."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Its exit code, negative when a signal ended it; None while it runs."""
+
+    def signal(self, signum: int) -> None:
+        """Send it a signal; nothing happens where it has ended."""
+
+
+class Launch(Protocol):
+    """Starts trials."""
+
+    def run(self, words: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> Child:
+        """Start the program with these words.
+
+        Args:
+            env: variables besides those of this process.
+            log: takes what the process says, after what is there.
+        """
+
+    def close(self) -> None: ...
+
+
+class Cold:
+    """Starts a program anew for each trial.
+
+    Args:
+        program: what the command line begins with.
+    """
+
+    def __init__(self, program: Sequence[str]) -> None:
+        self.program = list(program)
+
+    def run(
+        self, words: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None
+    ) -> ColdChild:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as said:
+            process = subprocess.Popen(
+                [*self.program, *words],
+                env={**os.environ, **env},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the driver alone, which passes on what is meant
+                preexec_fn=_tied_to_parent(),
+            )
+        return ColdChild(process)
+
+    def close(self) -> None:
+        pass
+
+
+class ColdChild:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def signal(self, signum: int) -> None:
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signum)
+
+
+def _tied_to_parent() -> Callable[[], None] | None:
+    """Before the program starts: have the kernel send it SIGTERM when the driver ends, so that it saves."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+    except (OSError, AttributeError):
+        return None
+    driver = os.getpid()
+
+    def tie() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != driver:
+            os._exit(128 + signal.SIGTERM)
+
+    return tie
+
+
+_PR_SET_PDEATHSIG = 1
