@@ -100,7 +100,7 @@ class Variables:
     log_level: str = "INFO"
 
     def get(self, name: str, *more: str) -> Given | None:
-        """A variable that is set and not empty, by its name, its aliases or ``more`` names; None where there is none."""
+        """A variable that is set, by its name, its aliases or ``more`` names; None where there is none."""
         names = (name, *ALIASES[self.kind].get(name, ()), *more)
         typed = next((self.options[one] for one in names if one in self.options), None)
         stored = next((found for one in names if (found := self._stored(one))), None)
@@ -197,7 +197,7 @@ def read(
     dotenv = _dotenv(folders)
     added = {name: value for name, value in dotenv[1].items() if name not in environment} if dotenv else {}
     variables = Variables(
-        kind, {**environment, **added}, dotenv={name: dotenv[0] for name in added} if dotenv else {}
+        kind, {**environment, **added}, dotenv=dict.fromkeys(added, dotenv[0]) if dotenv else {}
     )
     for option, name in {**OPTIONS[kind], **SHARED_OPTIONS}.items():
         value = getattr(args, option.lstrip("-").replace("-", "_"))
