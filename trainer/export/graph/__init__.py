@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "Graph", "GraphOptions", "graph_for"]
 
-FAMILIES: tuple[str, ...] = ("dense",)
+FAMILIES: tuple[str, ...] = ("yolox", "centernet", "dense",)
 """Modules of this folder, asked in this order. Each has ``fits(model) -> bool`` and ``build(predictor, options) ->
 Graph``, which raises FrameworkError with the reason where a model of the family can't be expressed."""
 

@@ -1,0 +1,187 @@
+"""A model's layers in a form that every exporter can write: plain operators, and sizes that may be symbols."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Shapes = list[tuple[int, int]]
+"""(height, width) of each level; symbols while a graph of dynamic size is traced."""
+
+
+def make_exportable(model: nn.Module) -> None:
+    """Replace layers of ``model`` (a graph's own copy) by exportable ones that give the same answers."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            new = _exportable(child)
+            if new is not child:
+                setattr(parent, name, new.eval())
+        if hasattr(parent, "window_reverse") and hasattr(parent, "window_size"):
+            parent.window_reverse = partial(_window_reverse, parent.window_size)
+
+
+def sides(x: Tensor, dynamic: bool) -> tuple[int, int]:
+    """(height, width) of a feature map: constants in a graph of one size, else what the tracer follows."""
+    height, width = x.shape[-2:]
+    return (height, width) if dynamic else (int(height), int(width))
+
+
+def grid_pools(model: nn.Module) -> bool:
+    """Whether a model pools its features to a grid of cells whose size depends on the picture's."""
+    return any(isinstance(one, nn.AdaptiveAvgPool2d) and not _is_one(one) for one in model.modules())
+
+
+def samples_grids(model: nn.Module) -> bool:
+    """Whether an exportable model needs ONNX's GridSample."""
+    return any(isinstance(one, DeformableAttention) for one in model.modules())
+
+
+def has_windows(model: nn.Module) -> bool:
+    """Whether a model attends within windows of its feature maps, as Swin does."""
+    return any("Window" in type(one).__name__ for one in model.modules())
+
+
+class GridPool(nn.Module):
+    """Adaptive average pooling to (rows, columns) for inputs of one size, as two products with constant matrices.
+
+    ONNX has no such operator, and the exporters write it only where the size is a multiple of the grid's.
+    """
+
+    def __init__(self, output_size: Any) -> None:
+        super().__init__()
+        rows, columns = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+        self.output_size = (rows, columns)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.output_size
+        height, width = int(x.shape[-2]), int(x.shape[-1])
+        down = _means(height, rows or height).to(x)
+        across = _means(width, columns or width).to(x)
+        return torch.matmul(torch.matmul(down, x), across.t())
+
+
+class DeformableAttention(nn.Module):
+    """mmcv's MultiScaleDeformableAttention with the same weights, in GridSample's terms.
+
+    Args:
+        layer: mmcv's. Its call keeps its arguments; ``spatial_shapes`` is a list of (height, width).
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        for name in ("sampling_offsets", "attention_weights", "value_proj", "output_proj"):
+            setattr(self, name, getattr(layer, name))
+        for name in ("embed_dims", "num_heads", "num_levels", "num_points", "batch_first"):
+            setattr(self, name, getattr(layer, name))
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        identity: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        reference_points: Tensor | None = None,
+        spatial_shapes: Any = None,
+        **_: Any,
+    ) -> Tensor:
+        assert reference_points is not None
+        value = query if value is None else value
+        identity = query if identity is None else identity
+        query = query if query_pos is None else query + query_pos
+        if not self.batch_first:
+            query, value = query.transpose(0, 1), value.transpose(0, 1)
+        value = self.value_proj(value)
+        if key_padding_mask is not None:
+            value = value.masked_fill(key_padding_mask[..., None], 0.0)
+        found = self._sampled(query, value, reference_points, list(spatial_shapes))
+        found = self.output_proj(found)
+        return (found if self.batch_first else found.transpose(0, 1)) + identity
+
+    def _sampled(self, query: Tensor, value: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
+        batch, queries = query.shape[:2]
+        heads, levels, points = self.num_heads, self.num_levels, self.num_points
+        offsets = self.sampling_offsets(query).view(batch, queries, heads, levels, points, 2)
+        weights = self.attention_weights(query).view(batch, queries, heads, levels * points).softmax(-1)
+        weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, levels * points)
+        depth = value.shape[2] // heads
+        sampled, start = [], 0
+        for level, (height, width) in enumerate(shapes):
+            cells = value[:, start : start + height * width]
+            start = start + height * width
+            cells = cells.transpose(1, 2).reshape(batch * heads, depth, height, width)
+            base = reference[:, :, None, level, None]
+            if reference.shape[-1] == 2:
+                places = base + offsets[:, :, :, level] / extent(query, height, width)
+            else:
+                places = base[..., :2] + offsets[:, :, :, level] / points * base[..., 2:] * 0.5
+            grid = (2 * places - 1).transpose(1, 2).reshape(batch * heads, queries, points, 2)
+            sampled.append(
+                functional.grid_sample(
+                    cells, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+                )
+            )
+        found = (torch.cat(sampled, -1) * weights).sum(-1)
+        return found.view(batch, heads * depth, queries).transpose(1, 2)
+
+
+def extent(like: Tensor, height: Any, width: Any) -> Tensor:
+    """(width, height) as a tensor of two, also where they are symbols."""
+    one = like.new_ones(1)
+    return torch.cat((one * width, one * height))
+
+
+class FixedBases(nn.Module):
+    """SegNeXt's matrix decomposition from one draw of its starting bases instead of a new one at every answer."""
+
+    def __init__(self, layer: Any, channels: int) -> None:
+        super().__init__()
+        self.layer = layer
+        depth = channels // layer.S
+        draw = torch.rand((layer.S, depth, layer.R), generator=torch.Generator().manual_seed(0))
+        self.register_buffer("bases", functional.normalize(draw, dim=1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        layer = self.layer
+        x = x.reshape(batch * layer.S, channels // layer.S, height * width)
+        bases, coef = layer.local_inference(x, self.bases.repeat(batch, 1, 1))
+        coef = layer.compute_coef(x, bases, coef)
+        return torch.bmm(bases, coef.transpose(1, 2)).reshape(batch, channels, height, width)
+
+
+def _exportable(layer: nn.Module) -> nn.Module:
+    kind = type(layer).__name__
+    if isinstance(layer, nn.AdaptiveAvgPool2d) and not _is_one(layer):
+        return GridPool(layer.output_size)
+    if kind == "Hamburger":
+        layer.ham = FixedBases(layer.ham, layer.ham_out.in_channels)
+    if kind == "MultiScaleDeformableAttention":
+        return DeformableAttention(layer)
+    return layer
+
+
+def _window_reverse(window: int, windows: Tensor, height: Any, width: Any) -> Tensor:
+    """Swin's windows (N * windows, w, w, C) as (N, H, W, C) again, for any N; its own fixes N."""
+    rows, columns, channels = height // window, width // window, windows.shape[-1]
+    x = windows.view(-1, rows, columns, window, window, channels)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows * window, columns * window, channels)
+
+
+def _is_one(layer: Any) -> bool:
+    return layer.output_size in (1, (1, 1), [1, 1])
+
+
+def _means(cells: int, groups: int) -> Tensor:
+    """(groups, cells): each row takes the mean of its cells, as torch's adaptive pooling divides them."""
+    weights = torch.zeros(groups, cells)
+    for group in range(groups):
+        first, last = group * cells // groups, math.ceil((group + 1) * cells / groups)
+        weights[group, first:last] = 1 / (last - first)
+    return weights
