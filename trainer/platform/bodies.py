@@ -9,13 +9,26 @@ Evaluations know their id by the path alone, so their bodies carry it only for p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any, ClassVar
 
 from trainer.errors import ValidationError
+from trainer.platform.tasks import LONG
+from trainer.platform.values import (
+    curves,
+    is_whole,
+    links,
+    nested,
+    number,
+    numbers,
+    plain,
+    predictions,
+    scalars,
+    square,
+    texts,
+)
 
 EVENT_TYPE = 10  # characters of a VARCHAR; a longer text loses the whole row
 STATUS = 20
@@ -24,13 +37,6 @@ NAME = 200
 MESSAGE = 10_000
 TRACEBACK = 50_000
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-TASKS = {
-    "detection": "object_detection",
-    "instance_segmentation": "instance_segmentation",
-    "semantic_segmentation": "semantic_segmentation",
-    "pose": "pose_estimation",
-}
-"""Our tasks' long names, by which the validation view is chosen."""
 FORMATS = ("yolo", "coco", "xyxy")
 
 ROUTES = {
@@ -75,6 +81,9 @@ def part(
     return field(default=default, metadata=metadata)
 
 
+# ruff: noqa: RUF009  part() makes a dataclass field
+
+
 class Body:
     """Base of the bodies; ``route`` is the key of :data:`ROUTES` that they are sent to, empty for a part of one."""
 
@@ -94,7 +103,7 @@ class Body:
                 found[one.name] = value
         return found
 
-    def prepare(self) -> None:  # noqa: B027
+    def prepare(self) -> None:
         """Rules between fields; raises ValidationError."""
 
 
@@ -105,7 +114,7 @@ class Metrics(Body):
     loss: float | None = part()
     accuracy: float | None = part()
     learning_rate: float | None = part()
-    extra_metrics: dict[str, float] = part({}, check=lambda value: scalars(value))
+    extra_metrics: dict[str, float] = part({}, check=scalars)
 
 
 @dataclass
@@ -127,7 +136,7 @@ class Progress(Body):
     traceback: str | None = part(longest=TRACEBACK, keep="end")
 
     def prepare(self) -> None:
-        if _is_int(self.current_epoch) and _is_int(self.total_epochs):
+        if is_whole(self.current_epoch) and is_whole(self.total_epochs):
             if self.current_epoch > self.total_epochs > 0:
                 raise ValidationError(
                     f"Progress.current_epoch is {self.current_epoch}, of {self.total_epochs} epochs in total"
@@ -161,7 +170,7 @@ class ImageResult(Body):
     iou: float | None = part(ge=0, le=1)
     true_boxes: list[Box] | None = part()
     predicted_boxes: list[Box] | None = part()
-    extra_data: dict[str, Any] | None = part(check=lambda value: plain(value))
+    extra_data: dict[str, Any] | None = part(check=plain)
 
 
 @dataclass
@@ -171,18 +180,18 @@ class Validation(Body):
     route: ClassVar[str] = "validation"
     job_id: int = part(required=True)
     epoch: int = part(required=True, ge=0)
-    task_type: str = part(required=True, choices=tuple(TASKS.values()))
+    task_type: str = part(required=True, choices=tuple(LONG.values()))
     primary_metric_name: str | None = part(longest=50)
     primary_metric_value: float | None = part()
     overall_loss: float | None = part()
-    metrics: dict[str, float] | None = part(check=lambda value: scalars(value))
-    per_class_metrics: dict[str, dict[str, float]] | None = part(check=lambda value: nested(value))
-    confusion_matrix: list[list[int]] | None = part(check=lambda value: square(value))
-    pr_curves: dict[str, dict[str, list[float]]] | None = part(check=lambda value: curves(value))
-    class_names: list[str] | None = part(check=lambda value: texts(value))
-    visualization_urls: dict[str, str] | None = part(check=lambda value: links(value))
-    sample_correct_images: list[str] | None = part(check=lambda value: texts(value))
-    sample_incorrect_images: list[str] | None = part(check=lambda value: texts(value))
+    metrics: dict[str, float] | None = part(check=scalars)
+    per_class_metrics: dict[str, dict[str, float]] | None = part(check=nested)
+    confusion_matrix: list[list[int]] | None = part(check=square)
+    pr_curves: dict[str, dict[str, list[float]]] | None = part(check=curves)
+    class_names: list[str] | None = part(check=texts)
+    visualization_urls: dict[str, str] | None = part(check=links)
+    sample_correct_images: list[str] | None = part(check=texts)
+    sample_incorrect_images: list[str] | None = part(check=texts)
     image_results: list[ImageResult] | None = part()
 
 
@@ -217,7 +226,7 @@ class Log(Body):
     event_type: str = part(required=True, longest=EVENT_TYPE)
     message: str = part(required=True, longest=MESSAGE, keep="start")
     level: str = part("INFO", required=True, choices=LEVELS)
-    data: dict[str, Any] | None = part(check=lambda value: plain(value))
+    data: dict[str, Any] | None = part(check=plain)
     timestamp: str | None = part()
 
 
@@ -240,7 +249,7 @@ class InferenceResult(Body):
 
     image_path: str = part(required=True, longest=PATH)
     image_name: str = part(required=True, longest=NAME, keep="end")
-    predictions: list[dict[str, Any]] = part([], required=True, check=lambda value: predictions(value))
+    predictions: list[dict[str, Any]] = part([], required=True, check=predictions)
     inference_time_ms: float = part(0.0, required=True, ge=0)
     num_detections: int | None = part(ge=0)
     error: str | None = part(longest=MESSAGE, keep="start")
@@ -256,7 +265,7 @@ class InferenceCompletion(Body):
     total_inference_time_ms: float | None = part(ge=0)
     avg_inference_time_ms: float | None = part(ge=0)
     results: list[InferenceResult] | None = part()
-    result_urls: dict[str, str] | None = part(check=lambda value: links(value))
+    result_urls: dict[str, str] | None = part(check=links)
     error_message: str | None = part(longest=MESSAGE, keep="start")
     traceback: str | None = part(longest=TRACEBACK, keep="end")
     exit_code: int | None = part()
@@ -283,7 +292,7 @@ class ExportCompletion(Body):
     export_format: str | None = part()
     output_s3_uri: str | None = part(longest=PATH)
     file_size_bytes: int | None = part(ge=0)
-    metadata: dict[str, Any] | None = part(check=lambda value: plain(value))
+    metadata: dict[str, Any] | None = part(check=plain)
     error_message: str | None = part(longest=MESSAGE, keep="start")
     traceback: str | None = part(longest=TRACEBACK, keep="end")
     exit_code: int | None = part()
@@ -305,13 +314,13 @@ class EvaluationCompletion(Body):
     status: str = part(required=True, choices=("completed", "failed"))
     task_type: str = part(required=True)
     training_job_id: int | None = part()
-    metrics: dict[str, float] | None = part(check=lambda value: scalars(value))
-    per_class_metrics: dict[str, dict[str, float]] | None = part(check=lambda value: nested(value))
-    class_names: list[str] | None = part(check=lambda value: texts(value))
+    metrics: dict[str, float] | None = part(check=scalars)
+    per_class_metrics: dict[str, dict[str, float]] | None = part(check=nested)
+    class_names: list[str] | None = part(check=texts)
     num_images: int | None = part(ge=0)
-    visualization_urls: dict[str, str] | None = part(check=lambda value: links(value))
+    visualization_urls: dict[str, str] | None = part(check=links)
     predictions_json_uri: str | None = part(longest=PATH)
-    config: dict[str, Any] | None = part(check=lambda value: plain(value))
+    config: dict[str, Any] | None = part(check=plain)
     error_message: str | None = part(longest=MESSAGE, keep="start")
     traceback: str | None = part(longest=TRACEBACK, keep="end")
     exit_code: int | None = part()
@@ -326,88 +335,6 @@ def timestamp(seconds: float | None = None) -> str:
 def failure_text(kind: str, message: str) -> str:
     """An error as the backend stores it: ``[DatasetError] no images``."""
     return f"[{kind}] {message}"
-
-
-def scalars(values: Any) -> dict[str, float]:
-    """The finite numbers of a mapping, as Python's; what is no number is left out."""
-    if not isinstance(values, dict):
-        raise ValueError("expected an object")
-    found = ((str(name), _number(value)) for name, value in values.items())
-    return {name: value for name, value in found if value is not None}
-
-
-def nested(values: Any) -> dict[str, dict[str, float]]:
-    """Class name -> its finite numbers."""
-    if not isinstance(values, dict):
-        raise ValueError("expected an object keyed by class name, not a list")
-    return {str(name): scalars(numbers) for name, numbers in values.items()}
-
-
-def square(rows: Any) -> list[list[int]]:
-    """A square matrix of whole numbers."""
-    rows = [list(row) for row in rows]
-    if any(len(row) != len(rows) for row in rows):
-        raise ValueError("expected a square matrix")
-    if any(_number(value) is None or float(value) != int(value) for row in rows for value in row):
-        raise ValueError("expected whole numbers")
-    return [[int(value) for value in row] for row in rows]
-
-
-def curves(values: Any) -> dict[str, dict[str, list[float]]]:
-    """Class name -> ``precision`` and ``recall``, lists of one length."""
-    found = {}
-    for name, curve in dict(values).items():
-        precision, recall = list(curve["precision"]), list(curve["recall"])
-        if len(precision) != len(recall):
-            raise ValueError(f"{name}: expected as many precisions as recalls")
-        found[str(name)] = {"precision": numbers(precision), "recall": numbers(recall)}
-    return found
-
-
-def numbers(values: Any, count: int | None = None) -> list[float]:
-    """A list of finite numbers, ``count`` of them."""
-    found = [_number(value) for value in values]
-    if count is not None and len(found) != count:
-        raise ValueError(f"expected {count} numbers")
-    if any(value is None for value in found):
-        raise ValueError("expected finite numbers")
-    return [value for value in found if value is not None]
-
-
-def texts(values: Any) -> list[str]:
-    return [str(value) for value in values]
-
-
-def links(values: Any) -> dict[str, str]:
-    """What there is: a null would be refused."""
-    return {str(name): str(link) for name, link in dict(values).items() if link}
-
-
-def predictions(values: Any) -> list[dict[str, Any]]:
-    """Predictions of an image: a ``bbox`` has four numbers, or isn't there."""
-    found: list[dict[str, Any]] = []
-    for one in values:
-        one = {name: value for name, value in plain(one).items() if value is not None}
-        if "bbox" in one:
-            one["bbox"] = numbers(one["bbox"], 4)
-        found.append(one)
-    return found
-
-
-def plain(value: Any) -> Any:
-    """Any nesting of mappings, lists and numbers (numpy's too) as JSON has it; NaN becomes null."""
-    if isinstance(value, dict):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, (str, bool)):
-        return value
-    if hasattr(value, "tolist"):  # numpy's arrays and numbers
-        return plain(value.tolist())
-    if _is_int(value):
-        return int(value)
-    number = _number(value)
-    return number if number is not None or isinstance(value, float) else str(value)
 
 
 def _value(owner: str, one: Any, value: Any) -> Any:
@@ -436,14 +363,14 @@ def _typed(name: str, kind: str, value: Any, rule: Any) -> Any:
     if kind == "bool":
         return bool(value)
     if kind in ("int", "float"):
-        number = _number(value)
-        if number is None and isinstance(value, float) and kind == "float":
+        found = number(value)
+        if found is None and isinstance(value, float) and kind == "float":
             return None  # NaN or infinity
-        wrong = number is None or isinstance(value, (bool, str)) or (kind == "int" and number != int(number))
-        if wrong or not _within(number, rule):
+        wrong = found is None or isinstance(value, (bool, str)) or (kind == "int" and found != int(found))
+        if wrong or not _within(found, rule):
             raise ValidationError(f"{name} is {value!r}: expected {_expected(kind, rule)}")
-        assert number is not None
-        return int(number) if kind == "int" else number
+        assert found is not None
+        return int(found) if kind == "int" else found
     return value
 
 
@@ -460,11 +387,11 @@ def _text(name: str, value: Any, rule: Any) -> str:
     return text
 
 
-def _within(number: float | None, rule: Any) -> bool:
-    return number is not None and (
-        (rule["ge"] is None or number >= rule["ge"])
-        and (rule["gt"] is None or number > rule["gt"])
-        and (rule["le"] is None or number <= rule["le"])
+def _within(found: float | None, rule: Any) -> bool:
+    return found is not None and (
+        (rule["ge"] is None or found >= rule["ge"])
+        and (rule["gt"] is None or found > rule["gt"])
+        and (rule["le"] is None or found <= rule["le"])
     )
 
 
@@ -473,18 +400,3 @@ def _expected(kind: str, rule: Any) -> str:
     limits = [f"{words} {rule[sign]:g}" for sign, words in signs.items() if rule[sign] is not None]
     name = {"int": "a whole number", "float": "a number", "str": "a text"}.get(kind, f"a {kind}")
     return ", ".join([name, *limits])
-
-
-def _number(value: Any) -> float | None:
-    """A finite number (numpy's and torch's scalars too), or None."""
-    if isinstance(value, str) or value is None:
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _is_int(value: Any) -> bool:
-    return not isinstance(value, (bool, str, float)) and hasattr(value, "__index__")
