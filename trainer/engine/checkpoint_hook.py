@@ -7,7 +7,6 @@ What ``last`` means: training up to and including its epoch *and that epoch's va
 
 from __future__ import annotations
 
-import bisect
 import logging
 import time
 from typing import Any
@@ -19,6 +18,7 @@ from trainer.engine.checkpoint_writer import CheckpointWriter, Save
 from trainer.engine.data_order import DataOrderHook
 from trainer.engine.distributed import Ranks
 from trainer.engine.failures import as_trainer_error
+from trainer.engine.milestone import validates
 from trainer.engine.snapshot import (
     leave_validation,
     rank_state,
@@ -199,25 +199,17 @@ class CheckpointsHook(Hook):
         """Save at an epoch's end unless that was just done."""
         if self._saved_iter != runner.iter:
             done = runner.epoch + (pending and _counts_epochs(runner))
-            validates = pending and _counts_epochs(runner) and self._validates(runner, done)
-            self._save(runner, done, runner.iter, pending=validates)
+            follows = pending and _counts_epochs(runner) and validates(runner, done)
+            self._save(runner, done, runner.iter, pending=follows)
         self.finish()
 
     def _after_training(self, runner: Any, epoch: int, iteration: int, count: int) -> None:
-        if self._validates(runner, count):
+        if validates(runner, count):
             late = time.monotonic() - self._saved_at > UNSECURED_SECONDS
             if self.ranks.most(int(late)):
                 self._save(runner, epoch, iteration, pending=True)
         elif self._due(count, runner):
             self._save(runner, epoch, iteration)
-
-    def _validates(self, runner: Any, count: int) -> bool:
-        """Whether the loop validates after ``count`` epochs (or iterations): the loops' own condition."""
-        loop = runner.train_loop
-        if runner.val_loop is None or count < loop.val_begin:
-            return False
-        interval = loop.dynamic_intervals[bisect.bisect(loop.dynamic_milestones, count + 1) - 1]
-        return count % interval == 0 or count == self._last(runner)
 
     def _due(self, count: int, runner: Any) -> bool:
         if count == self._last(runner) or (self.writer.keep.every and count % self.writer.keep.every == 0):

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from trainer.engine.metrics.names import split_per_class
+from trainer.engine.milestone import validates
 from trainer.events.log import EventLog
 
 TIMES = ("time", "data_time")
@@ -43,7 +44,9 @@ class EventsHook(Hook):
             **self.about,
             epochs=runner.max_epochs if self._by_epoch(runner) else None,
             iterations=runner.max_iters,
+            epoch_iterations=len(runner.train_dataloader),
             parameters=sum(weight.numel() for weight in weights),
+            batch_size=_batch_size(runner.train_dataloader) * runner.world_size,
             device=weights[0].device.type if weights else "cpu",
             resumed=bool(runner._resume),
         )
@@ -98,6 +101,7 @@ class EventsHook(Hook):
             losses=_losses(means),
             lr=_current(runner, "lr"),
             seconds=time.time() - self._epoch_time,
+            validates=validates(runner, runner.epoch + 1),
         )
 
     def before_val_epoch(self, runner: Any) -> None:
@@ -112,6 +116,7 @@ class EventsHook(Hook):
             metrics=flat,
             per_class=per_class,
             seconds=time.time() - self._val_time,
+            latency=_latency(runner),
         )
         if runner.visualizer is not None and runner.visualizer._vis_backends:
             runner.visualizer.add_scalars(flat, step=runner.iter)
@@ -139,6 +144,21 @@ def _losses(means: dict[str, float]) -> dict[str, float]:
 def _current(runner: Any, name: str) -> float | None:
     buffer = runner.message_hub.log_scalars.get(f"train/{name}")
     return None if buffer is None else float(buffer.current())
+
+
+def _batch_size(loader: Any) -> int:
+    return loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
+
+
+def _latency(runner: Any) -> float | None:
+    """Milliseconds an image of the validation that has just ended: the median, which the first batch doesn't sway."""
+    scalars = runner.message_hub.log_scalars
+    buffers = [scalars.get(f"val/{name}") for name in TIMES]
+    if None in buffers or not len(runner.val_dataloader):
+        return None
+    whole, loading = (buffer.data[0][-len(runner.val_dataloader) :] for buffer in buffers)
+    batches = sorted(float(total - waited) for total, waited in zip(whole, loading, strict=False))
+    return round(1000 * batches[len(batches) // 2] / _batch_size(runner.val_dataloader), 3) if batches else None
 
 
 def _epoch(runner: Any, done: int) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 
 from trainer.errors import DatasetError, FrameworkError, ResourceError, TrainerError
+
+TRACEBACK = 20_000  # characters
 
 
 def as_trainer_error(error: BaseException) -> TrainerError:
@@ -15,6 +18,13 @@ def as_trainer_error(error: BaseException) -> TrainerError:
     found = _classify(error)
     found.__cause__ = error
     return found
+
+
+def traceback_of(error: TrainerError) -> str | None:
+    """Where an unexpected error happened, the last part of a long one; None for a mistake that was recognised."""
+    if error.__cause__ is None:
+        return None
+    return "".join(traceback.format_exception(error.__cause__))[-TRACEBACK:]
 
 
 def _classify(error: BaseException) -> TrainerError:

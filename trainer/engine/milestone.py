@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -27,3 +28,14 @@ def milestone(runner: Any) -> Milestone:
         runner.epoch if by_epoch else max(1, math.ceil(runner.iter / max(1, len(runner.train_dataloader))))
     )
     return Milestone(epoch, runner.iter, by_epoch)
+
+
+def validates(runner: Any, count: int) -> bool:
+    """Whether the loop validates after ``count`` epochs (or iterations): the loops' own condition."""
+    loop = runner.train_loop
+    if runner.val_loop is None or count < loop.val_begin:
+        return False
+    interval = loop.dynamic_intervals[bisect.bisect(loop.dynamic_milestones, count + 1) - 1]
+    by_epoch = not hasattr(loop, "dataloader_iterator")
+    last = runner.max_epochs if by_epoch else runner.max_iters
+    return bool(count % interval == 0 or count == last)

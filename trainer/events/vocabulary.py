@@ -31,7 +31,9 @@ EVENTS: dict[str, dict[str, str]] = {
         "primary_metric": "{name, mode}: what chooses the best checkpoint; mode is max or min",
         "epochs": "epochs planned; null when the loop counts iterations",
         "iterations": "iterations planned",
+        "epoch_iterations": "iterations of an epoch",
         "parameters": "number of trainable parameters",
+        "batch_size": "images of an iteration, over all processes",
         "device": "cpu or cuda",
         "resumed": "true when an earlier attempt is gone on with; a `resumed` event follows",
     },
@@ -51,6 +53,7 @@ EVENTS: dict[str, dict[str, str]] = {
         "losses": "{name: mean over the epoch}",
         "lr": "learning rate at its end",
         "seconds": "wall seconds of the epoch",
+        "validates": "whether a validation follows",
     },
     "validation": {
         "epoch": "epochs done",
@@ -58,6 +61,7 @@ EVENTS: dict[str, dict[str, str]] = {
         "metrics": "{name: value}",
         "per_class": "{class: {metric: value}}",
         "seconds": "wall seconds of the validation",
+        "latency": "median milliseconds an image took: network, post-processing and collection, without loading",
     },
     "checkpoint": {
         "path": "relative to the run directory",
@@ -86,7 +90,15 @@ EVENTS: dict[str, dict[str, str]] = {
         "events": "number of the last event before that point; null for checkpoints of older versions",
     },
     "finished": {"result": "what result.json says"},
-    "failed": {"error": "{type, message}", "result": "what result.json says"},
+    "failed": {
+        "error": "{type, message}",
+        "traceback": "where it happened, the last 20,000 characters; null for mistakes that need none",
+        "result": "what result.json says",
+    },
+    "pruned": {
+        "saved": "checkpoint kept, or null",
+        "result": "what result.json says",
+    },
     "cancelled": {
         "signal": "SIGINT or SIGTERM",
         "saved": "checkpoint kept, or null",
@@ -94,7 +106,7 @@ EVENTS: dict[str, dict[str, str]] = {
     },
 }
 
-LAST_WORDS = ("finished", "failed", "cancelled")
+LAST_WORDS = ("finished", "failed", "pruned", "cancelled")
 # What must have reached the disk before anybody builds on it.
 SYNCED = ("run_started", "resumed", "checkpoint", *LAST_WORDS)
 
