@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.errors import did_you_mean, fold
-from trainer.platform.grammar import READ, TYPES, is_number, shown, written
+from trainer.platform.grammar import READ, TYPES, is_number, override, shown
 from trainer.secrets import mask_text
 
 Pair = tuple[str, Any]  # an override: its key, and its value as Python has it
@@ -165,8 +165,8 @@ class Reader:
             key = names.get(fold(name)) or names.get(fold(name.replace("@", "")))
             where = f"{source}.{name}"
             if value is None:
-                self._row(where, value, "null: as if it weren't there")
-            elif key is None:
+                continue  # as if it weren't there
+            if key is None:
                 self.ignore(
                     where, value, f"there is no such setting.{did_you_mean(name, _spellings(tables))}"
                 )
@@ -188,7 +188,7 @@ class Reader:
             self.mistakes.append(f"{source}: expected {key.expected}, got {shown(value, source)}.{hint}")
             return
         if facts.backend and key.constant is not NOTHING and read == key.constant:
-            self._row(source, value, "what the backend writes when nobody chose: the model's own")
+            self._row(source, value, "says nothing: the backend writes it when nobody chose")
             return
         try:
             pairs = key.pairs(read, facts)
@@ -206,13 +206,21 @@ class Reader:
             else:
                 self.pairs[name] = result
                 self.sources.setdefault(name, source)
-                new.append(f"{name}={written(result)}")
-        self._row(source, value, "; ".join([*new, *old]) or "as it is")
+                new.append(override(name, result))
+        self._row(source, value, "; ".join([*new, *old]) or "read with its switch")
 
     def ignore(self, source: str, value: Any, why: str) -> None:
         """Note that a setting changes nothing."""
         self._row(source, value, f"ignored: {why}")
         self.ignored.append(f"{source}={shown(value, source)}: {why}")
+
+    def change(self, name: str, value: Any) -> None:
+        """Give an override another value."""
+        old, self.pairs[name] = override(name, self.pairs[name]), value
+        self.rows = [
+            Row(row.source, row.value, override(name, value)) if row.outcome == old else row
+            for row in self.rows
+        ]
 
     def drop(self, name: str, why: str) -> None:
         """Take an override back."""

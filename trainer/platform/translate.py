@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from trainer.config.schema import METRICS
@@ -79,8 +78,7 @@ def weights(value: Any, facts: Facts) -> list[Pair]:
 def patience(value: int, facts: Facts) -> list[Pair]:
     if value == 0:
         raise Ignored("training isn't stopped early")
-    interval = facts.chosen.get("runtime.val_interval") or 1
-    return [("runtime.early_stopping", max(1, math.ceil(value / interval)))]
+    return [("runtime.early_stopping", value)]
 
 
 def metric(value: str, facts: Facts) -> list[Pair]:
@@ -131,6 +129,17 @@ def max_lr(value: float, facts: Facts) -> list[Pair]:
     if facts.settings.get("type") != "one_cycle":
         raise Ignored("counts with one_cycle")
     return [("optimizer.lr", value)]
+
+
+def beside(name: str) -> Any:
+    """For an amount that is read with the switch of that name."""
+
+    def read(value: Any, facts: Facts) -> list[Pair]:
+        if not facts.settings.get(name):
+            raise Ignored(f"counts with {name}")
+        return []
+
+    return read
 
 
 def flip(value: bool, facts: Facts) -> list[Pair]:
