@@ -144,6 +144,19 @@ class Store:
             return False
         return True
 
+    def copy(self, source: str, key: str) -> str:
+        """Have the store copy an object of this bucket; returns the copy's URI.
+
+        Raises:
+            Missing: there is no such object.
+            NetworkError: the store doesn't answer, or refuses.
+        """
+        self._again(
+            f"{source} can't be copied in",
+            lambda: self._client.copy({"Bucket": self.bucket, "Key": source}, self.bucket, key),
+        )
+        return self.uri(key)
+
     def delete(self, key: str) -> None:
         """Remove an object, there or not. Raises NetworkError as :meth:`get`."""
         self._again(
