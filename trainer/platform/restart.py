@@ -3,7 +3,7 @@
 ::
 
     checkpoints/<job>/last.pt  best.pt      what the platform's backend is told about
-    checkpoints/<job>/restart.json.gz       what the engine needs besides: run.json, the checkpoints' entries, the events
+    checkpoints/<job>/restart.json.gz       what the engine needs besides: run.json, checksums, the event log
     checkpoints/<job>/delivered.json        how far the backend has been told (kept by the sink)
 
 A checkpoint's entry is noted in ``restart.json.gz`` before the file is uploaded, beside that of the file before, and
