@@ -13,7 +13,6 @@ from trainer.data.records import shares_of
 from trainer.data.sources.room import datasets_dir
 from trainer.errors import ConfigError, DatasetError
 from trainer.platform.keys import Pair
-
 from trainer.platform.stores import Store, local_path
 from trainer.platform.variables import Given, Variables
 from trainer.s3 import bucket_of
@@ -129,18 +128,16 @@ def _of_snapshot(snapshot: Given, variables: Variables) -> Mapping[str, Any] | N
     if content is None:
         return None
     try:
-        found = json.loads(content)["split_config"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{store.uri(key)} names no split_config that can be read: {error!r}") from None
+        found = json.loads(content).get("split_config")
+    except (ValueError, AttributeError) as error:
+        raise DatasetError(f"{store.uri(key)} is no JSON object: {error}") from None
     return found if isinstance(found, dict) else None
 
 
 def _local(given: Given, number: Given | None) -> DataPlace:
     path = local_path(given.value)
     if path is None:
-        raise ConfigError(
-            f"{given.source}={given.value!r}: expected an id, s3://bucket/prefix, file:///path or a folder"
-        )
+        raise ConfigError(f"{given.source}={given.value!r}: expected an id, s3://bucket/prefix or a folder")
     path = path.absolute()
     if not path.exists():
         raise DatasetError(f"{given.source}: there is no {path}")
