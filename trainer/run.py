@@ -186,7 +186,7 @@ class Run:
             )
 
     def end_attempt(self, status: str) -> None:
-        """Close the newest attempt with ``finished``, ``failed`` or ``cancelled``."""
+        """Close the newest attempt with ``finished``, ``failed``, ``pruned`` or ``cancelled``."""
         with self._changing() as facts:
             if facts.get("attempts"):
                 facts["attempts"][-1].update(ended=time.time(), status=status)

@@ -15,6 +15,7 @@ from toy import toy_experiment, toy_fit
 
 from trainer.engine.checkpoint_file import load
 from trainer.engine.manifest import Manifest
+from trainer.engine.stop import PRUNE
 from trainer.events.reader import events
 from trainer.run import Run
 
@@ -67,6 +68,17 @@ def test_interrupted_epoch_goes_on_where_it_was(run: Run) -> None:
     assert went_on["status"] == "finished" and went_on["epochs_completed"] == 3
     iterations = [event["iter"] for event in events(run.events) if event["type"] == "train"]
     assert iterations == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_pruned_trial_saves_and_says_so(run: Run) -> None:
+    result = toy_fit(run, epochs=3, hooks=[{"type": "SignalAt", "iteration": 5, "signum": int(PRUNE or 0)}])
+    assert (result["status"], result.exit_code) == ("pruned", 0)
+    assert run.facts["attempts"][-1]["status"] == kinds(run)[-1] == "pruned"
+    assert Manifest(run.checkpoints).read()["last"]["iter"] == 6
+    log = list(events(run.events))
+    assert [event["batch_size"] for event in log if event["type"] == "run_started"] == [6]
+    latencies = [event["latency"] for event in log if event["type"] == "validation"]
+    assert latencies and all(0 < latency < 60_000 for latency in latencies)
 
 
 def test_epochs_of_another_length_go_on_in_proportion(run: Run) -> None:

@@ -110,6 +110,12 @@ def test_cancelled_says_how_to_go_on(saved: str | None) -> None:
     assert ("resume with: python -m trainer resume=runs/x" in shown) is (saved is not None)
 
 
+@pytest.mark.parametrize("saved", ["checkpoints/last.pth", None])
+def test_pruned_says_by_whom(saved: str | None) -> None:
+    shown = show([{"type": "pruned", "saved": saved, "result": RESULT}], terminal=False)
+    assert "pruned by its sweep after" in shown and ("saved checkpoints/last.pth" in shown) is (saved is not None)
+
+
 def test_numbers() -> None:
     assert [number(x) for x in (None, 0.5, 12345.678)] == ["nan", "0.5000", "1.235e+04"]
     assert [duration(x) for x in (None, 5.4, 65, 3600)] == ["?", "5s", "1:05", "1:00:00"]

@@ -71,6 +71,7 @@ def test_status_follows_the_last_word():
         ("cancelled", "KILLED"),
         ("resumed", "RUNNING"),
         ("failed", "FAILED"),
+        ("pruned", "KILLED"),
         ("finished", "FINISHED"),
     ):
         _, progress = points_of({"type": kind, "time": 7.0}, progress)

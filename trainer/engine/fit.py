@@ -74,8 +74,8 @@ def fit(
         ranks: the processes that train together, all of which call this; None for this one alone.
 
     Returns:
-        What ``result.json`` holds, status ``finished`` or ``cancelled``; its ``exit_code`` is 0, or 130
-        (SIGINT) or 143 (SIGTERM). Nothing but the exit code in all processes but the first.
+        What ``result.json`` holds, status ``finished``, ``pruned`` or ``cancelled``; its ``exit_code`` is 0, or
+        130 (SIGINT) or 143 (SIGTERM). Nothing but the exit code in all processes but the first.
 
     Raises:
         TrainerError: training failed. ``result.json`` says so too, ``train.log`` has the traceback.
@@ -343,7 +343,10 @@ def _explain(
 
 def _close(run: Run, exp: Experiment, log: EventLog, stopped: Any, error: TrainerError | None) -> Result:
     """The last event, ``result.json`` and the end of the attempt in ``run.json``."""
-    status = "failed" if error else "cancelled" if stopped else "finished"
+    from trainer.engine.failures import traceback_of
+
+    pruned = stopped is not None and stopped.pruned
+    status = "failed" if error else "pruned" if pruned else "cancelled" if stopped else "finished"
     told = {"type": error.kind, "message": error.message} if error else None
     log.flush()
     result = build_result(
@@ -359,11 +362,14 @@ def _close(run: Run, exp: Experiment, log: EventLog, stopped: Any, error: Traine
     with _disk_may_be_full("result.json"):
         run.write_result(result)  # before the last event, on which the sinks end
     if error is not None:
-        log.emit("failed", error=told, result=dict(result))
+        log.emit("failed", error=told, traceback=traceback_of(error), result=dict(result))
     elif stopped is not None:
-        result.exit_code = 128 + stopped.signum
         saved = stopped.saved or result["checkpoints"]["last"]
-        log.emit("cancelled", signal=str(stopped), saved=saved, result=dict(result))
+        if pruned:
+            log.emit("pruned", saved=saved, result=dict(result))
+        else:
+            result.exit_code = 128 + stopped.signum
+            log.emit("cancelled", signal=str(stopped), saved=saved, result=dict(result))
     else:
         log.emit("finished", result=dict(result))
     with _disk_may_be_full("run.json"):

@@ -34,7 +34,7 @@ def build_result(
     to.
 
     Args:
-        status: finished, failed or cancelled.
+        status: finished, failed, pruned or cancelled.
         mode: max or min.
     """
     log = list(events(run.events))

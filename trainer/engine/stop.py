@@ -1,5 +1,5 @@
-"""Ctrl-C, SIGTERM and the time that a run may take: the first stops after the current iteration and saves, a
-second signal stops at once. Processes that train together stop after the same iteration.
+"""Ctrl-C, SIGTERM, a sweep's pruning and the time that a run may take: the first stops after the current iteration
+and saves, a second signal stops at once. Processes that train together stop after the same iteration.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from mmengine.hooks import Hook
 from trainer.engine.checkpoint_hook import CheckpointsHook
 from trainer.engine.distributed import Ranks
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# From a sweep's driver: enough is known about this trial. Windows has no such signal.
+PRUNE: int | None = getattr(signal, "SIGUSR1", None)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([PRUNE] if PRUNE else []))
 OUT_OF_TIME = 255  # beside the signals' numbers
 # A terminal's Ctrl-C reaches each process of a group, and once more through the one that started them.
 ONE_CTRL_C = 5.0
@@ -31,13 +33,17 @@ class Stopped(BaseException):
         super().__init__(signal.Signals(signum).name)
         self.signum, self.saved = signum, saved
 
+    @property
+    def pruned(self) -> bool:
+        return self.signum == PRUNE
+
 
 class OutOfTime(BaseException):
     """The time that was set for this attempt is over; what was trained is saved."""
 
 
 class StopSignals:
-    """Holds the two signals while training runs; the handlers from before come back when the block ends.
+    """Holds the signals while training runs; the handlers from before come back when the block ends.
 
     Args:
         patience: seconds in which a second signal counts as the first one once more.

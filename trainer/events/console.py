@@ -48,6 +48,7 @@ class ConsoleView:
             "validation": self._validation,
             "finished": self._finished,
             "failed": self._failed,
+            "pruned": self._pruned,
             "cancelled": self._cancelled,
         }
 
@@ -126,6 +127,10 @@ class ConsoleView:
     def _failed(self, event: Event) -> None:
         # The message itself is printed by the command line, once, for every kind of error.
         self.close()
+
+    def _pruned(self, event: Event) -> None:
+        self.close()
+        self._say(describe(event))
 
     def _cancelled(self, event: Event) -> None:
         self.close()

@@ -84,5 +84,9 @@ _WORDS: dict[str, Any] = {
     ),
     "finished": lambda event: f"finished after {duration(event['result'].get('duration_seconds'))}",
     "failed": lambda event: f"failed: {event['error']['type']}: {event['error']['message']}",
+    "pruned": lambda event: (
+        f"pruned by its sweep after {event['result']['epochs_completed']} epochs"
+        + (f"; saved {event['saved']}" if event.get("saved") else "")
+    ),
     "cancelled": lambda event: f"cancelled by {event['signal']}",
 }

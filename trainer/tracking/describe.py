@@ -66,6 +66,7 @@ def tags(run_dir: Path) -> dict[str, str]:
         "launcher": config.get("launcher.name"),
         "fingerprint": facts.get("fingerprint"),
         "sweep": facts.get("parent"),
+        "pruned": _pruned(run_dir) if facts.get("parent") else None,
         "host": facts.get("host") or socket.gethostname(),
         "git.commit": code.get("commit"),
         "git.branch": code.get("branch"),
@@ -110,6 +111,10 @@ def dataset(event: Event) -> DataSet:
         schema=json.dumps({"mlflow_colspec": [_column(*column) for column in columns]}),
         profile=json.dumps(profile, ensure_ascii=False),
     )
+
+
+def _pruned(run_dir: Path) -> bool:
+    return bool(_json(run_dir / "result.json").get("status") == "pruned")
 
 
 def _column(name: str, kind: str, depth: int) -> dict[str, Any]:

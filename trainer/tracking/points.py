@@ -19,7 +19,7 @@ from trainer.tracking.state import Progress
 
 TRAIN_POINTS = 1000
 KEY_LENGTH = 250
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "pruned": "KILLED", "cancelled": "KILLED"}
 
 
 @dataclass(frozen=True)

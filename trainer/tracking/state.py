@@ -25,7 +25,7 @@ class Progress:
         mode: max or min, where the primary metric is better.
         best: (iteration, epoch, value) of each validation that was better than all before it.
         status: what MLflow's run status should be.
-        ended: unix seconds of the last word (finished, failed, cancelled), None while there is none.
+        ended: unix seconds of the last word (finished, failed, pruned, cancelled), None while there is none.
         time: unix seconds of the last event.
     """
 
