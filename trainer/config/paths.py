@@ -9,6 +9,8 @@ from typing import Any
 
 from trainer.errors import ConfigError
 
+_GROUPS = {"evaluate": ("dataset",)}
+
 
 def conf_dir() -> Path:
     """The folder of the configuration files: inside the installed package, else the checkout's ``conf/``."""
@@ -44,8 +46,10 @@ class Conf:
         return {group: sorted(names) for group, names in sorted(found.items())}
 
     def groups_of(self, command: str) -> dict[str, list[str]]:
-        """The groups that a command has: all for training, none for the others."""
-        return self.groups if config_name(command) == "train" else {}
+        """The groups that a command has: all for training, the data set for evaluating."""
+        if config_name(command) == "train":
+            return self.groups
+        return {group: self.groups[group] for group in _GROUPS.get(command, ()) if group in self.groups}
 
     def file(self, group: str, choice: str) -> Path | None:
         """The file of a choice, or None."""

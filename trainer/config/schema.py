@@ -362,16 +362,24 @@ class Experiment:
     mm: dict[str, Any] = leaf({}, "differences to any key of the MMEngine config")
 
 
+MODEL = "a run's id or folder, a .pth file, an exported file, its folder or package; also https://, s3://, models:/"
+
+
 @dataclass
 class Evaluate:
-    """``python -m trainer evaluate``: the metrics of a checkpoint on a split."""
+    """``python -m trainer evaluate``: the metrics of a model on a split."""
 
-    checkpoint: str | None = leaf(None, "a run's id or folder, or a .pth file", kind="path")
+    dataset: Dataset = field(default_factory=Dataset)
+    checkpoint: str | None = leaf(None, MODEL, kind="path")
     split: str = leaf("val", "which split", choices=("train", "val", "test"))
+    worst: int = leaf(12, "how many of the worst images are drawn", ge=0)
     plots: bool = leaf(True, "draw the curves into plots/ of the run")
-    output_dir: str = leaf("runs", "where runs are looked up and the result goes", kind="path")
+    output: str | None = leaf(None, "where to write; None: the run, or beside the file", kind="path")
+    output_dir: str = leaf("runs", "where runs are looked up", kind="path")
+    tracking: bool = leaf(True, "also tell the tracker that the run is on")
     device: str = leaf("auto", "where to run", choices=("auto", "cpu", "gpu"))
-    batch_size: int | None = leaf(None, "images a step", ge=1)
+    half: bool = leaf(False, "compute in bfloat16 (CPU) or float16 (GPU)")
+    batch_size: int | None = leaf(None, "images a step; None: as in the run's validation", ge=1)
     workers: int = leaf(0, "data loader processes", ge=0, le=256)
 
 
@@ -379,15 +387,31 @@ class Evaluate:
 class Predict:
     """``python -m trainer predict``: annotated pictures and predictions.json for images."""
 
-    checkpoint: str | None = leaf(None, "a run's id or folder, or a .pth file", kind="path")
+    checkpoint: str | None = leaf(None, MODEL, kind="path")
     source: str | None = leaf(
-        None, "an image, a folder or a glob; None: the run's validation images", kind="path"
+        None,
+        "an image, a folder, a glob, a video, a text file of names or s3://bucket/prefix; "
+        "None: the run's validation images",
+        kind="path",
     )
     output: str | None = leaf(None, "where to write; None: predictions/ in the run", kind="path")
     output_dir: str = leaf("runs", "where runs are looked up", kind="path")
     threshold: float = leaf(0.3, "lowest score drawn and written", ge=0, le=1)
-    max_images: int | None = leaf(None, "stop after so many images", ge=1)
+    classes: list[str] = leaf([], "names of the classes that are kept; none: all")
+    max_detections: int | None = leaf(None, "most instances of an image, the best ones", ge=1)
+    max_images: int | None = leaf(None, "stop after so many images or frames", ge=1)
+    tta: bool = leaf(False, "look at mirrored and smaller copies too, and merge the answers")
+    tile: int | None = leaf(None, "cut larger images into squares of so many px, and join the answers", ge=32)
+    overlap: float = leaf(0.2, "the share of a tile that its neighbour has too", ge=0, le=0.9)
+    pictures: str = leaf("png", "annotated pictures", choices=("png", "jpg", "none"))
+    labels: bool = leaf(False, "also write labels/<image>.txt as YOLO has them, with scores")
+    on_error: str | None = leaf(
+        None,
+        "an image that can't be read: fail, or skip and say so; None: fail for a single one",
+        choices=("fail", "skip"),
+    )
     device: str = leaf("auto", "where to run", choices=("auto", "cpu", "gpu"))
+    half: bool = leaf(False, "compute in bfloat16 (CPU) or float16 (GPU)")
     batch_size: int = leaf(8, "images a step", ge=1)
 
 
