@@ -10,8 +10,8 @@ def scalars(values: Any) -> dict[str, float]:
     """The finite numbers of a mapping, as Python's; what is no number is left out."""
     if not isinstance(values, dict):
         raise ValueError("expected an object")
-    found = ((str(name), number(value)) for name, value in values.items())
-    return {name: value for name, value in found if value is not None}
+    found = ((str(name), value, number(value)) for name, value in values.items())
+    return {name: int(value) if is_whole(value) else one for name, value, one in found if one is not None}
 
 
 def nested(values: Any) -> dict[str, dict[str, float]]:
