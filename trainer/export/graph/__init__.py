@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "Graph", "GraphOptions", "graph_for"]
 
-FAMILIES: tuple[str, ...] = ("yolox", "centernet", "dense",)
+FAMILIES: tuple[str, ...] = (
+    "yolox",
+    "centernet",
+    "tood",
+    "dense",
+    "detr",
+    "mask2former",
+    "semantic",
+    "pose",
+)
 """Modules of this folder, asked in this order. Each has ``fits(model) -> bool`` and ``build(predictor, options) ->
 Graph``, which raises FrameworkError with the reason where a model of the family can't be expressed."""
 

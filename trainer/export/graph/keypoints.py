@@ -1,8 +1,7 @@
-"""mmpose's decoding of heat maps and SimCC vectors in tensors; the codecs themselves are written in numpy and OpenCV."""
+"""Decoding heat maps and SimCC vectors in tensors, as mmpose's codecs do in numpy and OpenCV."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch

@@ -1,0 +1,80 @@
+"""Mask2Former and MaskFormer for instances (mmdet); for semantic segmentation see ``semantic``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.export.graph.base import INSTANCES, Graph, refuse
+from trainer.export.graph.layers import has_windows, make_exportable, samples_grids, sides
+from trainer.export.graph.masks import around, as_bytes
+from trainer.export.graph.options import GraphOptions
+from trainer.export.graph.pixel_decoder import replace_pixel_decoder
+from trainer.export.graph.rows import best, finish, take, threshold
+
+if TYPE_CHECKING:
+    from trainer.inference.predictor import Predictor
+
+
+def fits(model: Any) -> bool:
+    return type(model).__name__ in ("Mask2Former", "MaskFormer")
+
+
+def build(predictor: Predictor, options: GraphOptions) -> Graph:
+    model = predictor.model
+    if not model.panoptic_fusion_head.test_cfg.get("instance_on", False):
+        raise refuse(
+            predictor, "it answers panoptic maps, which are merged query by query; instance_on=true can be"
+        )
+    if options.dynamic_size and has_windows(model):
+        what = type(model.backbone).__name__
+        raise refuse(
+            predictor,
+            f"dynamic_size=true: its {what} cuts features into windows by the picture's size; "
+            "dynamic_size=false with the size that you need",
+        )
+    return Mask2FormerGraph(predictor, options)
+
+
+class Mask2FormerGraph(Graph):
+    """A mask and its class for each of the best (query, class) pairs."""
+
+    output_names = INSTANCES
+
+    def __init__(self, predictor: Predictor, options: GraphOptions) -> None:
+        super().__init__(predictor, options)
+        make_exportable(self.model)
+        replace_pixel_decoder(self.model.panoptic_head, options.dynamic_size)
+        if samples_grids(self.model):
+            self.min_opset, self.min_opset_reason = 16, "which has GridSample"
+        fusion: Any = self.model.panoptic_fusion_head
+        self.classes, self.things = int(fusion.num_classes), int(fusion.num_things_classes)
+        self.kept = int(fusion.test_cfg.get("max_per_image", 100))
+        self.least = options.score_threshold or 0.0
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        pixels = self.prepare(images)
+        model: Any = self.model
+        logits, masks = model.panoptic_head(model.extract_feat(pixels), [])
+        probabilities = logits[-1].softmax(-1)[..., :-1].flatten(1)
+        available = int(logits[-1].shape[1]) * self.classes
+        rows = min(self.kept, available)
+        scores, places = best(probabilities, rows, available)
+        query = torch.div(places, self.classes, rounding_mode="floor")
+        labels = places - query * self.classes
+        scores = scores * (labels < self.things).to(scores.dtype)
+        size = sides(pixels, self.options.dynamic_size)
+        large = functional.interpolate(
+            take(masks[-1], query), size=size, mode="bilinear", align_corners=False
+        ).sigmoid()
+        # As sure as the class is, and as the mask is where it is.
+        inside = (large > 0.5).to(large.dtype)
+        scores = scores * (large * inside).sum((2, 3)) / (inside.sum((2, 3)) + 1e-6)
+        scores, first = best(threshold(scores, self.least), self.options.max_detections, rows)
+        large, inside = take(large, first), take(inside, first)
+        boxes, scores, labels = finish(scores, take(labels, first), around(inside))
+        found = (scores > 0).to(large.dtype)[..., None, None]
+        return boxes, scores, labels, as_bytes(large * found)
