@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from hydra.core.override_parser.types import IntervalSweep
+
 from trainer.config.infer import inferred
-from trainer.config.leaves import leaves
+from trainer.config.leaves import Leaf, leaves
 from trainer.config.paths import Conf
 from trainer.config.schema import COMMANDS
 from trainer.config.typed import Typed, parse
@@ -75,6 +77,8 @@ class _Check:
 
     def _override(self, typed: Typed) -> str | None:
         """The mistake in an override; one without is added to the result."""
+        if typed.is_sweep and not self.multirun and self._takes_words(typed.key):
+            typed = Typed(typed.text, parse(f"{typed.key}=[{typed.text.partition('=')[2]}]").override)
         if typed.is_sweep and not self.multirun:
             return "several values: add -m to try each of them, or write [a,b] for one list."
         if typed.override.is_hydra_override():
@@ -142,6 +146,8 @@ class _Check:
     def _leaf(self, typed: Typed) -> str | None:
         key = typed.key
         leaf = self.leaves.get(key)
+        if leaf is None and typed.package is None and key.rpartition(".")[0] in _OPTIONS:
+            return self._option(typed)
         if leaf is None or typed.package is not None:
             return self._unknown(typed)
         if typed.sign == "~":
@@ -152,10 +158,32 @@ class _Check:
             return f"the name follows the choice; write {typed.text.replace('.name=', '=')}"
         for value in typed.values():
             if complaint := leaf.complaint(value):
-                return complaint
+                return complaint + self._whole(typed, leaf)
         self.result.typed_keys.add(key)
         self.result.overrides.append(typed)
         return None
+
+    def _takes_words(self, key: str) -> bool:
+        """Whether ``a,b`` is one list there: commands that don't sweep, keys that take several words."""
+        leaf = self.leaves.get(key)
+        several = leaf is not None and (leaf.metadata.get("kind") == "words" or leaf.type == list[str])
+        return several and not self.groups
+
+    def _option(self, typed: Typed) -> str | None:
+        """An argument of something of Optuna's; which there are is for who builds it."""
+        if typed.sign != "~":
+            typed = Typed(typed.text, parse(f"++{typed.text.lstrip('+')}").override)
+        self.result.typed_keys.add(typed.key)
+        self.result.overrides.append(typed)
+        return None
+
+    def _whole(self, typed: Typed, leaf: Leaf) -> str:
+        """How whole numbers are drawn from an interval."""
+        sweep = typed.override.value()
+        ends = (sweep.start or 0, sweep.end or 0) if isinstance(sweep, IntervalSweep) else ()
+        if not ends or any(not float(end).is_integer() or leaf.complaint(int(end)) for end in ends):
+            return ""
+        return f" Whole numbers: int(interval({ends[0]:g},{ends[1]:g}))."
 
     def _unknown(self, typed: Typed) -> str:
         key = typed.key
@@ -174,7 +202,7 @@ class _Check:
         if not near:
             near = self._similar(key)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        if not near and self.groups:
+        if not near and "model" in self.groups:
             hint = f" Groups: {', '.join(self.groups)}; any key of MMEngine's configuration is under mm."
         return f"there is no key {key!r}.{hint}"
 
@@ -206,3 +234,6 @@ class _Check:
     @cached_property
     def all_groups(self) -> dict[str, list[str]]:
         return self.conf.groups
+
+
+_OPTIONS = ("sweep.sampler_options", "sweep.pruner_options")

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, QuotedString
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    QuotedString,
+    RangeSweep,
+)
 from hydra.errors import HydraException
 
 from trainer.errors import ConfigError
@@ -44,12 +53,52 @@ class Typed:
         return plain(self.override.value())
 
     def values(self) -> list[Any]:
-        """The values it gives: one, or those of a sweep (of a range: each)."""
-        if not self.is_sweep:
-            return [self.value]
-        if isinstance(self.override._value, Glob) or not self.override.is_discrete_sweep():
-            return []
-        return [plain(value) for value in self.override.sweep_iterator()]
+        """The values it gives: one, or those of a sweep; of an interval or a long range its ends and one between."""
+        value = self.override._value
+        if isinstance(value, ChoiceSweep):
+            return [plain(item) for item in value.list]
+        if isinstance(value, RangeSweep):
+            steps = steps_of(value)
+            shown = range(len(steps)) if len(steps) <= _SHOWN else (0, len(steps) // 2, len(steps) - 1)
+            return [steps[number] for number in shown]
+        if isinstance(value, IntervalSweep):
+            low, high = ends_of(value)
+            return [low, high] if isinstance(low, int) else [low, low + (high - low) * 0.382, high]
+        return [] if isinstance(value, Glob) else [self.value]
+
+
+@dataclass(frozen=True)
+class Steps(Sequence[float]):
+    """The values of a range, ``first + number * step``, in decimal arithmetic: 0.3, not 0.30000000000000004."""
+
+    first: Decimal
+    step: Decimal
+    size: int
+    whole: bool
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < self.size:
+            raise IndexError(number)
+        value = self.first + number * self.step
+        return int(value) if self.whole else float(value)
+
+
+def steps_of(sweep: RangeSweep) -> Steps:
+    """The values of ``range(start,stop,step)``: ``stop`` isn't one of them, as Hydra has it."""
+    numbers = [number for number in (sweep.start, sweep.stop, sweep.step) if number is not None]
+    first, stop, step = (Decimal(str(number)) for number in numbers)
+    count = max(0, math.ceil((stop - first) / step))
+    return Steps(first, step, count, all(isinstance(number, int) for number in numbers))
+
+
+def ends_of(sweep: IntervalSweep) -> tuple[Any, Any]:
+    """The ends of an interval, whole numbers for ``int(interval(..))`` and ``tag(int, interval(..))``."""
+    ends = (sweep.start, sweep.end)
+    whole = "int" in sweep.tags and all(float(end or 0).is_integer() for end in ends)
+    return (int(ends[0] or 0), int(ends[1] or 0)) if whole else (ends[0], ends[1])
 
 
 def parse(text: str) -> Typed:
@@ -62,6 +111,8 @@ def parse(text: str) -> Typed:
         reason = str(error).split("\nSee https")[0].strip().replace("\n", " ")
         hint = " Quote a value with special characters: 'key=\"a, b\"'." if "=" in text else ""
         raise ConfigError(f"{text}: can't be read: {reason}.{hint}") from None
+    if complaint := _endless(override._value):
+        raise ConfigError(f"{text}: {complaint}")
     return Typed(text, override)
 
 
@@ -90,6 +141,21 @@ def last_of_each(overrides: Iterable[str]) -> list[str]:
     return list(kept.values())
 
 
+def _endless(value: Any) -> str | None:
+    """What is wrong with the numbers of a range or an interval."""
+    numbers: tuple[Any, ...] = ()
+    if isinstance(value, RangeSweep):
+        if not value.step:
+            return "a range's step can't be 0."
+        numbers = (value.start, value.stop, value.step)
+    elif isinstance(value, IntervalSweep):
+        numbers = (value.start, value.end)
+    return None if all(map(math.isfinite, numbers)) else "its ends must be numbers."
+
+
 @functools.cache
 def _parser() -> OverridesParser:
     return OverridesParser.create()
+
+
+_SHOWN = 1000  # values of a range that are looked at one by one

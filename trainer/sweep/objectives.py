@@ -13,6 +13,7 @@ MEASURED = {
     "images_per_second": "max",  # of training
     "seconds": "min",  # of training, all attempts
 }
+PRIMARY = "primary"  # whatever the task's primary metric is
 _SHORT = {"params": "parameters"}
 
 
@@ -32,7 +33,8 @@ class Objective:
 def read_objectives(sweep: Sweep, task: Task) -> tuple[Objective, ...]:
     """The objectives of a sweep: those it names, else the task's primary metric.
 
-    A name is ``name``, ``name:min``, ``name:max`` or ``-name`` (the smaller the better).
+    A name is ``name``, ``name:min``, ``name:max`` or ``-name`` (the smaller the better); ``primary`` is the task's
+    primary metric.
 
     Raises:
         ConfigError: a name is unknown or given twice, with all mistakes.
@@ -43,10 +45,10 @@ def read_objectives(sweep: Sweep, task: Task) -> tuple[Objective, ...]:
     mistakes: list[str] = []
     for text in sweep.objectives:
         name, colon, mode = text.removeprefix("-").partition(":")
-        name = canonical(name)
-        modes = {**dict.fromkeys(METRICS[task.name], "max"), **MEASURED}
+        name = task.primary_metric if name == PRIMARY else canonical(name)
+        modes = {**dict.fromkeys(METRICS[task.name], "max"), **MEASURED, task.primary_metric: task.mode}
         if name not in modes:
-            hint = did_you_mean(name, modes) or f" Objectives: {', '.join(modes)}."
+            hint = did_you_mean(name, [PRIMARY, *modes]) or f" Objectives: {', '.join(modes)}."
             mistakes.append(f"sweep.objectives: {task.name} has no {name!r}.{hint}")
         elif colon and mode not in ("min", "max"):
             mistakes.append(f"sweep.objectives: {text}: expected {name}:min or {name}:max.")

@@ -7,10 +7,11 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.errors import ConfigError
+from trainer.sweep.objectives import canonical
 
 # A node of an expression: a number, a name, or an operation on two of them.
 Node = float | str | tuple[str, Any, Any]
@@ -29,6 +30,10 @@ class Constraint:
     def names(self) -> frozenset[str]:
         """What must be known before it can be decided."""
         return frozenset((*_names(self.left), *_names(self.right)))
+
+    def bound(self, values: Mapping[str, float]) -> Constraint:
+        """With some names replaced by their values."""
+        return replace(self, left=_bound(self.left, values), right=_bound(self.right, values))
 
     def violation(self, figures: Mapping[str, Any]) -> float | None:
         """How far it is from being fulfilled: 0 or less is fulfilled, as Optuna has it; None where a figure is
@@ -104,7 +109,7 @@ class _Reader:
         if _NUMBER.fullmatch(token):
             return float(token)
         if _NAME.fullmatch(token):
-            return token
+            return canonical(token)
         raise ConfigError(f"{self.text!r}: expected a name or a number{f', got {token!r}' if token else ''}.")
 
     def _next(self) -> str:
@@ -135,6 +140,12 @@ def _names(node: Node) -> Iterator[str]:
     elif isinstance(node, tuple):
         yield from _names(node[1])
         yield from _names(node[2])
+
+
+def _bound(node: Node, values: Mapping[str, float]) -> Node:
+    if isinstance(node, str):
+        return values.get(node, node)
+    return (node[0], _bound(node[1], values), _bound(node[2], values)) if isinstance(node, tuple) else node
 
 
 def _value(node: Node, figures: Mapping[str, Any]) -> float | None:

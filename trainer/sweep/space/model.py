@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,11 @@ class Parameter:
     @property
     def continuous(self) -> bool:
         return self.kind == "float" and self.step is None
+
+    @property
+    def first(self) -> Any:
+        """One of its values."""
+        return self.choices[0] if self.choices else self.exact(self.low)
 
     def applies(self, active: Mapping[str, Any]) -> bool:
         return all(condition.holds(active) for condition in self.when)
@@ -179,10 +184,16 @@ class Space:
         Raises:
             ConfigError: the values of a parameter are endless.
         """
-        choices = {parameter.name: parameter.all_values(self.seed) for parameter in self.searched}
-        for values in self._combinations(self.searched, choices, {}, {}):
+        for values in self.combinations(self.searched):
             if not self.refused(values):
                 yield values
+
+    def combinations(self, varied: Collection[Parameter]) -> Iterator[dict[str, Any]]:
+        """Every combination of the values of some parameters, the others at their first one."""
+        choices = {
+            one.name: one.all_values(self.seed) if one in varied else [one.first] for one in self.searched
+        }
+        yield from _combinations(self.searched, choices, {}, {})
 
     @property
     def size(self) -> int | None:
@@ -214,21 +225,20 @@ class Space:
             "constraints": [constraint.text for constraint in self.constraints],
         }
 
-    def _combinations(
-        self,
-        rest: Sequence[Parameter],
-        choices: Mapping[str, list[Any]],
-        values: dict[str, Any],
-        active: dict[str, Any],
-    ) -> Iterator[dict[str, Any]]:
-        if not rest:
-            yield values
-            return
-        parameter, *others = rest
-        if not parameter.applies(active):
-            yield from self._combinations(others, choices, values, active)
-            return
-        for value in choices[parameter.name]:
-            yield from self._combinations(
-                others, choices, {**values, parameter.name: value}, {**active, parameter.key: value}
-            )
+
+def _combinations(
+    rest: Sequence[Parameter],
+    choices: Mapping[str, list[Any]],
+    values: dict[str, Any],
+    active: dict[str, Any],
+) -> Iterator[dict[str, Any]]:
+    if not rest:
+        yield values
+        return
+    parameter, *others = rest
+    if not parameter.applies(active):
+        yield from _combinations(others, choices, values, active)
+        return
+    for value in choices[parameter.name]:
+        more = {**values, parameter.name: value}, {**active, parameter.key: value}
+        yield from _combinations(others, choices, *more)
