@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from trainer.errors import FrameworkError
+from trainer.export.graph.deform import in_plain_torch
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.preprocess import Preprocess
 from trainer.inference.quiet import quiet
@@ -60,6 +61,9 @@ class Graph(nn.Module):
         super().__init__()
         self.options, self.task = options, str(predictor.task)
         self.model = _network(predictor)
+        if in_plain_torch(self.model):
+            self.min_opset = max(self.min_opset, 16)
+            self.min_opset_reason = "where GridSample is: its deformable convolutions need it"
         self.prepare = Preprocess(predictor.model.data_preprocessor) if options.preprocess else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -1,5 +1,5 @@
-"""One-stage detectors whose head answers by mmdet's common decoding: RetinaNet, FCOS, ATSS, GFL, TOOD, RTMDet, SSD
-and what else uses it unchanged (FSAF, FreeAnchor, VFNet, DDOD, ...)."""
+"""One-stage detectors whose head answers by mmdet's common decoding: RetinaNet, FCOS, ATSS, GFL, RTMDet, SSD
+and what else uses it unchanged (FSAF, FreeAnchor, DDOD, ...)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from trainer.export.graph.base import DETECTION, Graph, refuse
 from trainer.export.graph.nms import Duplicates, keep_best
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.priors import Priors
-from trainer.export.graph.rows import best, clip, finish, take, threshold
+from trainer.export.graph.rows import best, clip, finish, rows_of, take, threshold
 
-_STEPS = ("predict", "predict_by_feat", "_predict_by_feat_single", "_bbox_post_process")
+STEPS = ("predict", "predict_by_feat", "_predict_by_feat_single", "_bbox_post_process")
 
 
 def fits(model: Any) -> bool:
@@ -68,24 +68,22 @@ class Dense(Graph):
     def candidates(self, maps: Any, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, int | None]:
         """Scores (N, M), labels (N, M) and boxes (N, M, 4) before duplicates go, and M where it is known."""
         head: Any = self.model.bbox_head
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        found: list[tuple[Tensor, ...]] = []
         levels = self.priors(maps[0])
         factors = maps[2] if len(maps) > 2 else [None] * len(levels)
+        classes = head.cls_out_channels - (0 if getattr(head, "use_sigmoid_cls", True) else 1)
         for level, (cls, reg, factor, (priors, count)) in enumerate(
             zip(maps[0], maps[1], factors, levels, strict=True)
         ):
-            classes = head.cls_out_channels
-            scores, deltas = self.scores(rows_of(cls, classes, count)), self.deltas(reg, level, count)
-            if not getattr(head, "use_sigmoid_cls", True):
-                classes -= 1
-            scores, places = self._best_of_level(threshold(scores, self.least).flatten(1), count, classes)
+            scores = threshold(self.scores(rows_of(cls, head.cls_out_channels, count)), self.least)
+            scores, places = self._best_of_level(scores.flatten(1), count, classes)
             labels = places % classes
             places = (places - labels).div(classes, rounding_mode="trunc")
-            boxes = self.decode(take(priors.expand(len(cls), -1, -1), places), take(deltas, places))
             if factor is not None:
                 scores = scores * take(rows_of(factor, 1, count).squeeze(-1).sigmoid(), places)
-            found.append((scores, labels, boxes))
-        scores, labels, boxes = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+            found.append((scores, labels, priors[places], take(self.deltas(reg, level, count), places)))
+        scores, labels, priors, deltas = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        boxes = self.decode(priors, deltas)
         if getattr(head.bbox_coder, "clip_border", True):
             boxes = clip(boxes, pixels)
         return scores, labels, boxes, self._available(levels, classes)
@@ -141,38 +139,12 @@ class Gfl(Dense):
         return super().decode(head.anchor_center(priors.flatten(0, 1)).reshape(*priors.shape[:2], 2), deltas)
 
 
-class Tood(Dense):
-    """Task-aligned one-stage detection: the head answers probabilities and boxes in units of the stride."""
-
-    def __init__(self, predictor: Any, options: GraphOptions) -> None:
-        super().__init__(predictor, options)
-
-    def scores(self, logits: Tensor) -> Tensor:
-        return logits
-
-    def deltas(self, reg: Tensor, level: int, count: int | None) -> Tensor:
-        return rows_of(reg, 4, count) * self.model.bbox_head.prior_generator.strides[level][0]
-
-    def decode(self, priors: Tensor, deltas: Tensor) -> Tensor:
-        return deltas
-
-
-def rows_of(maps: Tensor, values: int, count: int | None) -> Tensor:
-    """(N, A * values, H, W) -> (N, H * W * A, values); ``count`` is the middle one where it is known."""
-    last = maps.permute(0, 2, 3, 1)
-    if count is None:
-        return last.reshape(maps.shape[0], -1, values)
-    return last.reshape(-1, count, values)
-
-
 def _kind(head: Any) -> type[Dense] | None:
     """Which of our decodings equals the one that a head inherited; None where it wrote its own."""
-    from mmdet.models.dense_heads import GFLHead, TOODHead
+    from mmdet.models.dense_heads import GFLHead
     from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 
-    for kind, ours in ((GFLHead, Gfl), (TOODHead, Tood), (BaseDenseHead, Dense)):
-        if isinstance(head, kind) and all(
-            getattr(type(head), step) is getattr(kind, step) for step in _STEPS
-        ):
+    for kind, ours in ((GFLHead, Gfl), (BaseDenseHead, Dense)):
+        if isinstance(head, kind) and all(getattr(type(head), step) is getattr(kind, step) for step in STEPS):
             return ours
     return None

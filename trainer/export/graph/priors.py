@@ -22,6 +22,7 @@ class Priors(nn.Module):
         self.generator, self.dynamic, self.extra = generator, dynamic, extra
         levels = self._generate(maps)
         self.counts = [len(one) for one in levels]
+        self.total = None if dynamic else sum(self.counts)
         if not dynamic:
             for level, priors in enumerate(levels):
                 self.register_buffer(f"level_{level}", priors.float(), persistent=False)

@@ -12,6 +12,19 @@ def threshold(scores: Tensor, least: float) -> Tensor:
     return scores * (scores > least).to(scores.dtype)
 
 
+def at_least(scores: Tensor, least: float) -> Tensor:
+    """As :func:`threshold`, where a score of ``least`` itself counts."""
+    return torch.where(scores >= least, scores, torch.zeros_like(scores))
+
+
+def rows_of(maps: Tensor, values: int, count: int | None) -> Tensor:
+    """(N, A * values, H, W) -> (N, H * W * A, values); ``count`` is the middle one where it is known."""
+    last = maps.permute(0, 2, 3, 1)
+    if count is None:
+        return last.reshape(maps.shape[0], -1, values)
+    return last.reshape(-1, count, values)
+
+
 def best(scores: Tensor, count: int, available: int | None = None) -> tuple[Tensor, Tensor]:
     """The ``count`` best of scores (N, M), the best first, and their places, both (N, count).
 
