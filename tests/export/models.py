@@ -36,6 +36,9 @@ def make_predictor(
         torch.manual_seed(0)
         model = _build(config, Path(name))
         model.dataset_meta = {"classes": ("digit",)}
+        if task == "pose":
+            model.dataset_meta |= {"flip_indices": [0, 3, 2, 1], "flip_pairs": [(1, 3)], "num_keypoints": 4}
+            model.test_cfg["flip_test"] = False  # an exported graph looks at the picture once
         about = {"task": task, "model": name, "dataset": "digits", "classes": [str(one) for one in range(10)]}
         predictor = Predictor(model.eval(), config, about, 1, Found(Path(name), None))
         enliven(predictor, pictures(size, 1))
