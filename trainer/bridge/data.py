@@ -113,14 +113,14 @@ def _use_split(loader: Cfg, task: str, bundle: DataBundle, split: Split) -> None
         if type_name(wrapper) == "CombinedDataset" and wrapper.get("pipeline"):
             leaf["pipeline"] = wrapper["pipeline"]
     dataset = {key: leaf[key] for key in _KEPT_KEYS if key in leaf}
-    dataset.update(_reading(task, bundle, split))
+    dataset.update(reading(task, bundle, split))
     for wrapper in reversed(outer):
         if type_name(wrapper) in _KEPT_WRAPPERS:
             dataset = {**wrapper, "dataset": dataset}
     loader["dataset"] = dataset
 
 
-def _reading(task: str, bundle: DataBundle, split: Split) -> Cfg:
+def reading(task: str, bundle: DataBundle, split: Split) -> Cfg:
     """The keys that say what is read; every path is absolute, so ``data_root`` is empty."""
     images = f"{split.image_root}/"
     if task == "semantic_segmentation":

@@ -1,36 +1,38 @@
-"""``python -m trainer predict checkpoint=<run> source=<image, folder or glob>``: annotated pictures and JSON.
+"""``python -m trainer predict checkpoint=<run or file> source=<images>``: annotated pictures and JSON.
 
-Without ``source`` the run's validation images are taken, and the contact sheet shows the ground truth beside.
+Without ``source`` the run's validation images are taken, and the contact sheet shows the ground truth beside. What is
+asked: ``threshold``, ``classes``, ``max_detections``; how it is looked at: ``tta``, ``tile``, ``half``; what is written
+besides: ``pictures``, ``labels``.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import track
 
 from trainer.commands.common import notes_to_stderr
 from trainer.config.schema import Predict
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, DatasetError
 from trainer.inference.locate import find_checkpoint
-from trainer.storage import atomic_file, atomic_write
+from trainer.inference.options import Options
 from trainer.words import short
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from trainer.inference.predictor import Predictor
+    from trainer.inference.base import BasePredictor
     from trainer.inference.samples import Sample
+    from trainer.inference.sources import Source
+    from trainer.inference.stream import Answer
+    from trainer.inference.write import Written
 
 PICTURES = 32
 """Images predicted on when neither ``source`` nor ``max_images`` says which."""
-SHEET = 12
 
 
 def main(config: Predict, overrides: list[str]) -> int:
@@ -44,101 +46,83 @@ def main(config: Predict, overrides: list[str]) -> int:
     output = Path(config.output).expanduser() if config.output else found.folder("predictions")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"output={output}: there is a file of that name; a folder is needed")
+    from trainer.inference.sources import open_source
+
+    source = None if config.source is None else open_source(config.source)
     # Imported after the first mistakes were found: torch and the OpenMMLab packages take seconds.
     from trainer.inference.load import load_model
 
-    samples = _samples_of(config.source)
-    predictor = load_model(found, config.device)
-    limit = config.max_images or (PICTURES if config.source is None else None)
-    chosen = list(islice(samples if samples is not None else _validation(predictor), limit))
-    console.print(
-        f"{predictor.name}, {predictor.task}: {short(found.path)} on {len(chosen)} images", soft_wrap=True
-    )
-    sheet = _predict(console, predictor, chosen, config, output)
-    notes_to_stderr(predictor.notes)
-    console.print(f"pictures     {short(output)}/", soft_wrap=True)
-    console.print(f"predictions  {short(output / 'predictions.json')}", soft_wrap=True)
-    console.print(f"at a glance  {short(sheet)}", soft_wrap=True)
+    model = load_model(found, config.device, half=config.half)
+    source = source or _validation(model)
+    count = source.count if config.max_images is None else min(config.max_images, source.count or sys.maxsize)
+    words = f"{count} {'frames' if source.video else 'images'}" if source.count else "images"
+    console.print(f"{model.name}, {model.task}: {short(found.path)} on {words}", soft_wrap=True)
+    written = _predict(console, model, source, config, output, count if source.count else None)
+    notes_to_stderr(model.notes)
+    _say(console, written, output, config.pictures)
     return 0
 
 
-def _samples_of(source: str | None) -> list[Sample] | None:
-    from trainer.inference.samples import Sample, find_images
+def _validation(model: BasePredictor) -> Source:
+    """The first images of the run's validation split, with their ground truth."""
+    from trainer.inference.evaluation_data import own_samples
+    from trainer.inference.sources import Source
 
-    return None if source is None else [Sample(path) for path in find_images(source)]
-
-
-def _validation(predictor: Predictor) -> Iterator[Sample]:
-    from trainer.inference.samples import split_samples
-
-    return split_samples(predictor.config, "val", predictor.task, predictor.classes)
+    samples = list(islice(own_samples(model, "val"), PICTURES))
+    return Source(lambda: samples, len(samples))
 
 
 def _predict(
-    console: Console, predictor: Predictor, samples: list[Sample], config: Predict, output: Path
-) -> Path:
-    """Write predictions.json and a picture an image as the answers come, then the sheet; returns the sheet's path."""
-    from trainer.inference.draw import draw, read_image
-    from trainer.inference.sheet import grid
+    console: Console, model: BasePredictor, source: Source, config: Predict, output: Path, count: int | None
+) -> Written:
+    """Answers are written as they come; files have their names when the last one has come."""
+    from trainer.inference.stream import answers
+    from trainer.inference.write import Written, write
 
-    pairs: list[tuple[np.ndarray, np.ndarray | None]] = []
-    answers: Iterable[Any] = predictor.predict(samples, config.batch_size, config.threshold)
-    names, found = _names(samples), 0
-    with atomic_file(output / "predictions.json") as file:
-        file.write(_opening(predictor, config.threshold).encode())
-        hidden = not console.is_terminal
-        shown = track(answers, "predicting", len(samples), console=console, transient=True, disable=hidden)
-        for index, (sample, prediction) in enumerate(zip(samples, shown, strict=True)):
-            line = json.dumps({**prediction.to_json(), "picture": names[index]}, ensure_ascii=False)
-            file.write(f"{',' if index else ''}\n  {line}".encode())
-            found += len(prediction)
-            image = read_image(str(sample.image))
-            options = (predictor.palette, predictor.skeleton)
-            picture = draw(image, prediction, *options, threshold=config.threshold)
-            _save(output / names[index], picture)
-            if len(pairs) < SHEET:
-                truth = draw(image, sample.truth, *options) if sample.truth is not None else None
-                pairs.append((picture, truth))
-        file.write(b"\n]}\n")
-    if not found and predictor.task != "semantic_segmentation":
-        predictor.notes.append(
-            f"nothing scores {config.threshold:g} or more; a lower threshold=... shows more"
-        )
-    return _save(output / "sheet.png", grid(pairs))
+    on_error = config.on_error or ("fail" if source.single else "skip")
+    names = [field.name for field in dataclasses.fields(Options) if hasattr(config, field.name)]
+    options = Options(**{**{name: getattr(config, name) for name in names}, "on_error": on_error})
+    samples: Iterable[Sample] = islice(source.samples(), config.max_images)
+    written = Written()
+    stream = write(
+        model,
+        _readable(answers(model, samples, options), model),
+        output,
+        config.threshold,
+        pictures=config.pictures,
+        labels=config.labels,
+        video=source.video,
+        written=written,
+    )
+    hidden = not console.is_terminal
+    for _ in track(stream, "predicting", count, console=console, transient=True, disable=hidden):
+        pass
+    if not written.instances and model.task != "semantic_segmentation":
+        model.notes.append(f"nothing scores {config.threshold:g} or more; a lower threshold=... shows more")
+    return written
 
 
-def _opening(predictor: Predictor, threshold: float) -> str:
-    about = {
-        "run_id": predictor.about.get("run_id"),
-        "checkpoint": str(predictor.found.path),
-        "task": predictor.task,
-        "model": predictor.name,
-        "classes": list(predictor.classes),
-        "threshold": threshold,
+def _readable(stream: Iterable[Answer], model: BasePredictor) -> Iterator[Answer]:
+    """The answers; a note for each image that can't be read, an error where none can be."""
+    readable, last = 0, None
+    for answer in stream:
+        readable += answer.error is None
+        if answer.error is not None:
+            last = answer.error
+            model.notes.append(f"skipped: {answer.error}")
+        yield answer
+    if last is not None and not readable:
+        raise DatasetError(f"none of the images can be read; the last: {last}")
+
+
+def _say(console: Console, written: Written, output: Path, pictures: str) -> None:
+    where = {
+        "video": written.video if pictures != "none" else None,
+        "pictures": f"{short(output)}/" if pictures != "none" and not written.video else None,
+        "predictions": output / "predictions.json",
+        "at a glance": written.sheet,
     }
-    if predictor.task == "pose":
-        names = predictor.model.dataset_meta.get("keypoint_id2name") or {}
-        about["keypoints"] = [str(names[index]) for index in sorted(names)]
-        about["skeleton"] = predictor.skeleton
-    return json.dumps(about, ensure_ascii=False)[:-1] + ', "images": ['
-
-
-def _names(samples: list[Sample]) -> list[str]:
-    """A picture's name an image: the image's own, made different where two folders have the same."""
-    names: list[str] = []
-    taken = {"sheet.png"}
-    for sample in samples:
-        stem = Path(str(sample.image)).stem
-        name, number = f"{stem}.png", 1
-        while name in taken:
-            number += 1
-            name = f"{stem}-{number}.png"
-        taken.add(name)
-        names.append(name)
-    return names
-
-
-def _save(path: Path, picture: np.ndarray) -> Path:
-    import cv2
-
-    return atomic_write(path, cv2.imencode(".png", picture)[1].tobytes())
+    for name, path in where.items():
+        if path is not None:
+            shown = path if isinstance(path, str) else short(path)
+            console.print(f"{name:<13}{shown}", soft_wrap=True)

@@ -29,6 +29,7 @@ class BasePredictor(ABC):
         keypoints: names of the keypoints (pose).
         skeleton: pairs of keypoint indices that are joined by a line.
         flip_pairs: pairs of keypoint indices that change places in a mirrored image.
+        mirrors: whether a mirrored image may be asked about: it was trained with some.
         top_down: whether it looks at boxes (pose) instead of whole images.
         one_at_a_time: whether a forward pass takes a single image only.
         about: what the file says of itself: run_id, fingerprint, ...
@@ -45,6 +46,7 @@ class BasePredictor(ABC):
     keypoints: tuple[str, ...] = ()
     skeleton: list[tuple[int, int]]
     flip_pairs: list[tuple[int, int]]
+    mirrors: bool = True
     top_down: bool = False
     one_at_a_time: bool = False
     about: dict[str, Any]

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import CheckpointError, FrameworkError, ResourceError
+from trainer.inference.base import BasePredictor
+from trainer.inference.half import use_half
 from trainer.inference.literal import parse_config
 from trainer.inference.locate import Found, find_checkpoint
 from trainer.inference.predictor import Predictor
@@ -17,14 +19,20 @@ DEVICES = ("auto", "cpu", "gpu")
 
 
 def load_model(
-    checkpoint: str | Path | Found | None = None, device: str = "auto", output_dir: str | Path = "runs"
-) -> Predictor:
-    """The model of a checkpoint, ready to predict.
+    checkpoint: str | Path | Found | None = None,
+    device: str = "auto",
+    output_dir: str | Path = "runs",
+    half: bool = False,
+) -> BasePredictor:
+    """The model of a checkpoint or an exported file, ready to predict.
 
     Args:
-        checkpoint: a run's folder, id or id prefix, ``latest`` (also None), or a ``.pth`` file that was trained here.
+        checkpoint: a run's folder, id or id prefix, ``latest`` (also None), a ``.pth`` file that was trained here, an
+            exported file, its folder or its package; also as ``https://``, ``s3://`` or a model in MLflow
+            (``models:/...``, ``runs:/...``).
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
         output_dir: where runs are looked up.
+        half: compute in bfloat16 (CPU) or float16 (GPU) where that is safe. An exported file has its own precision.
 
     Raises:
         CheckpointError: missing, damaged, untrusted, or not of the model that it says.
@@ -32,6 +40,15 @@ def load_model(
         ResourceError: a GPU is asked for and there is none.
     """
     found = checkpoint if isinstance(checkpoint, Found) else find_checkpoint(checkpoint, output_dir)
+    if found.exported:
+        from trainer.inference.exported import ExportedPredictor
+
+        return ExportedPredictor(found, device, half)
+    return load_checkpoint(found, device, half)
+
+
+def load_checkpoint(found: Found, device: str = "auto", half: bool = False) -> Predictor:
+    """The model of a ``.pth`` file, with its network and its config; raises as :func:`load_model`."""
     with quiet():
         where = _prepare(device)
         meta, weights = _read(found.path)
@@ -42,6 +59,8 @@ def load_model(
         _load_weights(model, weights, found.path, about["model"])
         model.dataset_meta = meta.get("dataset_meta") or {}
         model.to(where).eval()
+        if half:
+            use_half(model)
         return Predictor(model=model, config=config, about=about, epoch=meta.get("epoch"), found=found)
 
 

@@ -12,32 +12,45 @@ from trainer.run import LATEST, Run
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint file and the run that it is of; None for a file outside a run directory."""
+    """A model's file and the run that it is of; None for a file outside a run directory.
+
+    ``exported`` tells an exported file from a checkpoint. ``home`` is where answers go when neither the run nor the
+    file's own folder is the place for them: the file lies in a cache.
+    """
 
     path: Path
     run: Run | None
     notes: tuple[str, ...] = ()
+    exported: bool = False
+    home: Path | None = None
 
     def folder(self, name: str) -> Path:
         """Where a command's files go when it isn't told: ``name`` in the run, or beside the file."""
-        return (self.run.dir if self.run else self.path.parent) / name
+        return (self.run.dir if self.run else self.home or self.path.parent) / name
 
 
 def find_checkpoint(checkpoint: str | Path | None, output_dir: str | Path = "runs") -> Found:
-    """The checkpoint that is meant by a run's folder, id or id prefix, ``latest`` (also None), or a ``.pth`` file.
+    """The model that is meant by a run, a checkpoint, an exported file, or the address of one of these.
 
-    A run's best checkpoint is taken, its last where there is no best one.
+    A run (its folder, id or id prefix, ``latest``, also None) means its best checkpoint, its last where there is no
+    best one. Files are ``.pth`` of this trainer, and what it exported: the model file, its folder or the package.
+    Addresses are ``https://...``, ``s3://bucket/key`` and MLflow's ``models:/...`` and ``runs:/...``.
 
     Raises:
         CheckpointError: there is no such file, or none in the run is whole.
         ConfigError: no run, or more than one, has that name.
+        NetworkError: it can't be brought here.
     """
+    from trainer.inference import fetched, packages
+
     name = str(checkpoint or LATEST)
+    if fetched.is_address(name):
+        return _local(fetched.bring(name, output_dir), Path.cwd())
     path = Path(name).expanduser()
-    if name != LATEST and path.is_file():
-        return Found(path.resolve(), _run_of(path.resolve()))
-    if path.suffix == ".pth":
-        beside = [str(one) for one in sorted(path.parent.glob("*.pth"))]
+    if name != LATEST and (path.is_file() or packages.is_folder(path)):
+        return _local(path)
+    if path.suffix in (".pth", *packages.SUFFIXES):
+        beside = [str(one) for one in sorted(path.parent.glob(f"*{path.suffix}"))]
         raise CheckpointError(f"there is no checkpoint {path}.{did_you_mean(name, beside)}")
     if path.is_dir() and (path / "manifest.json").is_file() and _run_of(path.resolve() / "best.pth"):
         path = path.resolve().parent  # the run's checkpoints folder
@@ -48,6 +61,19 @@ def find_checkpoint(checkpoint: str | Path | None, output_dir: str | Path = "run
         raise type(error)(f"checkpoint={name}: {error}") from None
     notes = () if checkpoint else (f"checkpoint=latest: {run.id}",)
     return _best(run, notes)
+
+
+def _local(path: Path, home: Path | None = None) -> Found:
+    """A file or a folder that is there."""
+    from trainer.inference import packages
+
+    path = path.resolve()
+    if packages.is_exported(path):
+        file = packages.model_file(path)
+        if home is None and file.parent not in (path, path.parent):
+            home = path.parent  # unpacked elsewhere
+        return Found(file, _run_of(file), exported=True, home=home)
+    return Found(path, _run_of(path), home=home)
 
 
 def _best(run: Run, notes: tuple[str, ...]) -> Found:
@@ -63,7 +89,11 @@ def _best(run: Run, notes: tuple[str, ...]) -> Found:
 
 
 def _run_of(path: Path) -> Run | None:
-    try:
-        return Run.open(path.parent.parent)
-    except ConfigError:
-        return None
+    """The run that a file lies in: ``checkpoints/best.pth``, ``export/onnx/model.onnx``."""
+    for folder in path.parents[1:4]:
+        if (folder / "run.json").is_file():
+            try:
+                return Run.open(folder)
+            except ConfigError:
+                return None
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer.bridge.runtime import one_at_a_time
-from trainer.bridge.walk import leaf_dataset, type_name
+from trainer.bridge.walk import leaf_dataset, of_type, train_pipelines, type_name
 from trainer.errors import DatasetError
 from trainer.inference.base import BasePredictor
 from trainer.inference.locate import Found
@@ -27,7 +26,6 @@ class Predictor(BasePredictor):
     Attributes:
         model: the network, an OpenMMLab model in evaluation mode.
         config: the MMEngine config that it was trained with.
-        half: whether forward passes run in bfloat16 (CPU) or float16 (GPU) where that is safe.
     """
 
     def __init__(
@@ -37,10 +35,8 @@ class Predictor(BasePredictor):
         about: dict[str, Any],
         epoch: int | None,
         found: Found,
-        half: bool = False,
     ):
         self.model, self.config, self.about, self.epoch, self.found = model, config, about, epoch, found
-        self.half = half
         self.task, self.name, self.dataset = (
             str(about["task"]),
             str(about["model"]),
@@ -54,6 +50,7 @@ class Predictor(BasePredictor):
         kinds = [type_name(step) for step in steps]
         self.top_down = "GetBBoxCenterScale" in kinds
         self.one_at_a_time = one_at_a_time(config["model"])
+        self.mirrors = _mirrors(config)
         # Labels are not there to be loaded; everything else is what validation does.
         steps = [step for step, kind in zip(steps, kinds, strict=True) if kind != "LoadAnnotations"]
         with quiet(), self.in_scope():
@@ -124,7 +121,7 @@ class Predictor(BasePredictor):
         from trainer.engine.failures import as_trainer_error
 
         try:
-            with torch.no_grad(), quiet(), self.in_scope(), self._precision():
+            with torch.no_grad(), quiet(), self.in_scope():
                 outputs = self.model.test_step(_collate(list(prepared)))
         except Exception as error:
             raise as_trainer_error(error) from error
@@ -144,13 +141,6 @@ class Predictor(BasePredictor):
         except Exception as error:
             raise DatasetError(f"{path} can't be read as an image") from error
         return image if image.dtype == np.uint8 else image.astype(np.uint8)
-
-    def _precision(self) -> Any:
-        import torch
-
-        kind = self.device.type
-        dtype = torch.float16 if kind == "cuda" else torch.bfloat16
-        return torch.autocast(kind, dtype=dtype) if self.half else contextlib.nullcontext()
 
     def _packed(self, sample: Sample) -> list[Any]:
         """The pipeline's output for a sample: one item, or one a box for a top-down pose model."""
@@ -248,6 +238,12 @@ def _pose(path: str | None, shape: Any, classes: tuple[str, ...], outputs: Seque
 def _around(keypoints: np.ndarray) -> np.ndarray:
     """The boxes (N, 4) that just hold keypoints (N, K, 2), for bottom-up models without boxes of their own."""
     return np.concatenate([keypoints.min(1), keypoints.max(1)], -1)
+
+
+def _mirrors(config: dict[str, Any]) -> bool:
+    """Whether training mirrors images."""
+    flips = (step for steps in train_pipelines(config) for step in of_type(steps, "RandomFlip"))
+    return any(step.get("prob", 1) for step in flips)
 
 
 def _build_step(step: dict[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -104,6 +104,15 @@ class Prediction:
             }
             for label in present
         ]
+
+
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """One answer for an image, of a top-down model's several."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    names = ("boxes", "scores", "labels", "keypoints")
+    return replace(first, **{name: np.concatenate([getattr(one, name) for one in parts]) for name in names})
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:

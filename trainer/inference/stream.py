@@ -17,11 +17,15 @@ from trainer.inference.ahead import ahead
 from trainer.inference.base import WHOLE_IMAGE, BasePredictor
 from trainer.inference.fuse import fuse
 from trainer.inference.options import Options
-from trainer.inference.results import Prediction
+from trainer.inference.results import Prediction, joined
 from trainer.inference.samples import Sample
-from trainer.inference.views import View, Window, variants, windows
+from trainer.inference.views import View, Window, looks, windows
 
+DOUBT = 0.25
+"""The share of the threshold that something must score in a single look to be fused with others."""
 BOXES_ONLY = "tile=... is for whole images; this pose model looks at boxes"
+
+NO_MIRROR = "tta=true doesn't mirror: the model was trained without mirrored images"
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def answers(
     labels = options.labels(model.classes)
     if options.tile and model.top_down:
         _note(model, BOXES_ONLY)
+    if options.tta and not model.mirrors:
+        _note(model, NO_MIRROR)
     with ThreadPoolExecutor(options.readers, thread_name_prefix="images") as pool:
         yield from _Stream(model, options, labels, timing).run(samples, pool)
 
@@ -107,7 +113,8 @@ class _Stream:
         self.model, self.options, self.labels, self.timing = model, options, labels, timing
         self.batch_size = 1 if model.one_at_a_time else options.batch_size
         self.tile = None if model.top_down else options.tile
-        self.merges = options.tta or self.tile is not None
+        self.looks = looks(options.tta, model.mirrors, model.top_down)
+        self.merges = len(self.looks) > 1 or self.tile is not None
         self.jobs: deque[_Job] = deque()
         self.batch: list[tuple[_Part, Any]] = []
 
@@ -158,11 +165,7 @@ class _Stream:
             self.jobs.append(job)
             if job.boxes is not None and job.sample.boxes is None:
                 _note(self.model, WHOLE_IMAGE)
-            views = [
-                view
-                for window in job.windows
-                for view in variants(window, self.options.tta, self.model.top_down)
-            ]
+            views = [View(window, *look) for window in job.windows for look in self.looks]
             job.waiting = len(views)
             for view in views:
                 yield job, view
@@ -178,8 +181,8 @@ class _Stream:
         if not self.batch:
             return
         batch, self.batch = self.batch, []
-        # What a fusion takes for sure is decided after it; what a single look finds is decided here.
-        threshold = 0.0 if self.options.tta else self.options.threshold
+        # A fused score is a mean: what one look is less sure of may be there all the same.
+        threshold = self.options.threshold * (DOUBT if len(self.looks) > 1 else 1.0)
         start = time.perf_counter()
         found = self.model.answer([item for _, item in batch], threshold, self.merges)
         seconds = time.perf_counter() - start
@@ -195,11 +198,11 @@ class _Stream:
     def _seen(self, part: _Part) -> None:
         """A view is answered; its window when all its views are, the image when all its windows are."""
         job, view = part.job, part.view
-        answer = _together(part.answered) if part.answered else self.model.empty(view.size)
+        answer = joined(part.answered) if part.answered else self.model.empty(view.size)
         seen = job.seen.setdefault(view.window, [])
         seen.append(view.undo(answer, self.model.flip_pairs))
         job.waiting -= 1
-        if len(seen) < len(variants(view.window, self.options.tta, self.model.top_down)):
+        if len(seen) < len(self.looks):
             return
         whole = fuse(job.seen.pop(view.window), self.model.top_down)
         if len(job.windows) == 1:
@@ -241,17 +244,6 @@ class _Stream:
             prediction = prediction.above(self.options.threshold)
             prediction = prediction.kept(np.arange(len(prediction))[: self.options.max_detections])
         return prediction
-
-
-def _together(answered: list[Prediction]) -> Prediction:
-    """One answer for an image, of a top-down model's several."""
-    first = answered[0]
-    if len(answered) == 1:
-        return first
-    names = ("boxes", "scores", "labels", "keypoints")
-    return replace(
-        first, **{name: np.concatenate([getattr(one, name) for one in answered]) for name in names}
-    )
 
 
 def _note(model: BasePredictor, text: str) -> None:

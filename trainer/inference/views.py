@@ -59,16 +59,17 @@ class View:
         return _mirrored(seen, flip_pairs) if self.mirrored else seen
 
 
-def variants(window: Window, tta: bool, instances_only: bool) -> list[View]:
-    """The views of a window: itself, with ``tta`` also mirrored, and both a second time in a smaller copy.
+def looks(tta: bool, mirrors: bool, top_down: bool) -> list[tuple[bool, float]]:
+    """(mirrored, scale) of each look at a window: one as it is, with ``tta`` also mirrored and in a smaller copy.
 
     Args:
-        instances_only: the model looks at boxes, so that only mirroring makes a difference.
+        mirrors: whether what is seen in a mirror is of the same class; digits and signs are not.
+        top_down: the model looks at boxes, so that a smaller copy makes no difference.
     """
     if not tta:
-        return [View(window)]
-    scales = (1.0,) if instances_only else (1.0, SMALLER)
-    return [View(window, mirrored, scale) for scale in scales for mirrored in (False, True)]
+        return [(False, 1.0)]
+    scales = (1.0,) if top_down else (1.0, SMALLER)
+    return [(mirrored, scale) for scale in scales for mirrored in ((False, True) if mirrors else (False,))]
 
 
 def windows(width: int, height: int, tile: int, overlap: float) -> list[Window]:
