@@ -14,7 +14,7 @@ from trainer.run import Run
 
 @dataclass
 class Options:
-    """Tell MLflow, TensorBoard or the console what a run's event log says, after the fact.
+    """Tell MLflow, a platform, TensorBoard or the console what a run's event log says, after the fact.
 
     Only what the sink doesn't know yet is told; done twice, the second time changes nothing. It works for a run that
     was tracked nowhere, whose server was away or has lost it, and into another server (uri=...).
@@ -24,10 +24,12 @@ class Options:
     """
 
     run: list[str] = leaf([], "the run: its folder, its id or the id's beginning, or latest", kind="words")
-    sink: str = leaf("mlflow", "who is told", choices=("mlflow", "tensorboard", "result", "console"))
-    uri: str | None = leaf(None, "mlflow: another server or database than the run's own")
+    sink: str = leaf(
+        "mlflow", "who is told", choices=("mlflow", "platform", "tensorboard", "result", "console")
+    )
+    uri: str | None = leaf(None, "mlflow, platform: another server, database or address than the run's own")
     output_dir: str = leaf("runs", "where runs are looked up", kind="path")
-    patience: float = leaf(20.0, "mlflow: seconds to wait for a server that doesn't answer", ge=0)
+    patience: float = leaf(20.0, "mlflow, platform: seconds to wait for a server that doesn't answer", ge=0)
 
 
 def main(options: Options) -> int:
@@ -39,8 +41,8 @@ def main(options: Options) -> int:
     """
     if len(options.run) != 1:
         raise ConfigError("replay: name one run: python -m trainer replay <run> sink=mlflow")
-    if options.uri and options.sink != "mlflow":
-        raise ConfigError(f"replay: uri is for sink=mlflow, not for sink={options.sink}")
+    if options.uri and options.sink not in ("mlflow", "platform"):
+        raise ConfigError(f"replay: uri is for sink=mlflow and sink=platform, not for sink={options.sink}")
     run = Run.find(options.output_dir, options.run[0])
     if not run.events.is_file():
         raise ConfigError(f"{run.dir} has no events.jsonl: there is nothing to tell")
@@ -55,6 +57,15 @@ def _mlflow(run: Run, options: Options) -> None:
     if state.error:
         raise NetworkError(f"MLflow at {state.uri} doesn't have all of this run: {state.error}")
     print(f"MLflow at {state.uri} knows all of run {state.mlflow_run_id} in experiment {state.experiment}")
+
+
+def _platform(run: Run, options: Options) -> None:
+    from trainer.platform import follow
+
+    state = follow.sync(run, options.uri, options.patience)
+    if state.error:
+        raise NetworkError(f"the platform at {state.address} isn't told all of this run: {state.error}")
+    print(f"the platform at {state.address} knows all of job {state.job_id}")
 
 
 def _tensorboard(run: Run, options: Options) -> None:
@@ -84,4 +95,10 @@ def _console(run: Run, options: Options) -> None:
             sys.stdout.write(f"{line}\n")
 
 
-_REPLAY = {"mlflow": _mlflow, "tensorboard": _tensorboard, "result": _result, "console": _console}
+_REPLAY = {
+    "mlflow": _mlflow,
+    "platform": _platform,
+    "tensorboard": _tensorboard,
+    "result": _result,
+    "console": _console,
+}

@@ -18,12 +18,14 @@ from trainer.data.bundle import DataBundle
 from trainer.data.prepare import prepare
 from trainer.data.report import write_report
 from trainer.engine.distributed import Ranks, join
+from trainer.errors import NetworkError
 from trainer.run import Run
 from trainer.secrets import learn_environment
 from trainer.zoo.weights.words import pinned
 
 # The tracker's process goes on by itself after this; a run's end is not held up by a server.
 TRACKER_SECONDS = 20.0
+STOPPED_SECONDS = 5.0  # somebody asked for the end
 
 
 def main(exp: Experiment, overrides: list[str]) -> int:
@@ -41,6 +43,10 @@ def train(exp: Experiment, overrides: list[str], **facts: Any) -> Any:
     ``facts`` are added to ``run.json``.
     """
     learn_environment()
+    if exp.callback.name != "none":
+        from trainer.platform.state import State
+
+        State.of(exp.callback)  # a mistake in it is told before the data is looked at
     ranks = join(exp)
     bundle = ranks.after_first(lambda: prepare(exp.dataset, exp.task.name))
     built = build_config(exp, bundle, world_size=ranks.size)
@@ -81,15 +87,30 @@ def _train(
     settle_openmp()  # while the tracker's process, which is about to import MLflow, doesn't look like a busy machine
 
     # Imported last: everything before this line is checked without torch and the OpenMMLab packages.
+    told = _tell_platform(run, exp)
     tracker = tracking.start(run, exp.tracking, exp.output_dir)
+    stopped = False
     try:
         from trainer.engine.fit import fit
 
         result = fit(built.config(), run, exp, bundle, next_steps(exp, run), ranks)
+        stopped = result.exit_code != 0
     finally:
-        tracker.wait(TRACKER_SECONDS)
+        missing = told.wait(stopped) if told else None
+        tracker.wait(STOPPED_SECONDS if stopped else TRACKER_SECONDS)
     if tracker.mlflow_run_id:
         run.update(mlflow_run_id=tracker.mlflow_run_id)
         result["mlflow_run_id"] = tracker.mlflow_run_id
         run.write_result(result)
+    if missing and not stopped:
+        raise NetworkError(missing)
     return result
+
+
+def _tell_platform(run: Run, exp: Experiment) -> Any:
+    """The process that calls a platform back about the run; None where nobody wants to be."""
+    if exp.callback.name == "none":
+        return None
+    from trainer.platform import follow
+
+    return follow.start(run, exp.callback)

@@ -283,7 +283,20 @@ class Tracking:
 
 @dataclass
 class Callback:
-    name: str = leaf("none", "who is told about the run", choices=("none",))
+    name: str = leaf("none", "who is told about the run", choices=("none", "platform"))
+    url: str | None = leaf(None, "the callback address, http://backend:8000/api/v1", only=("platform",))
+    job_id: int | None = leaf(None, "the job's number there", ge=0, only=("platform",))
+    max_retries: int = leaf(3, "tries of a callback in a row, besides the first one", ge=0, only=("platform",))
+    retry_delay: float = leaf(
+        2.0, "seconds before the second try, doubled for each further one", ge=0, only=("platform",)
+    )
+    interval: int = leaf(1, "epochs between two rows of metrics", ge=1, only=("platform",))
+    flush_seconds: float = leaf(
+        60.0, "how long the end waits for a backend that doesn't answer", ge=0, only=("platform",)
+    )
+    upload: bool | None = leaf(
+        None, "checkpoints go to the results store; None: where one is configured", only=("platform",)
+    )
 
 
 @dataclass

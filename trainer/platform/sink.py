@@ -1,0 +1,223 @@
+"""Telling the platform's backend what a run's event log says, along with the run or afterwards.
+
+Events become bodies in the outbox; from there a thread delivers them, and another one brings checkpoints into the
+results store. A job that is cancelled (SIGTERM, or :func:`trainer.platform.state.silence`) isn't told about any more;
+every other end is told last, once, after the uploads.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.errors import NetworkError, TrainerError, ValidationError
+from trainer.events import sink
+from trainer.events.reader import Event
+from trainer.platform import state as states
+from trainer.platform.bodies import Completion, failure_text
+from trainer.platform.delivery import Delivery, Retry
+from trainer.platform.narrate import Message, Narrator
+from trainer.platform.outbox import Entry
+from trainer.platform.state import State, folder, is_silent, silence
+from trainer.platform.uploads import CHECKPOINTS, DELIVERED, Uploading
+from trainer.plots.launch import wait_until_drawn
+from trainer.run import Run
+
+logger = logging.getLogger("trainer")
+
+UPLOAD_SECONDS = 300.0
+CANCELLED_SECONDS = 12.0
+"""For uploads, at the end of a job that was cancelled: its container is killed half a minute after SIGTERM."""
+PLOTS_SECONDS = 10.0
+GONE = "the training process ended without a word; mostly it was killed for lack of memory"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a training ended that couldn't say so itself."""
+
+    kind: str = "ResourceError"
+    message: str = GONE
+    exit_code: int = 1
+
+
+class Undelivered(NetworkError):
+    """Callbacks are left in the outbox."""
+
+
+class PlatformSink(sink.Sink):
+    """One run as a job of one backend.
+
+    Args:
+        uri: another callback address than the run's own.
+        flush_seconds: how long the end may be waited for; None: as configured.
+        failure: told where the run has ended without a last word.
+
+    Raises:
+        ConfigError: the run is no job of a platform.
+    """
+
+    name = states.NAME
+    cursor: State
+
+    def __init__(
+        self,
+        run: Run,
+        uri: str | None = None,
+        flush_seconds: float | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        super().__init__(run)
+        self.cursor = states.load(run, uri)
+        # What was told is known by the outbox; the log is read again to know what comes next.
+        self.cursor.offset = self.cursor.line = 0
+        self.flush_seconds = self.cursor.flush_seconds if flush_seconds is None else flush_seconds
+        self.failure = failure or Failure()
+        self._open = False
+
+    def open(self) -> None:
+        if self._open:
+            return
+        state = self.cursor
+        self.narrator = Narrator(self.run.dir, state.job_id, state.interval, lambda: dict(state.links))
+        new = not folder(self.run.dir).exists()
+        self.delivery = Delivery(
+            folder(self.run.dir),
+            state.full_address,
+            Retry(state.max_retries, state.retry_delay),
+            silent=lambda: is_silent(self.run.dir),
+            sending=self._sending,
+        )
+        self.uploads = Uploading(self.run, state, self.delivery.outbox.told)
+        if new:
+            self.delivery.outbox.adopt(self.uploads.recall())
+        self.delivery.start()
+        self._open = True
+
+    def tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            try:
+                messages = self.narrator.hear(event)
+            except (KeyError, TypeError, ValueError) as error:  # an event of another version
+                logger.warning("callbacks: the event %s can't be told: %r", event.get("type"), error)
+                continue
+            self._put(messages)
+            kind = event["type"]
+            if kind == "checkpoint" and event.get("kind") in CHECKPOINTS:
+                self.uploads.add(str(event["kind"]))
+            elif kind == "artifact" and event.get("kind") == "plot":
+                self.uploads.add_plot(str(event.get("path")))
+
+    def beat(self) -> str | None:
+        self._put(self.narrator.tick(time.time()))
+        before = dict(self.cursor.uploaded)
+        self.uploads.add(DELIVERED)
+        trouble = self.uploads.beat()
+        if before != self.cursor.uploaded:
+            self.save()
+        return trouble or self.delivery.trouble
+
+    def finish(self, gone: bool) -> None:
+        """Upload what there is, then say how it ended; in silence, where the job was cancelled.
+
+        Raises:
+            Undelivered: not all of it got through in time.
+        """
+        word = self.narrator.last_word
+        if word is None and not gone:
+            return  # a run that goes on: what is known so far
+        if word is not None and word["type"] == "cancelled" and word.get("signal") != "SIGINT":
+            silence(self.run.dir)
+        if is_silent(self.run.dir):
+            self._upload(CANCELLED_SECONDS)
+            return
+        self._put(list(self.narrator.release()))
+        if word is not None:
+            wait_until_drawn(self.run.dir, PLOTS_SECONDS)
+        self._upload(UPLOAD_SECONDS)
+        key, body = self._completion(word)
+        self.delivery.tell(key, "completion", self.cursor.job_id, body)
+        if not self.delivery.flush(self.flush_seconds):
+            waiting = len(self.delivery.outbox)
+            raise Undelivered(
+                f"{waiting} callbacks wait for {self.cursor.address} ({self.delivery.trouble or 'no answer yet'})"
+            )
+        if body.status == "completed" and self.delivery.outbox.why(key) == "delivered":
+            self.uploads.forget()
+        else:
+            self.uploads.mark()
+
+    def rewind(self) -> None:
+        self.cursor.offset = 0
+
+    def is_final(self, error: Exception) -> bool:
+        return isinstance(error, Undelivered)
+
+    def words(self, error: Exception) -> str:
+        return super().words(error) if not isinstance(error, TrainerError) else error.message
+
+    def close(self) -> None:
+        if self._open:
+            self.delivery.close()
+            self.uploads.close()
+
+    def _put(self, messages: Sequence[Message]) -> None:
+        for one in messages:
+            try:
+                self.delivery.tell(one.key, one.kind, self.cursor.job_id, one.body)
+            except ValidationError as error:
+                logger.error("callbacks: %s isn't sent: %s", one.key, error.message)
+
+    def _sending(self, entry: Entry) -> None:
+        # Where another pod goes on, it must know: a row is added each time it is sent.
+        if entry.kind == "row":
+            self.uploads.mark()
+
+    def _upload(self, seconds: float) -> None:
+        for name in CHECKPOINTS:
+            self.uploads.add(name)
+        for path in sorted((self.run.dir / "plots").glob("*.png")):
+            self.uploads.add_plot(f"plots/{path.name}")
+        trouble = self.uploads.drain(seconds)
+        if trouble:
+            logger.error("callbacks: %s", trouble)
+        self.save()
+
+    def _completion(self, word: Event | None) -> tuple[str, Completion]:
+        narrator, links, facts = self.narrator, self.cursor.links, self.run.facts
+        result = (word or {}).get("result") or {}
+        best = narrator.best
+        body = Completion(
+            self.cursor.job_id,
+            "failed",
+            int(result.get("epochs_completed") or narrator.epochs),
+            final_metrics=narrator.final,
+            best_epoch=best[0] if best else None,
+            best_metrics=best[1] if best else None,
+            best_checkpoint_path=links.get("best"),
+            last_checkpoint_path=links.get("last"),
+            final_checkpoint_path=links.get("last"),
+            mlflow_run_id=facts.get("mlflow_run_id") or result.get("mlflow_run_id"),
+            total_duration_seconds=result.get("duration_seconds"),
+            exit_code=1,
+        )
+        if word is None:
+            body.error_message = failure_text(self.failure.kind, self.failure.message)
+            body.exit_code = self.failure.exit_code
+            attempt = len(facts.get("attempts") or ())
+            return f"completion:gone:{attempt}", body
+        kind = word["type"]
+        if kind == "failed":
+            error = word.get("error") or {}
+            body.error_message = failure_text(
+                str(error.get("type", "UnknownError")), str(error.get("message"))
+            )
+            body.traceback = word.get("traceback")
+        elif kind == "cancelled":  # by Ctrl-C: nobody else knows
+            body.status, body.exit_code = "cancelled", None
+            body.error_message = "training was stopped at the keyboard"
+        else:
+            body.status, body.exit_code = "completed", 0
+        return f"completion:{word.get('seq', 0)}:{int(float(word['time']))}", body
