@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import logging
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(words)
     except TrainerError as error:
         print(f"{error.kind}: {mask_text(error.message)}", file=sys.stderr)
+        _report(error.kind, error.message, error.__cause__)
         return error.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # a user gets one line; the log gets the rest
+        _report("UnknownError", f"{type(error).__name__}: {error}", error)
         return _unexpected(error)
 
 
@@ -150,6 +153,21 @@ def _with_saved(command: str, args: argparse.Namespace) -> list[str]:
     saved = with_saved(run, args.overrides, args.config_dir)
     args.config_dir = saved.config_dirs
     return saved.overrides
+
+
+def _report(kind: str, message: str, cause: BaseException | None) -> None:
+    """Tell whoever started this process why it failed, in the file that ``TRAINER_FAILURE`` names."""
+    path = os.environ.get("TRAINER_FAILURE")
+    if not path:
+        return
+    import json
+
+    from trainer.storage import atomic_write
+
+    trace = "".join(traceback.format_exception(cause)) if cause else None
+    facts = {"kind": kind, "message": mask_text(message), "traceback": trace and mask_text(trace)}
+    with contextlib.suppress(OSError):
+        atomic_write(path, json.dumps(facts) + "\n")
 
 
 def _unexpected(error: Exception) -> int:

@@ -1,0 +1,8 @@
+"""The platform's training job: see docs/platform.md for the variables that it reads."""
+
+import sys
+
+from trainer.platform.entry import main
+
+if __name__ == "__main__":
+    sys.exit(main("train"))

@@ -1,0 +1,98 @@
+"""How a training's process ended, told to the backend where the process and its sink couldn't."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+
+from trainer.errors import TrainerError
+from trainer.platform import follow, resume, state
+from trainer.platform.bodies import Completion, failure_text
+from trainer.platform.jobs import Job
+from trainer.platform.sink import Failure
+from trainer.platform.supervise import Supervisor
+from trainer.platform.tell import send
+from trainer.run import Run
+
+REPORT = "TRAINER_FAILURE"
+"""The variable that names the file in which a command says why it failed: ``{kind, message, traceback}``."""
+ORPHANS_SECONDS = 400.0
+"""A sink whose training was killed uploads what there is, then tells how it ended."""
+SYNC_SECONDS = 60.0
+logger = logging.getLogger("trainer")
+
+
+class Watch:
+    """Looks at a job's run before and after its process."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.report = job.work / "failure.json"
+        self.job.work.mkdir(parents=True, exist_ok=True)
+        self.report.unlink(missing_ok=True)
+        self._before = self._sink()
+
+    def stopped(self, signum: int) -> None:
+        """After SIGTERM nothing is sent any more, whatever the process still does."""
+        if signum == signal.SIGTERM and (self.job.run_dir / "sinks").is_dir():
+            state.silence(self.job.run_dir)
+
+    def settle(self, code: int, supervisor: Supervisor) -> int:
+        """0 when the training has ended well and the backend knows it, else 1."""
+        if supervisor.stop.signum:
+            self.stopped(supervisor.stop.signum)
+        supervisor.wait_for_orphans(ORPHANS_SECONDS)
+        if supervisor.stop.signum:
+            return 1
+        if code == 0:
+            resume.mark_ended(self.job.run_dir)
+            return 0
+        failure, trace = self._failure(code)
+        if not self.report.exists():  # the command has printed it otherwise
+            logger.error("%s: %s", failure.kind, failure.message)
+        if self._sink() != self._before:
+            self._sync(failure)
+        else:
+            body = Completion(
+                self.job.id,
+                "failed",
+                0,
+                error_message=failure_text(failure.kind, failure.message),
+                traceback=trace,
+                exit_code=1,
+            )
+            send(self.job.variables, self.job.id, self.job.url, body)
+        return 1
+
+    def _sink(self) -> int | None:
+        """When a sink of this run has put something down last; once it has, the completion is its to tell."""
+        try:
+            return (self.job.run_dir / "sinks" / f"{state.NAME}.json").stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def _sync(self, failure: Failure) -> None:
+        """Tell what the sink couldn't; what it has told isn't told again."""
+        try:
+            found = follow.sync(Run.open(self.job.run_dir), seconds=SYNC_SECONDS, failure=failure)
+        except (TrainerError, OSError) as error:
+            logger.error("the backend may not know how the job ended: %s", error)
+        else:
+            if found.error:
+                logger.error("the backend doesn't know how the job ended: %s", found.error)
+
+    def _failure(self, code: int) -> tuple[Failure, str | None]:
+        try:
+            said = json.loads(self.report.read_bytes())
+            return Failure(said["kind"], said["message"]), said.get("traceback")
+        except (OSError, ValueError, KeyError, TypeError):
+            return Failure("ResourceError" if code == -signal.SIGKILL else "UnknownError", _words(code)), None
+
+
+def _words(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "the training process was killed (SIGKILL), mostly for lack of memory: a smaller batch, fewer workers"
+    if code < 0:
+        return f"the training process was ended by {signal.Signals(-code).name}"
+    return f"the training process ended with exit code {code}"

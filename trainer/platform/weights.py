@@ -1,0 +1,31 @@
+"""What a job starts from when nobody says: the model's published weights, where they can be had."""
+
+from __future__ import annotations
+
+from trainer.errors import TrainerError
+from trainer.secrets import mask_text
+from trainer.zoo.weights.cache import place
+from trainer.zoo.weights.remote import Changed, Cut, Refused, current_tag, shown
+from trainer.zoo.weights.words import NONE, PUBLISHED, settle
+
+
+def usual_weights(base: str) -> tuple[str, str]:
+    """``coco`` where the published weights of a base config are at hand or can be fetched, else ``none``; and a note.
+
+    Args:
+        base: the model's base config, ``package::path``.
+    """
+    try:
+        url = settle(PUBLISHED, base)
+    except TrainerError:
+        return NONE, "training starts from random weights: none are published for this model"
+    if place(url).is_file():
+        return PUBLISHED, f"training starts from {place(url)}"
+    try:
+        current_tag(url)
+    except (Cut, Refused, Changed, OSError) as error:
+        return NONE, (
+            f"training starts from RANDOM weights: {shown(url)} can't be had ({mask_text(str(error))}). Mount a folder "
+            "with the file and name it by MODEL_WEIGHTS_DIR, or say what is meant by CONFIG's pretrained"
+        )
+    return PUBLISHED, f"training starts from {shown(url)}"
