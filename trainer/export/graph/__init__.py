@@ -18,10 +18,12 @@ FAMILIES: tuple[str, ...] = (
     "centernet",
     "tood",
     "dense",
+    "two_stage",
     "detr",
     "mask2former",
     "semantic",
     "pose",
+    "one_stage_pose",
 )
 """Modules of this folder, asked in this order. Each has ``fits(model) -> bool`` and ``build(predictor, options) ->
 Graph``, which raises FrameworkError with the reason where a model of the family can't be expressed."""
