@@ -31,7 +31,8 @@ _DRIVERS = {
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file. Its own locks outlive a killed writer, and a line that one has torn hides all later ones."""
+    """Optuna's journal file. Its own locks outlive a killed writer, and a line that one has torn hides all later
+    ones."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from trainer.sweep import store
@@ -58,7 +59,7 @@ class OptunaStore:
             self.study = optuna.create_study(
                 storage=storage,
                 study_name=name,
-                directions=[objective.direction for objective in objectives],
+                directions=[StudyDirection[objective.direction.upper()] for objective in objectives],
                 sampler=sampler,
                 pruner=pruner or optuna.pruners.NopPruner(),
                 load_if_exists=True,
@@ -126,7 +127,7 @@ class OptunaStore:
     ) -> bool:
         trial = self._open[number]
         if self._sampler in _ALL_CONSTRAINED and state == store.COMPLETE:
-            constraints = {MEMORY: -1.0, **(constraints or {})}
+            constraints = {"memory": -1.0, **(constraints or {})}
         with reaching():
             try:
                 known = trial.constraints
@@ -138,8 +139,6 @@ class OptunaStore:
                 if self._frozen(number).state == TrialState.RUNNING:
                     raise  # it is not that another driver was faster
                 return False
-            finally:
-                self._forget(number)
         return True
 
     def infeasible(self, number: int, name: str) -> bool:
@@ -184,12 +183,8 @@ class OptunaStore:
     def _read(self, trial: optuna.trial.Trial) -> Record:
         return _record(self.study._storage.get_trial(trial._trial_id))
 
-    def _forget(self, number: int) -> None:
-        self._open.pop(number, None)
-
 
 ABOUT = "sweep"
-MEMORY = "memory"
 
 
 def _record(trial: FrozenTrial) -> Record:

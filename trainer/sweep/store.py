@@ -51,12 +51,18 @@ class Record:
 
     @property
     def finished(self) -> bool:
-        return self.state in FINISHED
+        """Whether it counts as one of the trials asked for."""
+        return self.state in FINISHED and not self.refused
 
     @property
     def withdrawn(self) -> bool:
         """Asked for by one driver too many, and given back unused."""
         return bool(self.notes.get("withdrawn"))
+
+    @property
+    def refused(self) -> bool:
+        """Not tried: its values alone broke a constraint."""
+        return bool(self.notes.get("refused"))
 
     @property
     def feasible(self) -> bool:
@@ -120,7 +126,7 @@ class Store(Protocol):
 
 def active(records: Sequence[Record]) -> list[Record]:
     """The trials that count, or may come to count, towards the number asked for."""
-    return [record for record in records if record.state != FAIL]
+    return [record for record in records if record.state != FAIL and not record.refused]
 
 
 def is_surplus(mine: Record, records: Sequence[Record], n_trials: int) -> bool:

@@ -1,0 +1,89 @@
+"""Trials as plain rows, one for each: what ``trials.jsonl`` holds and tables show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from trainer.sweep import store as states
+from trainer.sweep.objectives import Objective
+from trainer.sweep.space import Plan
+from trainer.sweep.store import Record
+
+INFEASIBLE, REFUSED = "infeasible", "refused"
+
+
+def rows(records: Sequence[Record], plan: Plan) -> list[dict[str, Any]]:
+    """A row for each trial that was begun.
+
+    ``values`` are by objective, ``figures`` all that was measured; ``seconds`` are wall seconds from the trial's
+    first beginning to its end; ``best`` marks the best trial, or those of the Pareto front.
+    """
+    leaders = {record.number for record in best(records, plan.objectives)}
+    return [_row(one, plan, one.number in leaders) for one in records if not one.withdrawn]
+
+
+def state(record: Record) -> str:
+    """The state as people read it: ``infeasible`` and ``refused`` beside those of the store."""
+    if record.notes.get("refused"):
+        return REFUSED
+    return INFEASIBLE if record.notes.get("infeasible") else record.state
+
+
+def best(records: Sequence[Record], objectives: Sequence[Objective]) -> list[Record]:
+    """The best trials that fulfil the constraints: one, or with several objectives all that no other is better than
+    in everything. The earlier of equals."""
+    ended = [one for one in records if one.state == states.COMPLETE and one.values and one.feasible]
+    ended = [one for one in ended if state(one) == states.COMPLETE]
+    scores = {one.number: _score(one, objectives) for one in ended}
+    front: list[Record] = []
+    for one in ended:
+        mine = scores[one.number]
+        if not any(_dominates(scores[other.number], mine, other.number < one.number) for other in ended):
+            front.append(one)
+    return front
+
+
+def duration(record: Record) -> float | None:
+    """Wall seconds from a trial's first beginning to its end."""
+    if record.started is None or record.ended is None:
+        return None
+    return max(0.0, record.ended - record.started)
+
+
+def _row(record: Record, plan: Plan, leads: bool) -> dict[str, Any]:
+    names = [objective.name for objective in plan.objectives]
+    notes, seconds = record.notes, duration(record)
+    return {
+        "number": record.number,
+        "state": state(record),
+        "best": leads,
+        "values": dict(zip(names, record.values, strict=False)) if record.values else {},
+        "params": record.params,
+        "label": notes.get("label"),
+        "words": notes.get("words"),
+        "run_id": notes.get("run_id"),
+        "run_dir": notes.get("run_dir"),
+        "epochs": notes.get("epochs"),
+        "seconds": None if seconds is None else round(seconds, 1),
+        "started": record.started,
+        "ended": record.ended,
+        "reported": record.reported,
+        "figures": notes.get("figures") or {},
+        "constraints": record.constraints,
+        "feasible": record.feasible,
+        "error": notes.get("error"),
+        "driver": (notes.get("lease") or {}).get("owner"),
+    }
+
+
+def _score(record: Record, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """The values with the greater always the better."""
+    signs = [1.0 if objective.mode == "max" else -1.0 for objective in objectives]
+    return tuple(sign * value for sign, value in zip(signs, record.values or (), strict=True))
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...], earlier: bool) -> bool:
+    if one == other:
+        return earlier
+    return all(a >= b for a, b in zip(one, other, strict=True))
