@@ -95,9 +95,9 @@ def _run(words: list[str]) -> int:
 
         return inspect.through_hydra(command, overrides, conf, args)
     if args.multirun:
-        from trainer.sweep.grid import run_grid
+        from trainer.sweep.driver import run_sweep
 
-        return run_grid(command, overrides, conf, dirs=args.config_dir)
+        return run_sweep(command, overrides, conf, args.config_dir)
     return _command(command, overrides, conf, args)
 
 

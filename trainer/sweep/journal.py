@@ -25,6 +25,8 @@ LOCK_SECONDS = 30.0
 class PlainStore:
     """The journal of one sweep, and what it says."""
 
+    needs_values = False
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read = 0

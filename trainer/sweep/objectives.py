@@ -11,6 +11,7 @@ from trainer.errors import ConfigError, did_you_mean
 MEASURED = {
     "parameters": "min",  # trainable parameters of the model
     "images_per_second": "max",  # of training
+    "latency": "min",  # milliseconds an image, in validation
     "seconds": "min",  # of training, all attempts
 }
 PRIMARY = "primary"  # whatever the task's primary metric is

@@ -43,6 +43,8 @@ class OptunaStore:
         pruner: Optuna's, None for none.
     """
 
+    needs_values = True
+
     def __init__(
         self,
         storage: Any,

@@ -14,6 +14,7 @@ from typing import Any
 from trainer.events.reader import events
 from trainer.run import Run
 from trainer.secrets import mask_text
+from trainer.sweep.objectives import PRIMARY
 
 COMPLETE = "complete"
 PRUNED = "pruned"
@@ -107,12 +108,12 @@ def memory_kills() -> int:
 
 
 def figures(run: Run, result: dict[str, Any]) -> dict[str, float]:
-    """Metrics of the epoch with the best primary one, ``parameters``, ``images_per_second`` of training,
+    """Metrics of the epoch with the best primary one (that is ``primary`` too), ``parameters``, ``images_per_second`` of training,
     ``latency`` (milliseconds an image in validation) and ``seconds`` of all attempts."""
     found = {name: value for name, value in (result.get("metrics") or {}).items() if _is_number(value)}
     primary = result.get("primary_metric") or {}
     if _is_number(primary.get("value")):
-        found[str(primary["name"])] = primary["value"]
+        found[str(primary["name"])] = found[PRIMARY] = primary["value"]
     if _is_number(result.get("duration_seconds")):
         found["seconds"] = result["duration_seconds"]
     batch, iterations, latencies = None, list[float](), list[float]()

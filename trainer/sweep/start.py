@@ -31,9 +31,8 @@ class Starter:
         task, objectives = plan.config.task, plan.objectives
         own = next((one for one in objectives if one.name == task.primary_metric), None)
         single = objectives[0] if len(objectives) == 1 else own
-        self._metric: str
-        self._mode: str
-        self._metric, self._mode = (single.name, single.mode) if single else (task.primary_metric, task.mode)
+        self._mode: str = single.mode if single else task.mode
+        self._metric = single.name if single and plan.sweep.objectives else None
 
     def trial(self, record: Record, slot: Slot) -> RunningTrial:
         """A record with what belongs to it; not started yet."""

@@ -70,7 +70,13 @@ class Record:
 
 
 class Store(Protocol):
-    """Every method raises :class:`StoreDown` where the store can't be reached; calling again is harmless."""
+    """Every method raises :class:`StoreDown` where the store can't be reached; calling again is harmless.
+
+    Attributes:
+        needs_values: whether a trial can only be complete with a value for each objective.
+    """
+
+    needs_values: bool
 
     def trials(self) -> list[Record]:
         """All trials, in order of their numbers."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.sweep import outcome as ends
 from trainer.sweep import store as states
+from trainer.sweep.objectives import PRIMARY
 from trainer.sweep.outcome import Outcome
 from trainer.sweep.space import Plan
 from trainer.sweep.store import Gone, Store
@@ -27,7 +28,9 @@ def settle(store: Store, plan: Plan, trial: RunningTrial) -> str | None:
     assert outcome is not None
     if outcome.kind == ends.COMPLETE:
         values, complaint = _values(plan, outcome)
-        if complaint:
+        if complaint and not store.needs_values:
+            values = None
+        elif complaint:
             outcome = Outcome(ends.FAILED, complaint, outcome.figures, outcome.epochs)
     try:
         store.note(trial.number, _notes(trial, outcome))
@@ -47,12 +50,14 @@ def settle(store: Store, plan: Plan, trial: RunningTrial) -> str | None:
 INFEASIBLE = "infeasible"
 
 
-def _values(plan: Plan, outcome: Outcome) -> tuple[list[float], str | None]:
-    figures = outcome.figures
+def _values(plan: Plan, outcome: Outcome) -> tuple[list[float] | None, str | None]:
+    figures = dict(outcome.figures)
+    if not plan.sweep.objectives and PRIMARY in figures:
+        figures[plan.objectives[0].name] = figures[PRIMARY]  # of the trial's own task
     missing = [one.name for one in plan.objectives if one.name not in figures]
     if missing:
         hint = " It was never validated." if not outcome.figures.get("latency") else ""
-        return [], f"it ended without {' and '.join(missing)}.{hint}"
+        return None, f"it ended without {' and '.join(missing)}.{hint}"
     values = [figures[objective.name] for objective in plan.objectives]
     wrong = [one.name for one, value in zip(plan.objectives, values, strict=True) if not math.isfinite(value)]
     return values, f"{' and '.join(wrong)}: not a finite number" if wrong else None

@@ -39,7 +39,7 @@ class RunningTrial:
 
     Attributes:
         output_dir: where its run directory is, or will be.
-        metric: what is reported to the pruner, and shown.
+        metric: what is reported to the pruner, and shown; None: the primary metric of its own task.
         lost: how often in a row its process has gone without having got anywhere.
     """
 
@@ -49,7 +49,7 @@ class RunningTrial:
     run_id: str
     output_dir: Path
     log: Path
-    metric: str
+    metric: str | None
     mode: str
     slot: Slot
     lost: int = 0
@@ -147,6 +147,7 @@ class RunningTrial:
         kind, seen = event["type"], self.seen
         if kind == "run_started":
             seen.epochs = event.get("epochs") or seen.epochs
+            self.metric = self.metric or (event.get("primary_metric") or {}).get("name")
         elif kind in ("train", "epoch"):
             seen.epoch = int(event.get("epoch") or seen.epoch)
             seen.eta = event.get("eta", seen.eta)

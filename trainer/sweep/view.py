@@ -175,7 +175,8 @@ def live_table(board: Board) -> Group:
     for number, trial in sorted(board.running.items()):
         seen = trial.seen
         of = f"/{seen.epochs}" if seen.epochs else ""
-        values = [_number(seen.best) if one.name == trial.metric else "" for one in plan.objectives]
+        reported = (trial.metric, plan.objectives[0].name if not plan.sweep.objectives else None)
+        values = [_number(seen.best) if one.name in reported else "" for one in plan.objectives]
         doing = "pruning" if trial.pruning else "stopping" if trial.stopping else "running"
         if not trial.seen.epoch:
             doing = "starting"
