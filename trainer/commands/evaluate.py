@@ -1,26 +1,29 @@
-"""``python -m trainer evaluate checkpoint=<run> split=val``: the metrics of a checkpoint, in a table and as JSON."""
+"""``python -m trainer evaluate checkpoint=<run or file> split=val``: the metrics of a model, in a table and as JSON.
+
+On another data set: ``dataset=coco dataset.path=...``, in the words of training. The worst images are drawn
+(``worst``), the curves too (``plots``), and the tracker that the run is on is told (``tracking``).
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from trainer.commands.common import notes_to_stderr
-from trainer.config.schema import Evaluate
+from trainer.config.schema import Dataset, Evaluate
 from trainer.inference.locate import find_checkpoint
-from trainer.storage import atomic_write
 from trainer.words import short
 
 if TYPE_CHECKING:
+    from trainer.inference.base import BasePredictor
     from trainer.inference.evaluate import Evaluation
-    from trainer.inference.predictor import Predictor
 
 _EXTREMES = 5
 
@@ -29,95 +32,86 @@ def main(config: Evaluate, overrides: list[str]) -> int:
     """Evaluate and return the exit code.
 
     Raises:
-        TrainerError: no such checkpoint or split, or the evaluation failed.
+        TrainerError: no such checkpoint, data set or split, or the evaluation failed.
     """
     console = Console(file=sys.stdout, highlight=False)  # bound now: libraries' own words are redirected
     found = find_checkpoint(config.checkpoint, config.output_dir)
     started = time.time()
     # Imported after the first mistakes were found: torch and the OpenMMLab packages take seconds.
-    from trainer.inference.evaluate import evaluate
+    from trainer.inference import report
     from trainer.inference.load import load_model
 
-    predictor = load_model(found, config.device)
-    notes_to_stderr(predictor.notes)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"evaluating on {config.split}", total=None)
-        evaluation = evaluate(
-            predictor,
-            config.split,
-            config.batch_size,
-            config.workers,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    result = evaluation_result(predictor, evaluation, time.time() - started)
-    path = atomic_write(
-        found.folder(f"evaluation-{config.split}.json"),
-        json.dumps(result, indent=2, ensure_ascii=False) + "\n",
-    )
-    _show(console, predictor, evaluation, config.split)
+    model = load_model(found, config.device, half=config.half)
+    notes_to_stderr(model.notes)
+    evaluation = _evaluate(console, model, config)
+    folder = Path(config.output).expanduser() if config.output else found.folder("")
+    name = report.evaluation_name(evaluation, model)
+    result = report.evaluation_result(model, evaluation, time.time() - started)
+    path = report.write_result(folder, name, result)
+    _show(console, model, evaluation)
     console.print(f"written to {short(path)}", soft_wrap=True)
-    for picture in write_curves(predictor, evaluation, config.split, config.plots):
+    pictures = report.write_curves(folder, name, model, evaluation, config.plots)
+    worst = report.write_worst(folder, name, model, evaluation)
+    for picture in [*pictures, *([worst] if worst else [])]:
         console.print(f"drawn in {short(picture)}", soft_wrap=True)
+    if config.tracking and found.run:
+        from trainer.tracking.evaluation import log_evaluation
+
+        files = [path, *pictures, *([worst] if worst else [])]
+        if trouble := log_evaluation(found.run.dir, name, result, files):
+            notes_to_stderr([f"the tracker doesn't have this evaluation: {trouble}"])
     return 0
 
 
-def write_curves(predictor: Predictor, evaluation: Evaluation, split: str, plots: bool = True) -> list[Path]:
-    """``curves/evaluation-<split>.json``, as training writes its own, and its pictures; the pictures' files."""
-    if not evaluation.curves:
-        return []
-    import orjson
+def _evaluate(console: Console, model: BasePredictor, config: Evaluate) -> Evaluation:
+    from trainer.inference.evaluate import evaluate
+    from trainer.inference.evaluation_data import other_data, own_data
 
-    from trainer.plots.drawing import CURVES, FOLDER, draw_curves
-
-    found, name = predictor.found, f"evaluation-{split}"
-    about = {"version": 1, "task": predictor.task, "split": split, "epoch": predictor.epoch}
-    content = {**about, "classes": list(predictor.classes), **evaluation.curves}
-    file = atomic_write(found.folder(CURVES) / f"{name}.json", orjson.dumps(content))
-    if not plots:
-        return []
-    words = f"{predictor.name} on {predictor.dataset}, {split} · epoch {predictor.epoch}"
-    return draw_curves(file, found.folder(FOLDER), lambda _: words, f"{name}_", evaluation.per_class)
-
-
-def evaluation_result(predictor: Predictor, evaluation: Evaluation, seconds: float) -> dict[str, Any]:
-    """The keys of ``result.json``, for an evaluation."""
-    stock = (predictor.config.get("default_hooks") or {}).get("checkpoint") or {}
-    name = stock.get("save_best") or next(iter(evaluation.metrics))
-    run = predictor.found.run
-    return {
-        "status": "finished",
-        "command": "evaluate",
-        "task": predictor.task,
-        "model": predictor.name,
-        "dataset": predictor.dataset,
-        "primary_metric": {
-            "name": name,
-            "value": evaluation.metrics.get(name),
-            "mode": "min" if stock.get("rule") == "less" else "max",
-            "epoch": predictor.epoch,
-        },
-        "metrics": {**evaluation.metrics, "per_class": evaluation.per_class},
-        "checkpoints": {
-            kind: f"checkpoints/{kind}.pth" if run and (run.checkpoints / f"{kind}.pth").is_file() else None
-            for kind in ("best", "last")
-        },
-        "epochs_completed": predictor.epoch,
-        "duration_seconds": round(seconds, 3),
-        "run_id": predictor.about.get("run_id"),
-        "mlflow_run_id": run.facts.get("mlflow_run_id") if run else None,
-        "error": None,
-    }
+    chosen = _chosen(config.dataset)
+    data = other_data(model, chosen, config.split) if chosen else own_data(model, config.split)
+    notes_to_stderr(data.notes)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"evaluating on {data.split}", total=None)
+        return evaluate(
+            model,
+            batch_size=config.batch_size,
+            workers=config.workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            data=data,
+            worst=config.worst,
+        )
 
 
-def _show(console: Console, predictor: Predictor, evaluation: Evaluation, split: str) -> None:
-    path = short(predictor.found.path)
+def _chosen(dataset: Dataset) -> Dataset | None:
+    """The data set that was named; None for the run's own. A path alone says enough."""
+    if dataset.name:
+        return dataset
+    if dataset.path is None:
+        return None
+    return replace(dataset, format="auto" if dataset.format == "digits" else dataset.format)
+
+
+def _show(console: Console, model: BasePredictor, evaluation: Evaluation) -> None:
+    path, data = short(model.found.path), evaluation.data
+    where = f"{data.dataset}, {data.split}" if data else ""
     console.print(
-        f"{predictor.name}, {predictor.task}: {path} on {split}, {evaluation.images} samples", soft_wrap=True
+        f"{model.name}, {model.task}: {path} on {where}, {evaluation.images} samples", soft_wrap=True
     )
     table = Table("metric", "value")
     for name, value in evaluation.metrics.items():
         table.add_row(name, f"{value:.4f}")
     console.print(table)
+    best = evaluation.thresholds.get("per_class", {})
+    if overall := evaluation.thresholds.get("overall"):
+        console.print(
+            f"best threshold {overall['threshold']:g}: F1 {overall['f1']:.4f}, precision {overall['precision']:.4f}, "
+            f"recall {overall['recall']:.4f}"
+        )
+    speed = evaluation.speed
+    console.print(
+        f"{speed['images_per_second']:g} images/s; an image: data {speed['data_ms']:.1f} ms, "
+        f"model {speed['model_ms']:.1f} ms, metric {speed['metric_ms']:.1f} ms"
+    )
     if not evaluation.per_class:
         return
     columns = list(dict.fromkeys(name for values in evaluation.per_class.values() for name in values))
@@ -126,7 +120,12 @@ def _show(console: Console, predictor: Predictor, evaluation: Evaluation, split:
     if len(order) > 2 * _EXTREMES:
         title = f"the {_EXTREMES} best and the {_EXTREMES} worst of {len(order)} classes"
         order = [*order[:_EXTREMES], *order[-_EXTREMES:]]
-    classes = Table("class", *columns, title=title, title_justify="left")
+    classes = Table(
+        "class", *columns, *(["best threshold"] if best else []), title=title, title_justify="left"
+    )
     for name, values in order:
-        classes.add_row(name, *(f"{values[column]:.4f}" if column in values else "" for column in columns))
+        cells = [f"{values[column]:.4f}" if column in values else "" for column in columns]
+        classes.add_row(
+            name, *cells, *([f"{best[name]['threshold']:g}" if name in best else ""] if best else [])
+        )
     console.print(classes)

@@ -38,6 +38,7 @@ class Data:
         loader: MMEngine's config of its data loader, with the checkpoint's own pipeline of validation.
         evaluator: MMEngine's config of its metric.
         dataset: the data set's name.
+        own: whether it is the one that the model was trained on.
         notes: what the user should know about it.
     """
 
@@ -45,6 +46,7 @@ class Data:
     evaluator: Any
     dataset: str
     split: str
+    own: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -95,7 +97,7 @@ def other_data(model: BasePredictor, dataset: Dataset, split: str = "val") -> Da
         leaf.pop(key, None)
     leaf.update(reading(model.task, bundle if model.task == "pose" else seen, chosen), test_mode=True)
     evaluator = metric_of(model.task, chosen, config.get("val_evaluator"))
-    return Data(loader, evaluator, bundle.name, split, (*bundle.notes, *notes))
+    return Data(loader, evaluator, bundle.name, split, False, (*bundle.notes, *notes))
 
 
 def config_of(model: BasePredictor) -> Cfg:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from trainer.inference.draw import font
 
-_GAP, _HEAD, _INK, _PAPER = 12, 34, (40, 40, 40), (255, 255, 255)
+_GAP, _HEAD, _LINE, _INK, _PAPER = 12, 34, 26, (40, 40, 40), (255, 255, 255)
 
 
 def grid(
@@ -18,6 +18,7 @@ def grid(
     columns: int = 2,
     cell: int = 320,
     titles: tuple[str, str] = ("prediction", "ground truth"),
+    captions: Sequence[str] = (),
 ) -> np.ndarray:
     """Pairs of pictures in columns, each column headed by what it shows.
 
@@ -25,6 +26,7 @@ def grid(
         rows: (prediction, ground truth or None) pictures, (H, W, 3) uint8, BGR; without any truth, one picture each.
         columns: pairs beside each other.
         cell: the longer side of each picture in the sheet in px.
+        captions: a line above each row's pictures.
 
     Returns:
         The sheet, (H, W, 3) uint8, BGR.
@@ -35,7 +37,8 @@ def grid(
     each_width = max(one.shape[1] for row in shown for one in row)
     each_height = max(one.shape[0] for row in shown for one in row)
     step = (2 if paired else 1) * (each_width + _GAP) + _GAP
-    height = _HEAD + -(-len(rows) // columns) * (each_height + _GAP)
+    line = _LINE if captions else 0
+    height = _HEAD + -(-len(rows) // columns) * (each_height + _GAP + line)
     sheet = Image.new("RGB", (columns * step - _GAP + _GAP, height), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for column in range(columns):
@@ -44,11 +47,24 @@ def grid(
             pen.text((x, 8), title, fill=_INK, font=font(18))
     for index, row in enumerate(shown):
         x0 = (index % columns) * step + _GAP
-        y0 = _HEAD + (index // columns) * (each_height + _GAP)
+        y0 = _HEAD + (index // columns) * (each_height + _GAP + line) + line
+        if captions:
+            pen.text(
+                (x0, y0 - line + 2), _fitting(pen, captions[index], step - _GAP), fill=_INK, font=font(16)
+            )
         for part, picture in enumerate(row):
             rgb = Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
             sheet.paste(rgb, (x0 + part * (each_width + _GAP), y0))
     return cv2.cvtColor(np.asarray(sheet), cv2.COLOR_RGB2BGR)
+
+
+def _fitting(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """As much of a text as there is room for."""
+    if pen.textlength(text, font=font(16)) <= width:
+        return text
+    while text and pen.textlength(f"{text}...", font=font(16)) > width:
+        text = text[:-1]
+    return f"{text}..."
 
 
 def _fitted(picture: np.ndarray, cell: int) -> np.ndarray:
