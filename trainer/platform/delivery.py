@@ -85,7 +85,7 @@ class Delivery:
         folder: of the outbox.
         address: the callback address, ``http://backend:8000/api/v1``.
         retry: the rounds.
-        silent: asked before each try; once it says yes, what waits is dropped: the job was cancelled.
+        silent: asked before each try; while it says yes nothing is sent: the job was cancelled.
         sending: called with an entry right before its bytes go out.
     """
 
@@ -157,9 +157,7 @@ class Delivery:
     def _go(self) -> None:
         while not self._stop.is_set():
             try:
-                if self.silent():
-                    self.outbox.drop("the job was cancelled")
-                entry = self.outbox.first()
+                entry = None if self.silent() else self.outbox.first()
                 if entry is None:
                     self.trouble = None
                     self.outbox.changed.wait(1.0)

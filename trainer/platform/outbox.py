@@ -104,14 +104,6 @@ class Outbox:
                 self._done[key] = why
                 self._note({"do": "done", "key": key, "why": why, "time": round(time.time(), 3)})
 
-    def drop(self, why: str, keep: Iterable[str] = ()) -> int:
-        """Give up all that waits, but for the kinds to ``keep``; returns how many."""
-        with self._lock:
-            keys = [key for key, entry in self._waiting.items() if entry.kind not in keep]
-            for key in keys:
-                self.done(key, why)
-            return len(keys)
-
     def adopt(self, keys: Iterable[str]) -> None:
         """Take these as delivered by an earlier process, whose journal isn't here."""
         with self._lock:
