@@ -22,12 +22,6 @@ SOON = Retry(max_retries=3, delay=0.01)
 
 
 @pytest.fixture
-def backend():
-    with Receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def deliver(tmp_path, backend):
     """Makes the delivery of one job; a second one goes on with the first one's outbox."""
     made: list[Delivery] = []
