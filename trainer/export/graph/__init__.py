@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Graph", "GraphOptions", "graph_for"]
 
 FAMILIES: tuple[str, ...] = (
+    "rtmdet_ins",
     "yolox",
     "centernet",
     "tood",
@@ -21,6 +22,7 @@ FAMILIES: tuple[str, ...] = (
     "two_stage",
     "detr",
     "mask2former",
+    "solov2",
     "semantic",
     "pose",
     "one_stage_pose",

@@ -3,6 +3,7 @@ and what else uses it unchanged (FSAF, FreeAnchor, DDOD, ...)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,10 +38,30 @@ def build(predictor: Any, options: GraphOptions) -> Graph:
         raise refuse(predictor, str(error)) from None
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Detections before duplicates go.
+
+    Attributes:
+        scores, labels, boxes: (N, M), (N, M) and (N, M, 4).
+        priors: (N, M, 2 or 4) what each box is relative to.
+        rows: (N, M) which place of which level, counted through all levels.
+        count: M where it is known when the graph is built.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    boxes: Tensor
+    priors: Tensor
+    rows: Tensor
+    count: int | None
+
+
 class Dense(Graph):
     """The common decoding: a score for each class at each place of each level, the best ``nms_pre`` of a level."""
 
     output_names = DETECTION
+    cut_at_edges = True
 
     def __init__(self, predictor: Any, options: GraphOptions) -> None:
         super().__init__(predictor, options)
@@ -57,23 +78,29 @@ class Dense(Graph):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = self.prepare(images)
-        scores, labels, boxes, available = self.candidates(self._maps(pixels), pixels)
-        if self.smallest >= 0:
-            sides = boxes[..., 2:] - boxes[..., :2]
-            scores = scores * (sides > self.smallest).all(-1)
-        scores = keep_best(boxes, scores, labels, self.duplicates, self.limit)
-        scores, places = best(scores, self.options.max_detections, available)
-        return finish(scores, take(labels, places), take(boxes, places))
+        boxes, scores, labels, _, _ = self.found(self.candidates(self._maps(pixels), pixels))
+        return boxes, scores, labels
 
-    def candidates(self, maps: Any, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, int | None]:
-        """Scores (N, M), labels (N, M) and boxes (N, M, 4) before duplicates go, and M where it is known."""
+    def found(self, many: Candidates) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Boxes, scores and labels as they are answered, and the priors and rows (see :class:`Candidates`) of each."""
+        scores = many.scores
+        if self.smallest >= 0:
+            sides = many.boxes[..., 2:] - many.boxes[..., :2]
+            scores = scores * (sides > self.smallest).all(-1)
+        scores = keep_best(many.boxes, scores, many.labels, self.duplicates, self.limit)
+        scores, places = best(scores, self.options.max_detections, many.count)
+        answer = finish(scores, take(many.labels, places), take(many.boxes, places))
+        return (*answer, take(many.priors, places), take(many.rows, places))
+
+    def candidates(self, maps: Any, pixels: Tensor) -> Candidates:
+        """What the head's maps say before duplicates go."""
         head: Any = self.model.bbox_head
         found: list[tuple[Tensor, ...]] = []
         levels = self.priors(maps[0])
-        factors = maps[2] if len(maps) > 2 else [None] * len(levels)
         classes = head.cls_out_channels - (0 if getattr(head, "use_sigmoid_cls", True) else 1)
+        before: Any = 0
         for level, (cls, reg, factor, (priors, count)) in enumerate(
-            zip(maps[0], maps[1], factors, levels, strict=True)
+            zip(maps[0], maps[1], self.factors(maps), levels, strict=True)
         ):
             scores = threshold(self.scores(rows_of(cls, head.cls_out_channels, count)), self.least)
             scores, places = self._best_of_level(scores.flatten(1), count, classes)
@@ -81,12 +108,18 @@ class Dense(Graph):
             places = (places - labels).div(classes, rounding_mode="trunc")
             if factor is not None:
                 scores = scores * take(rows_of(factor, 1, count).squeeze(-1).sigmoid(), places)
-            found.append((scores, labels, priors[places], take(self.deltas(reg, level, count), places)))
-        scores, labels, priors, deltas = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+            deltas = take(self.deltas(reg, level, count), places)
+            found.append((scores, labels, priors[places], deltas, places + before))
+            before = before + priors.shape[0]
+        scores, labels, priors, deltas, rows = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
         boxes = self.decode(priors, deltas)
-        if getattr(head.bbox_coder, "clip_border", True):
+        if self.cut_at_edges and getattr(head.bbox_coder, "clip_border", True):
             boxes = clip(boxes, pixels)
-        return scores, labels, boxes, self._available(levels, classes)
+        return Candidates(scores, labels, boxes, priors, rows, self._available(levels, classes))
+
+    def factors(self, maps: Any) -> Any:
+        """For each level what the scores are multiplied by before duplicates go (centerness); None for nothing."""
+        return maps[2] if len(maps) > 2 else [None] * len(maps[0])
 
     def scores(self, logits: Tensor) -> Tensor:
         """(N, M, C) logits -> (N, M, classes) probabilities."""
