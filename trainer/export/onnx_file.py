@@ -130,12 +130,20 @@ def _checked(content: bytes, graph: Graph, metadata: Mapping[str, Any]) -> Any:
             value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
         )
     proto.producer_name = "openmmlab-trainer"
+    for node in proto.graph.node:
+        node.name = _name(node.name, graph)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         raise FrameworkError(f"what torch wrote is no valid ONNX: {text}") from error
     return proto
+
+
+def _name(name: str, graph: Graph) -> str:
+    """A node's name, of one part where it isn't in the network: ``/proposals/TopK`` becomes ``/proposals.TopK``."""
+    first, _, rest = name.removeprefix("/").partition("/")
+    return f"/{first}.{rest.replace('/', '.')}" if rest and first in graph.not_the_network else name
 
 
 def _shape(value: Any) -> tuple[int | str, ...]:

@@ -37,18 +37,20 @@ INSTANCES = (*DETECTION, "masks")
 class Graph(nn.Module):
     """A model with its decoding, as plain tensors in and out; a subclass is a family.
 
-    The OpenMMLab model is under ``model`` (a copy, in evaluation mode), so that in an ONNX file the names of the
-    network's nodes begin with ``/model/`` and those of everything else (normalising, decoding, NMS) don't. The
-    latter stay float32 in files of lower precision: coordinates need it.
+    The OpenMMLab model is under ``model`` (a copy, in evaluation mode). In an ONNX file the network's nodes are called
+    after the module that they are in (``/backbone/conv1/Conv``), and those of everything else (normalising, decoding,
+    NMS) have names of one part (``/TopK_1``). The latter stay float32 in files of lower precision: coordinates need it.
 
     Attributes:
         output_names: of what :meth:`forward` returns, in its order.
         min_opset: the lowest ONNX opset that has the operators, ``min_opset_reason`` says which one needs it.
+        not_the_network: parts of the graph that are modules, too, without being the network.
         multiple_of: height and width must be multiples of it where they are open (``dynamic_size``).
     """
 
     input_name: ClassVar[str] = "images"
     output_names: tuple[str, ...] = ()
+    not_the_network: ClassVar[tuple[str, ...]] = ("prepare", "priors", "field", "proposals")
     min_opset: int = 13
     min_opset_reason: str = ""
     multiple_of: int = 32

@@ -60,7 +60,7 @@ class Candidates:
 class Dense(Graph):
     """The common decoding: a score for each class at each place of each level, the best ``nms_pre`` of a level."""
 
-    output_names = DETECTION
+    output_names: tuple[str, ...] = DETECTION
     cut_at_edges = True
 
     def __init__(self, predictor: Any, options: GraphOptions) -> None:
@@ -68,9 +68,8 @@ class Dense(Graph):
         head = self.model.bbox_head
         config = head.test_cfg
         self.duplicates = Duplicates.of(config["nms"], options)
-        self.least = options.score_threshold
-        if self.least is None:
-            self.least = float(config.get("score_thr", 0.0))
+        least = options.score_threshold
+        self.least = float(config.get("score_thr", 0.0)) if least is None else least
         self.before = int(config.get("nms_pre", -1))
         self.limit = min(options.max_detections, int(config.get("max_per_img", options.max_detections)))
         self.smallest = float(config.get("min_bbox_size", -1))
