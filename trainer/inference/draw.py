@@ -86,6 +86,7 @@ def font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
+Area = tuple[float, float, float, float]  # x1 y1 x2 y2
 Label = tuple[str, float, float, Colour]  # text, x and y of the left upper corner of what it names, colour
 
 
@@ -166,21 +167,33 @@ def _write_labels(canvas: np.ndarray, labels: list[Label]) -> np.ndarray:
     picture = Image.fromarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB))
     pen = ImageDraw.Draw(picture)
     letters = font(max(16, round(max(canvas.shape[:2]) / 20)))
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Area] = []
     for text, x, y, colour in labels:
         if not text:
             continue
         width, height = pen.textlength(text, font=letters) + 10, sum(letters.getmetrics()) + 2
         x = min(max(0.0, x), max(0.0, picture.width - width))
-        y = max(0.0, y - height)
-        for _ in range(8):
-            if not any(x < b[2] and b[0] < x + width and y < b[3] and b[1] < y + height for b in taken):
-                break
-            y = min(y + height, picture.height - height)
+        y = _free(x, max(0.0, y - height), width, height, taken, picture.height)
         taken.append((x, y, x + width, y + height))
         pen.rectangle((x, y, x + width, y + height), fill=colour)
         pen.text((x + 5, y + 1), text, fill=_on(colour), font=letters)
     return cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR)
+
+
+def _free(x: float, y: float, width: float, height: float, taken: Sequence[Area], bottom: float) -> float:
+    """The place for a label nearest to ``y`` that covers no other: above, where it hides nothing, else below."""
+    for down in (False, True):
+        place = y
+        for _ in range(len(taken) + 1):
+            blocking = [
+                b for b in taken if x < b[2] and b[0] < x + width and place < b[3] and b[1] < place + height
+            ]
+            if not blocking:
+                return place
+            place = max(b[3] for b in blocking) if down else min(b[1] for b in blocking) - height
+            if place < 0 or place + height > bottom:
+                break
+    return y
 
 
 def _on(colour: Colour) -> Colour:

@@ -148,7 +148,7 @@ class Map:
         if lacking > 0:
             below: np.ndarray = np.zeros((self.total.shape[0], lacking, self.total.shape[2]), np.float32)
             self.total = np.concatenate([self.total, below], 1)
-        weight = np.minimum.outer(_ramp(y2 - y1), _ramp(x2 - x1))
+        weight = np.multiply.outer(_ramp(y2 - y1), _ramp(x2 - x1))
         self.total[:, y1 - self.top : y2 - self.top, x1:x2] += probabilities_of(answer) * weight
 
     def result(self) -> Prediction:
