@@ -1,4 +1,4 @@
-"""``python -m trainer export checkpoint=<run>``: the network as an ONNX file that was compared with PyTorch."""
+"""``python -m trainer export checkpoint=<run> format=onnx``: files for other runtimes, proven to answer alike."""
 
 from __future__ import annotations
 
@@ -12,64 +12,93 @@ from rich.table import Table
 from trainer.commands.common import notes_to_stderr
 from trainer.config.schema import Export
 from trainer.errors import ConfigError
+from trainer.export.settings import formats
 from trainer.inference.locate import find_checkpoint
 from trainer.words import short
 
 if TYPE_CHECKING:
-    from trainer.export.package import Exported
+    from trainer.export.build import Exported
 
 
 def main(config: Export, overrides: list[str]) -> int:
     """Export, prove, and return the exit code.
 
     Raises:
-        TrainerError: no such checkpoint, a network that can't be exported, or a file that answers otherwise.
+        TrainerError: no such checkpoint, a model that can't be exported, a file that answers otherwise than PyTorch,
+            or no GPU for TensorRT.
     """
     console = Console(file=sys.stdout, highlight=False)
+    kinds = formats(config)
     found = find_checkpoint(config.checkpoint, config.output_dir)
     output = Path(config.output).expanduser() if config.output else found.folder("export")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"output={output}: there is a file of that name; a folder is needed")
     # Imported after the first mistakes were found: torch and the OpenMMLab packages take seconds.
-    from trainer.export.package import export_onnx
+    from trainer.export.build import Exporter
     from trainer.inference.load import load_model
+    from trainer.inference.predictor import Predictor
+    from trainer.tracking.exported import log_export
 
     predictor = load_model(found, "cpu")
+    if not isinstance(predictor, Predictor):
+        raise ConfigError(f"checkpoint={config.checkpoint}: that is an exported file already")
     notes_to_stderr(predictor.notes)
-    console.print(
-        f"{predictor.name}, {predictor.task}: {short(found.path)} to ONNX, half a minute or more ...",
-        soft_wrap=True,
-    )
-    exported = export_onnx(predictor, output, config.opset, config.tolerance)
-    _show(console, exported)
+    console.print(f"{predictor.name}, {predictor.task}: {short(found.path)}", soft_wrap=True)
+    exporter = Exporter(predictor, config, output, lambda text: console.print(f"  {text}", soft_wrap=True))
+    for kind in kinds:
+        console.print(f"{kind} ...")
+        exported = exporter.export(kind)
+        show(console, exported)
+        if found.run and (trouble := log_export(found.run.dir, exported)):
+            notes_to_stderr([f"the tracker doesn't have this export: {trouble}"])
     return 0
 
 
-def _show(console: Console, exported: Exported) -> None:
-    from trainer.export.network import NOT_IN_THE_GRAPH
-
-    proof, metadata = exported.proof, exported.metadata
-    table = Table("output", "shape", "largest value", "largest difference", "mean difference")
+def show(console: Console, exported: Exported) -> None:
+    """The proof as tables, and where the files are."""
+    proof = exported.proof
+    table = Table("output", "largest difference", "mean difference", "largest value")
     for one in proof.differences:
-        shape = " x ".join(map(str, one.shape))
-        table.add_row(one.output, shape, f"{one.magnitude:.4g}", f"{one.largest:.2e}", f"{one.mean:.2e}")
+        table.add_row(one.output, f"{one.largest:.2e}", f"{one.mean:.2e}", f"{one.magnitude:.4g}")
     console.print(table)
-    batch = "any number of images" if metadata["dynamic_batch"] else "one image"
-    width, height = metadata["input_size"]
-    batches = " and ".join(map(str, proof.batches))
+    same = proof.agreement
     console.print(
-        f"the same as PyTorch on {proof.images} validation images (batches of {batches}): "
-        f"at most {proof.worst.relative:.1e} of the largest value apart, {proof.tolerance:g} is accepted",
+        f"{same.matched} of {max(same.expected, same.found)} answers are PyTorch's, on {proof.compared} {proof.images} "
+        f"(batches of {' and '.join(map(str, proof.batches))}), in {proof.runtime}",
         soft_wrap=True,
     )
-    faster = proof.torch_seconds / proof.runtime_seconds
+    if proof.metric is not None:
+        metric = proof.metric
+        beside = (
+            "" if metric.graph is None else f" (the graph in PyTorch {metric.graph:.4f}: {metric.apart[0]})"
+        )
+        console.print(
+            f"{metric.name} on {metric.images} validation samples: PyTorch {metric.checkpoint:.4f}, "
+            f"{proof.precision} file {metric.runtime:.4f}{beside}",
+            soft_wrap=True,
+        )
+    else:
+        console.print(f"no metric: {proof.no_metric}", soft_wrap=True)
+    speed = Table(
+        "images at a time", "PyTorch", "torch.compile", "this file", title=f"ms, {proof.threads} threads"
+    )
+    for at in proof.latency:
+        compiled = (
+            f"{at.compiled * 1e3:.1f}" if isinstance(at.compiled, float) else at.compiled or "not measured"
+        )
+        speed.add_row(
+            str(at.batch),
+            f"{at.eager * 1e3:.1f}",
+            compiled,
+            f"{at.runtime * 1e3:.1f} ({at.eager / at.runtime:.1f} x)",
+        )
+    console.print(speed)
+    for failure in proof.failures:
+        console.print(f"kept although the proof fails: {failure}", style="red", soft_wrap=True)
+    size = proof.size_bytes / 1e6
     console.print(
-        f"one image, {proof.threads} threads: PyTorch {proof.torch_seconds * 1e3:.1f} ms, "
-        f"onnxruntime {proof.runtime_seconds * 1e3:.1f} ms ({faster:.1f} x)",
+        f"written to {short(exported.file)} ({size:.1f} MB, {proof.precision}), with its proof",
         soft_wrap=True,
     )
-    console.print(f"takes {batch} of {width} x {height} px; {NOT_IN_THE_GRAPH}", soft_wrap=True)
-    size = exported.path.stat().st_size / 1e6
-    console.print(
-        f"written to {short(exported.path)} ({size:.1f} MB), metadata.json and proof.json", soft_wrap=True
-    )
+    if exported.package is not None:
+        console.print(f"with code that uses it: {short(exported.package)}", soft_wrap=True)

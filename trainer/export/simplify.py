@@ -1,4 +1,4 @@
-"""ONNX without what it doesn't need: constants folded, operators without effect taken out, batch norms in the weights."""
+"""ONNX without what it doesn't need: constants folded, operators without effect taken out."""
 
 from __future__ import annotations
 

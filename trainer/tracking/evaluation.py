@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainer.tracking.later import tell_later
 from trainer.tracking.points import Point, clean_key
-from trainer.tracking.state import load
-from trainer.tracking.uri import scrubbed, with_credentials, without_credentials
 
 FOLDER = "evaluation"
 
@@ -29,22 +28,7 @@ def log_evaluation(
     Returns:
         Why it couldn't be told; None when it was, or where the run isn't tracked.
     """
-    state = load(run_dir)
-    if state is None or not state.mlflow_run_id or not state.uri:
-        return None
-    from trainer.tracking.client import Tracker
-
-    try:
-        tracker = Tracker(with_credentials(state.uri))
-        if not tracker.has_run(state.mlflow_run_id):
-            return f"MLflow at {without_credentials(state.uri)} doesn't have this run"
-        tracker.log(state.mlflow_run_id, _points(name, result))
-        for file in files:
-            tracker.upload(state.mlflow_run_id, file, FOLDER)
-    except Exception as error:  # an evaluation is on disk, whatever a server says
-        reason = scrubbed(" ".join(str(error).split()))[:300]
-        return f"MLflow at {without_credentials(state.uri)}: {reason}"
-    return None
+    return tell_later(run_dir, _points(name, result), files, FOLDER)
 
 
 def _points(name: str, result: Mapping[str, Any]) -> list[Point]:

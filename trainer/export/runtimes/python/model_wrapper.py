@@ -180,7 +180,7 @@ class Model:
             return self._poses(places, outputs)
         kept = np.flatnonzero((outputs["scores"][0] >= threshold) & (outputs["scores"][0] > 0))
         kept = kept[np.argsort(-outputs["scores"][0][kept], kind="stable")]
-        boxes = places[0].back(outputs["boxes"][0][kept].reshape(-1, 2, 2)).reshape(-1, 4)
+        boxes: Any = places[0].back(outputs["boxes"][0][kept].reshape(-1, 2, 2)).reshape(-1, 4)
         scores = outputs["scores"][0][kept].astype(np.float32)
         if self.task == "pose":
             points = outputs["keypoints"][0][kept].astype(np.float32)

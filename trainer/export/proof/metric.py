@@ -1,0 +1,140 @@
+"""The task's metrics on the validation split, of the checkpoint and of whatever else answers for its images."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.engine.metrics.names import split_per_class
+from trainer.export.proof.images import spread
+from trainer.export.proof.runtime import Look
+from trainer.export.runtimes.python.model_wrapper import Result
+from trainer.inference.predictor import Predictor
+from trainer.inference.quiet import quiet
+from trainer.inference.samples import split_loader
+
+
+class Validation:
+    """The validation split, or ``most`` of its items spread over it, with its evaluator.
+
+    Attributes:
+        primary: the name of the metric that chose the checkpoint.
+
+    Raises:
+        DatasetError: the run's data is not here any more.
+    """
+
+    def __init__(self, predictor: Predictor, most: int) -> None:
+        from mmengine.config import ConfigDict
+        from mmengine.registry import DATASETS
+
+        self.predictor = predictor
+        loader = copy.deepcopy(split_loader(predictor.config, "val"))
+        with quiet(), predictor.in_scope():
+            self._dataset: Any = DATASETS.build(ConfigDict(loader["dataset"]))
+            self._dataset.full_init()
+        self._items = [int(item) for item in spread(range(len(self._dataset)), most)]
+        hooks = predictor.config.get("default_hooks") or {}
+        self.primary = str((hooks.get("checkpoint") or {}).get("save_best") or "")
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def whole(self) -> bool:
+        return len(self._items) == len(self._dataset)
+
+    def looks(self) -> list[Look]:
+        """What is to be answered, in order."""
+        found = []
+        for item in self._items:
+            facts = self._dataset.get_data_info(item)
+            box = np.asarray(facts["bbox"]).reshape(-1)[:4] if self.predictor.top_down else None
+            found.append(Look(Path(facts["img_path"]), None if box is None else tuple(map(float, box))))
+        return found
+
+    def of_the_checkpoint(self, batch_size: int = 8) -> dict[str, float]:
+        """Metrics by the model's own validation step; a mirrored image is not looked at, as in a graph."""
+        from mmengine.dataset import pseudo_collate
+
+        predictor = self.predictor
+        size = 1 if predictor.one_at_a_time else batch_size
+
+        def samples() -> Iterator[list[Any]]:
+            for start in range(0, len(self._items), size):
+                batch = pseudo_collate([self._dataset[item] for item in self._items[start : start + size]])
+                yield predictor.model.val_step(batch)
+
+        with without_flip(predictor.model):
+            return self._evaluated(samples())
+
+    def of_answers(self, answers: Iterable[Result]) -> dict[str, float]:
+        """Metrics of answers for :meth:`looks`, in the same order."""
+
+        def samples() -> Iterator[list[Any]]:
+            for item, answer in zip(self._items, answers, strict=True):
+                sample = self._dataset[item]["data_samples"]
+                _set(sample, answer, self.predictor.task, self.predictor.top_down)
+                yield [sample]
+
+        return self._evaluated(samples())
+
+    def _evaluated(self, batches: Iterator[list[Any]]) -> dict[str, float]:
+        import torch
+        from mmengine.config import ConfigDict
+        from mmengine.evaluator import Evaluator
+
+        config = copy.deepcopy(self.predictor.config["val_evaluator"])
+        many = [ConfigDict(one) for one in config] if isinstance(config, list) else ConfigDict(config)
+        with quiet(), self.predictor.in_scope(), torch.no_grad():
+            evaluator = Evaluator(many)
+            evaluator.dataset_meta = self._dataset.metainfo
+            for batch in batches:
+                evaluator.process(data_samples=batch)
+            values, _ = split_per_class(evaluator.evaluate(len(self._items)))
+        return {name: float(value) for name, value in values.items()}
+
+
+@contextmanager
+def without_flip(model: Any) -> Iterator[None]:
+    """The model without the second look at the mirrored image that pose models take in validation."""
+    config: Any = getattr(model, "test_cfg", None)
+    had = isinstance(config, dict) and config.get("flip_test")
+    if had:
+        config["flip_test"] = False
+    try:
+        yield
+    finally:
+        if had:
+            config["flip_test"] = had
+
+
+def _set(sample: Any, answer: Result, task: str, top_down: bool) -> None:
+    """An answer as the prediction of an OpenMMLab data sample."""
+    import torch
+    from mmengine.structures import InstanceData, PixelData
+
+    if task == "semantic_segmentation":
+        assert answer.segmentation is not None
+        sample.pred_sem_seg = PixelData(data=torch.from_numpy(answer.segmentation.astype(np.int64))[None])
+    elif task == "pose":
+        assert answer.keypoints is not None
+        found = InstanceData(keypoints=answer.keypoints[..., :2], keypoint_scores=answer.keypoints[..., 2])
+        truth = sample.gt_instances
+        found.bboxes = truth.bboxes if top_down else answer.boxes
+        found.bbox_scores = truth.bbox_scores if top_down else answer.scores
+        sample.pred_instances = found
+    else:
+        found = InstanceData(
+            bboxes=torch.from_numpy(answer.boxes),
+            scores=torch.from_numpy(answer.scores),
+            labels=torch.from_numpy(answer.labels),
+        )
+        if answer.masks is not None:
+            found.masks = torch.from_numpy(answer.masks)
+        sample.pred_instances = found
