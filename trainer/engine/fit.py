@@ -173,6 +173,7 @@ def _train(session: _Session) -> None:
 
     from trainer.engine.checkpoint_file import SCHEME, load_for_runner
     from trainer.engine.data_order import order_data
+    from trainer.engine.memory import BatchHook, out_of_memory
     from trainer.engine.runner import TrainRunner, runner_config
     from trainer.engine.weights.start import StartingWeights
 
@@ -201,8 +202,12 @@ def _train(session: _Session) -> None:
         runner.model = runner.model.to(memory_format=torch.channels_last)
     order = order_data(runner, limit=exp.debug.max_batches)
     checkpoints = _register_hooks(session, runner, manifest, text, path, order)
+    held = BatchHook()
+    runner.register_hook(held)
     try:
         runner.train()
+    except torch.cuda.OutOfMemoryError as error:
+        raise out_of_memory(error, runner, held.batch) from error
     finally:
         if session.signals.received is None:  # a stop has waited already, or must not
             checkpoints.finish()

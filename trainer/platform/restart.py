@@ -94,14 +94,13 @@ class Uploads:
     def _entry(self, name: str, path: Path) -> Entry:
         """What the manifest says of a file, by its content: the name may have gone on to the next one already."""
         digest, manifest = sha256(path), Manifest(self.run.checkpoints).read()
-        entries = [
-            *manifest.get("next", {}).values(),
-            *(one for one in manifest.values() if isinstance(one, dict)),
-        ]
-        found = [one for one in entries if one.get("sha256") == digest]
-        if not found:
-            raise CheckpointError(f"{self.run.checkpoints / name}.pth is not what its manifest says")
-        return {**found[0], "file": f"{name}.pth"}
+        coming = manifest.pop("next", {})
+        # Its own entry first: the same content under another name has other facts.
+        entries = [coming.get(name), manifest.get(name), *coming.values(), *manifest.values()]
+        for entry in entries:
+            if isinstance(entry, dict) and entry.get("sha256") == digest:
+                return {**entry, "file": f"{name}.pth"}
+        raise CheckpointError(f"{self.run.checkpoints / name}.pth is not what its manifest says")
 
     def _copied(self, entry: Entry, name: str, key: str) -> bool:
         for other, entries in self._known().items():

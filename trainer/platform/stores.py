@@ -29,6 +29,7 @@ TRIES = 6
 PAUSE = 0.5  # seconds before the second try, doubled with each further one
 PART_BYTES = 16 << 20  # larger files go in parts of so many bytes
 THREADS = 4
+PAGE_KEYS = 1000  # the most that stores list at a time
 CONTENT_TYPES = {
     ".pt": "application/x-pytorch",
     ".pth": "application/x-pytorch",
@@ -181,7 +182,9 @@ class Store:
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _page(self, prefix: str, token: dict[str, str]) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)
+        found: dict[str, Any] = self._client.list_objects_v2(
+            Bucket=self.bucket, Prefix=prefix, MaxKeys=PAGE_KEYS, **token
+        )
         return found
 
     def _again(self, what: str, action: Callable[[], T]) -> T:
