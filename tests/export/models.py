@@ -35,6 +35,8 @@ def make_predictor(
         config = build(base, task, dataset__image_size=list(size), mm=mm or {})
         torch.manual_seed(0)
         model = _build(config, Path(name))
+        if isinstance(getattr(model, "level_embed", None), nn.Parameter):
+            nn.init.normal_(model.level_embed)  # else whatever the memory held
         model.dataset_meta = {"classes": ("digit",)}
         if task == "pose":
             model.dataset_meta |= {"flip_indices": [0, 3, 2, 1], "flip_pairs": [(1, 3)], "num_keypoints": 4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -114,13 +115,16 @@ class DetrGraph(Graph):
 class DeformableGraph(DetrGraph):
     """Several feature maps, sampled where each query looks."""
 
-    min_opset, min_opset_reason = 16, "which has GridSample"
+    min_opset, min_opset_reason = 16, "where GridSample is: its deformable attention needs it"
 
     def __init__(self, predictor: Predictor, options: GraphOptions) -> None:
         super().__init__(predictor, options)
         model: Any = self.model
         self.dino = type(model).__name__ == "DINO"
         self.chooses = self.dino or bool(model.as_two_stage)
+        model.encoder.get_encoder_reference_points = _looked_at
+        if self.chooses:
+            model.gen_encoder_output_proposals = partial(_proposals, model)
 
     def places(self) -> int:
         """Cells of all feature maps."""
@@ -154,6 +158,48 @@ class DeformableGraph(DetrGraph):
         if reference.shape[-1] == 2:
             reference = functional.pad(reference, (0, 2))
         return head.cls_branches[last](hidden), (change + reference).sigmoid()
+
+
+def _looked_at(shapes: Any, ratios: Tensor, device: Any) -> Tensor:
+    """The encoder's reference points (N, cells, levels, 2), also where a level is a single cell: ONNX's form of the
+    original's ``linspace`` divides by 0 there.
+
+    Args:
+        shapes: (height, width) of each level.
+        ratios: (N, levels, 2), how much of each level's width and height isn't padding.
+    """
+    found = []
+    for level, (height, width) in enumerate(shapes):
+        y, x = _centres(height, width, device)
+        y, x = y[None] / (ratios[:, None, level, 1] * height), x[None] / (ratios[:, None, level, 0] * width)
+        found.append(torch.stack((x, y), -1))
+    return torch.cat(found, 1)[:, :, None] * ratios[:, None]
+
+
+def _proposals(model: Any, memory: Tensor, mask: Tensor, shapes: Any) -> tuple[Tensor, Tensor]:
+    """A box for each cell (N, cells, 4), as logits, and the memory to choose them by; as the original for shapes that
+    may be open."""
+    found, start = [], 0
+    for level, (height, width) in enumerate(shapes):
+        valid = ~mask[:, start : start + height * width].reshape(-1, height, width)
+        start = start + height * width
+        scale = torch.stack((valid[:, 0].sum(1), valid[:, :, 0].sum(1)), -1).to(memory.dtype)
+        y, x = _centres(height, width, memory.device)
+        place = torch.stack((x, y), -1)[None] / scale[:, None]
+        found.append(torch.cat((place, torch.ones_like(place) * 0.05 * 2.0**level), -1))
+    boxes = torch.cat(found, 1)
+    usable = ((boxes > 0.01) & (boxes < 0.99)).to(boxes.dtype).sum(-1, keepdim=True) == 4
+    out = mask.unsqueeze(-1) | ~usable
+    boxes = torch.log(boxes / (1 - boxes)).masked_fill(out, float("inf"))
+    memory = model.memory_trans_norm(model.memory_trans_fc(memory.masked_fill(out, 0.0)))
+    return memory, boxes
+
+
+def _centres(height: Any, width: Any, device: Any) -> tuple[Tensor, Tensor]:
+    """y and x of the cells of a level, row by row."""
+    y, x = (torch.arange(side, device=device).float() + 0.5 for side in (height, width))
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return y.reshape(-1), x.reshape(-1)
 
 
 def _logit(x: Tensor, least: float = 1e-5) -> Tensor:

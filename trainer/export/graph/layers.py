@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Shapes = list[tuple[int, int]]
-"""(height, width) of each level; symbols while a graph of dynamic size is traced."""
+from trainer.export.graph.attention import Attention, DeformableAttention
 
 
 def make_exportable(model: nn.Module) -> None:
@@ -65,78 +64,6 @@ class GridPool(nn.Module):
         return torch.matmul(torch.matmul(down, x), across.t())
 
 
-class DeformableAttention(nn.Module):
-    """mmcv's MultiScaleDeformableAttention with the same weights, in GridSample's terms.
-
-    Args:
-        layer: mmcv's. Its call keeps its arguments; ``spatial_shapes`` is a list of (height, width).
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        for name in ("sampling_offsets", "attention_weights", "value_proj", "output_proj"):
-            setattr(self, name, getattr(layer, name))
-        for name in ("embed_dims", "num_heads", "num_levels", "num_points", "batch_first"):
-            setattr(self, name, getattr(layer, name))
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor | None = None,
-        value: Tensor | None = None,
-        identity: Tensor | None = None,
-        query_pos: Tensor | None = None,
-        key_padding_mask: Tensor | None = None,
-        reference_points: Tensor | None = None,
-        spatial_shapes: Any = None,
-        **_: Any,
-    ) -> Tensor:
-        assert reference_points is not None
-        value = query if value is None else value
-        identity = query if identity is None else identity
-        query = query if query_pos is None else query + query_pos
-        if not self.batch_first:
-            query, value = query.transpose(0, 1), value.transpose(0, 1)
-        value = self.value_proj(value)
-        if key_padding_mask is not None:
-            value = value.masked_fill(key_padding_mask[..., None], 0.0)
-        found = self._sampled(query, value, reference_points, list(spatial_shapes))
-        found = self.output_proj(found)
-        return (found if self.batch_first else found.transpose(0, 1)) + identity
-
-    def _sampled(self, query: Tensor, value: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        batch, queries = query.shape[:2]
-        heads, levels, points = self.num_heads, self.num_levels, self.num_points
-        offsets = self.sampling_offsets(query).view(batch, queries, heads, levels, points, 2)
-        weights = self.attention_weights(query).view(batch, queries, heads, levels * points).softmax(-1)
-        weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, levels * points)
-        depth = value.shape[2] // heads
-        sampled, start = [], 0
-        for level, (height, width) in enumerate(shapes):
-            cells = value[:, start : start + height * width]
-            start = start + height * width
-            cells = cells.transpose(1, 2).reshape(batch * heads, depth, height, width)
-            base = reference[:, :, None, level, None]
-            if reference.shape[-1] == 2:
-                places = base + offsets[:, :, :, level] / extent(query, height, width)
-            else:
-                places = base[..., :2] + offsets[:, :, :, level] / points * base[..., 2:] * 0.5
-            grid = (2 * places - 1).transpose(1, 2).reshape(batch * heads, queries, points, 2)
-            sampled.append(
-                functional.grid_sample(
-                    cells, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-                )
-            )
-        found = (torch.cat(sampled, -1) * weights).sum(-1)
-        return found.view(batch, heads * depth, queries).transpose(1, 2)
-
-
-def extent(like: Tensor, height: Any, width: Any) -> Tensor:
-    """(width, height) as a tensor of two, also where they are symbols."""
-    one = like.new_ones(1)
-    return torch.cat((one * width, one * height))
-
-
 class FixedBases(nn.Module):
     """SegNeXt's matrix decomposition from one draw of its starting bases instead of a new one at every answer."""
 
@@ -162,6 +89,8 @@ def _exportable(layer: nn.Module) -> nn.Module:
         return GridPool(layer.output_size)
     if kind == "Hamburger":
         layer.ham = FixedBases(layer.ham, layer.ham_out.in_channels)
+    if isinstance(layer, nn.MultiheadAttention) and layer.bias_k is None and not layer.add_zero_attn:
+        return Attention(layer)
     if kind == "MultiScaleDeformableAttention":
         return DeformableAttention(layer)
     return layer

@@ -49,7 +49,8 @@ class Mask2FormerGraph(Graph):
         make_exportable(self.model)
         replace_pixel_decoder(self.model.panoptic_head, options.dynamic_size)
         if samples_grids(self.model):
-            self.min_opset, self.min_opset_reason = 16, "which has GridSample"
+            self.min_opset = 16
+            self.min_opset_reason = "where GridSample is: its deformable attention needs it"
         fusion: Any = self.model.panoptic_fusion_head
         self.classes, self.things = int(fusion.num_classes), int(fusion.num_things_classes)
         self.kept = int(fusion.test_cfg.get("max_per_image", 100))

@@ -59,9 +59,8 @@ class OneStagePoseGraph(Graph):
         config = self.model.test_cfg or {}
         self.rtmo = type(head).__name__ == "RTMOHead"
         self.points = int(head.num_keypoints)
-        self.least = options.score_threshold
-        if self.least is None:
-            self.least = float(config.get("score_thr", 0.01))
+        own = float(config.get("score_thr", 0.01))
+        self.least = own if options.score_threshold is None else options.score_threshold
         self.before = int(config.get("nms_pre", 100000))
         limit = options.nms_iou if options.nms_iou is not None else float(config.get("nms_thr", 1.0))
         self.duplicates = Duplicates(limit) if limit < 1 else None

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.export.graph.layers import extent, sides
+from trainer.export.graph.attention import extent
+from trainer.export.graph.layers import sides
 
 
 def replace_pixel_decoder(head: Any, dynamic: bool) -> None:

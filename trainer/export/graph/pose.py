@@ -49,6 +49,7 @@ class PoseGraph(Graph):
     """The head's answer, decoded as the codec does."""
 
     output_names = ("keypoints",)
+    not_the_network = (*Graph.not_the_network, "decode")
 
     def __init__(self, predictor: Predictor, options: GraphOptions) -> None:
         super().__init__(predictor, options)

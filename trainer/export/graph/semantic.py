@@ -47,7 +47,8 @@ class SemanticGraph(Graph):
         make_exportable(self.model)
         replace_pixel_decoder(self.model.decode_head, options.dynamic_size)
         if samples_grids(self.model):
-            self.min_opset, self.min_opset_reason = 16, "which has GridSample"
+            self.min_opset = 16
+            self.min_opset_reason = "where GridSample is: its deformable attention needs it"
         heads: Any = self.model.decode_head
         last = heads[-1] if isinstance(heads, torch.nn.ModuleList) else heads
         self.threshold = float(getattr(last, "threshold", None) or 0.5)
