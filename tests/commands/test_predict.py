@@ -4,6 +4,7 @@ import json
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 
 from trainer.cli import main
@@ -69,13 +70,44 @@ def test_a_folder_of_images(trained_run, tmp_path, capsys):
     assert [image["picture"] for image in content["images"]] == ["same.png", "same-2.png", "same-3.png"]
     assert all((tmp_path / "out" / image["picture"]).is_file() for image in content["images"])
 
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {result["image_id"] for result in results} <= {0, 1, 2} and results
+
     (tmp_path / "in" / "broken.jpg").write_bytes(b"no image")
     capsys.readouterr()
-    assert main(["predict", *words, "device=cpu"]) == 1
+    assert main(["predict", *words, "device=cpu", "on_error=fail"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "broken.jpg" in error
     kept = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert kept == content, "a failure leaves what was there"
+
+    assert main(["predict", *words, "device=cpu", "labels=true", "max_detections=1", "classes=1,2"]) == 0
+    error = capsys.readouterr().err
+    assert "note: skipped:" in error and "broken.jpg" in error
+    images = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert [("error" in image) for image in images] == [False, False, False, True]
+    found = [entry for image in images[:3] for entry in image["predictions"]]
+    assert {entry["category_name"] for entry in found} <= {"1", "2"} and len(found) <= 3
+    assert len(list((tmp_path / "out" / "labels").glob("*.txt"))) == 3
+    broken = tmp_path / "in" / "broken.jpg"
+    assert main(["predict", f"checkpoint={folder}", f"source={broken}", f"output={tmp_path / 'x'}"]) == 1
+    assert "broken.jpg can't be read" in capsys.readouterr().err and not list((tmp_path / "x").glob("*"))
+
+
+@pytest.mark.slow
+def test_a_video(trained_run, tmp_path, capsys):
+    folder = trained_run("semantic_segmentation")
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 96))
+    for number in range(5):
+        writer.write(np.full((96, 96, 3), 40 * number, np.uint8))
+    writer.release()
+    words = [f"checkpoint={folder}", f"source={tmp_path / 'a.avi'}", f"output={tmp_path}", "device=cpu"]
+    assert main(["predict", *words, "max_images=4"]) == 0
+    assert "4 frames" in (said := capsys.readouterr().out) and "a.mp4" in said
+    assert len(json.loads((tmp_path / "predictions.json").read_text())["images"]) == 4
+    capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)) == (4, 10)
+    capture.release()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ class Squares(BasePredictor):
                 masks.append(places == index)
         shape = (len(boxes), size[1], size[0])
         found = np.array(boxes, np.float32).reshape(-1, 4)
-        points = np.stack([found[:, :2], found[:, 2:] - 1], 1)  # the corners, each the middle of a pixel
+        middle = (found[:, 1] + found[:, 3]) / 2
+        points = np.stack([np.stack([found[:, 0], middle], 1), np.stack([found[:, 2] - 1, middle], 1)], 1)
         return Prediction(
             None,
             size,

@@ -89,3 +89,21 @@ def test_an_unreadable_image_is_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"a\.jpg"):
         read_image(tmp_path / "a.jpg")
+
+
+def test_labels_do_not_cover_each_other():
+    boxes = np.array([[20, 40, 60, 80]] * 4, np.float32)
+    classes = tuple(f"class {number}" for number in range(4))
+    palette = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
+    scores = np.linspace(0.9, 0.6, 4).astype(np.float32)
+    picture = draw(_grey(), Prediction(None, (96, 96), classes, boxes, scores, np.arange(4)), palette)
+    areas = [(picture[:, 110:280] == colour[::-1]).all(-1).sum() for colour in palette]
+    assert min(areas) > 0.8 * max(areas), "each label is there as a whole"
+
+
+def test_captions_stand_above_the_pictures():
+    black = np.zeros((100, 100, 3), np.uint8)
+    plain = grid([(black, black)] * 2, cell=100)
+    captioned = grid([(black, black)] * 2, cell=100, captions=["0.10 a.jpg", "0.20 " + "long" * 40])
+    assert captioned.shape[0] == plain.shape[0] + 26 and captioned.shape[1] == plain.shape[1]
+    assert (captioned[36:60] < 128).any()

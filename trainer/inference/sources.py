@@ -64,7 +64,7 @@ def _named(text: str) -> list[Path]:
         return find_images(text)
     except DatasetError as error:
         path = Path(text).expanduser()
-        if path.is_dir() or path.exists() or not path.parent.is_dir():
+        if path.exists() or not path.parent.is_dir() or any(mark in text for mark in "*?["):
             raise
         near = did_you_mean(path.name, [one.name for one in path.parent.iterdir()])
         raise DatasetError(f"{error}{near}") from None
@@ -130,6 +130,13 @@ class StoredImage:
 
 
 def _stored(uri: str) -> Source:
+    try:
+        return _objects(uri)
+    except DatasetError as error:  # the store speaks of a data set's path
+        raise DatasetError(str(error).replace("dataset.path", "source")) from None
+
+
+def _objects(uri: str) -> Source:
     from trainer.data.sources.store import Missing, Store
     from trainer.s3 import split_uri
 
