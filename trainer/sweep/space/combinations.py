@@ -13,7 +13,7 @@ from trainer.errors import ConfigError
 from trainer.sweep.space.model import Space
 
 # Composing takes some 30 ms. What isn't composed here is checked by the trial itself.
-FEW, MANY = 100, 200
+FEW, MANY = 32, 64
 
 
 def compose_all(command: str, space: Space, conf: Conf) -> tuple[list[Any], list[str]]:

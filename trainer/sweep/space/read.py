@@ -10,7 +10,7 @@ from trainer.config.check import listed
 from trainer.config.compose import compose
 from trainer.config.leaves import leaves, value_at
 from trainer.config.paths import Conf
-from trainer.config.schema import COMMANDS, METRICS, Sweep
+from trainer.config.schema import METRICS, Experiment, Sweep
 from trainer.errors import ConfigError, did_you_mean
 from trainer.sweep.objectives import MEASURED, Objective, read_objectives
 from trainer.sweep.pruners import pruner_mistakes
@@ -60,7 +60,7 @@ def make_plan(command: str, words: Sequence[str], conf: Conf | None = None) -> P
     sweep = _own_configuration(entries)
     space, configs, mistakes = _space(entries, sweep)
     objectives: tuple[Objective, ...] = ()
-    if entries.groups and configs:
+    if configs and isinstance(configs[0], Experiment):
         mistakes += _several_tasks(sweep, configs)
         try:
             objectives = read_objectives(sweep, configs[0].task)
@@ -91,7 +91,7 @@ def read_space(
 
 def _own_configuration(entries: Entries) -> Sweep:
     """``sweep`` as its words and the experiment's file have it."""
-    if not entries.groups:
+    if "sweep" not in entries.groups:
         return Sweep()
     words = [typed.text for typed in entries.own if not typed.is_sweep]
     recipe = next((typed for typed in entries.fixed if typed.key == "experiment"), None)
@@ -125,7 +125,7 @@ def _space(entries: Entries, sweep: Sweep) -> tuple[Space, list[Any], list[str]]
     if not configs and not wrong:
         wrong = ["no combination of the values is left."]
     constraints: list[Constraint] = []
-    if configs and entries.groups:
+    if configs and isinstance(configs[0], Experiment):
         for text in sweep.constraints:
             try:
                 constraints.append(_constraint(text, bare, configs[0]))
@@ -142,7 +142,7 @@ def _constraint(text: str, space: Space, config: Any) -> Constraint:
     figures = {*known, *METRICS[config.task.name], *MEASURED}
     settled = {}
     for name in sorted(constraint.names - figures):
-        if name not in leaves(COMMANDS["train"]):
+        if name not in leaves(Experiment):
             raise ConfigError(f"{text!r}: there is no figure {name!r}.{did_you_mean(name, figures)}")
         settled[name] = _number(name, text, config)
     return constraint.bound(settled)
@@ -158,4 +158,4 @@ def _number(name: str, text: str, config: Any) -> float:
 def _several_tasks(sweep: Sweep, configs: Sequence[Any]) -> Iterator[str]:
     tasks = list(dict.fromkeys(config.task.name for config in configs))
     if len(tasks) > 1 and sweep.sampler != "grid":
-        yield f"trials of {' and '.join(tasks)} can't be compared; add task={tasks[0]}."
+        yield f"trials of {' and '.join(tasks)} can't be compared; add task={' or task='.join(tasks)}."
