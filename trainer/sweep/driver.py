@@ -73,7 +73,7 @@ def run_sweep(
 
     owner = Owner()
     opened = open_sweep(plan, overrides, experiment_name(plan.config), owner.name, dirs)
-    launch = make_launch(plan.sweep.warm, program)
+    launch = make_launch(plan, opened.folder, program)
     try:
         with _logged(opened.folder.log):
             return Driver(plan, opened, owner, launch, dirs).run()

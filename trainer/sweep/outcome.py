@@ -108,8 +108,9 @@ def memory_kills() -> int:
 
 
 def figures(run: Run, result: dict[str, Any]) -> dict[str, float]:
-    """Metrics of the epoch with the best primary one (that is ``primary`` too), ``parameters``, ``images_per_second`` of training,
-    ``latency`` (milliseconds an image in validation) and ``seconds`` of all attempts."""
+    """Metrics of the epoch with the best primary one (which is ``primary`` too), ``parameters``,
+    ``images_per_second`` of training, ``latency`` (milliseconds an image in validation), ``seconds`` of all
+    attempts."""
     found = {name: value for name, value in (result.get("metrics") or {}).items() if _is_number(value)}
     primary = result.get("primary_metric") or {}
     if _is_number(primary.get("value")):

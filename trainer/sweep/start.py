@@ -19,6 +19,13 @@ from trainer.sweep.store import Record
 from trainer.sweep.trial import RunningTrial
 
 PROGRAM = (sys.executable, "-m", "trainer")
+# Models of a task come from these; one from elsewhere is imported by its trial.
+_PACKAGES = {
+    "detection": ("mmdet",),
+    "instance_segmentation": ("mmdet",),
+    "semantic_segmentation": ("mmseg", "mmdet"),
+    "pose": ("mmpose", "mmdet"),
+}
 
 
 class Starter:
@@ -68,9 +75,19 @@ class Starter:
         }
 
 
-def make_launch(warm: bool | str, program: Sequence[str] | None) -> Launch:
-    """What starts the trials: a warm pool for this trainer where that can be, else a program each."""
-    return Cold(program or PROGRAM)
+def make_launch(plan: Plan, folder: SweepFolder, program: Sequence[str] | None) -> Launch:
+    """What starts the trials: a warm pool for this trainer where that can be, else a program each.
+
+    ``sweep.warm=auto`` is cold for two trials: importing twice is what a pool and its first trial do as well.
+    """
+    warm = plan.sweep.warm if plan.sweep.warm != "auto" else plan.n_trials > 2
+    if program is not None or not warm:
+        return Cold(program or PROGRAM)
+    from trainer.sweep.warm import WarmPool
+
+    pool = WarmPool(_PACKAGES[plan.config.task.name], log=folder.dir / "trials" / "pool.log")
+    pool.start()
+    return pool
 
 
 def label(varied: Sequence[str]) -> str:
