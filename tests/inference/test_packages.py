@@ -31,8 +31,14 @@ def _export(folder, name="m.onnx", content=b"model"):
 def test_a_model_file_its_folder_and_a_runs_export(tmp_path):
     run = Run.create(tmp_path, "digits", "m")
     folder = _export(run.dir / "export" / "onnx")
-    for name in (folder / "m.onnx", folder, folder.parent):
-        found = find_checkpoint(name)
+    for name in (
+        folder / "m.onnx",
+        folder,
+        folder.parent,
+        "latest/export/onnx",
+        f"digits/{run.id}/export/onnx/m.onnx",
+    ):
+        found = find_checkpoint(name, tmp_path)
         assert (found.path, found.exported, found.run) == (folder / "m.onnx", True, run), name
     assert found.folder("predictions") == run.dir / "predictions"
     _export(run.dir / "export" / "torchscript", "m.torchscript")

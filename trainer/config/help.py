@@ -19,8 +19,8 @@ _COMMANDS = {
     "train": "train a model (the word may be left out)",
     "show": "print the final MMEngine config and what differs from the base config",
     "check": "look at a data set as training would, and draw a report of it",
-    "evaluate": "the metrics of a checkpoint on a split",
-    "predict": "annotated pictures and predictions.json for images",
+    "evaluate": "the metrics of a model on a split of its own or other data",
+    "predict": "annotated pictures and JSON for images, folders, videos, stores",
     "export": "the network as an ONNX file",
     "convert": "write a data set in another format: COCO, YOLO or DICE",
     "models": "find a model: parameters, published figures; show one; fetch its weights",
@@ -41,8 +41,14 @@ python -m trainer -m optimizer.lr=1e-3,2e-3                  a sweep
 python -m trainer resume=latest                              go on with the newest run""",
     "show": "python -m trainer show model=rtmdet-s optimizer=adamw",
     "check": "python -m trainer check dataset=auto dataset.path=data/cats task=detection",
-    "evaluate": "python -m trainer evaluate checkpoint=latest split=val",
-    "predict": "python -m trainer predict checkpoint=latest source=images/ threshold=0.4",
+    "evaluate": """\
+python -m trainer evaluate checkpoint=latest split=val
+python -m trainer evaluate checkpoint=latest dataset=coco dataset.path=data/cats
+python -m trainer evaluate checkpoint=latest/export/onnx     an exported file""",
+    "predict": """\
+python -m trainer predict checkpoint=latest source=images/ threshold=0.4
+python -m trainer predict checkpoint=latest source=large.png tile=640
+python -m trainer predict checkpoint=model.onnx source=film.mp4""",
     "export": "python -m trainer export checkpoint=latest opset=18",
 }
 

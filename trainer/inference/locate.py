@@ -47,8 +47,9 @@ def find_checkpoint(checkpoint: str | Path | None, output_dir: str | Path = "run
     if fetched.is_address(name):
         return _local(fetched.bring(name, output_dir), Path.cwd())
     path = Path(name).expanduser()
-    if name != LATEST and (path.is_file() or packages.is_folder(path)):
-        return _local(path)
+    for there in (path, Path(output_dir) / name):  # latest/export/onnx
+        if name != LATEST and (there.is_file() or packages.is_folder(there)):
+            return _local(there)
     if path.suffix in (".pth", *packages.SUFFIXES):
         beside = [str(one) for one in sorted(path.parent.glob(f"*{path.suffix}"))]
         raise CheckpointError(f"there is no checkpoint {path}.{did_you_mean(name, beside)}")
