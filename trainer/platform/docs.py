@@ -1,10 +1,11 @@
 """The tables of docs/platform.md, written from the code: ``python -m trainer.platform.docs`` rewrites them in place.
 
-They stand between ``<!-- settings -->`` and ``<!-- /settings -->``.
+They stand between ``<!-- variables -->`` and ``<!-- /variables -->``, and likewise ``settings``.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ from trainer.platform.variables import ALIASES, OPTIONS, SHARED_OPTIONS
 from trainer.storage import atomic_write
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "platform.md"
-MARKS = {"settings": "settings", "variables": "variables"}
 
 
 def written(page: str) -> str:
@@ -39,7 +39,9 @@ def variables() -> str:
             others = ", ".join(f"`{other}`" for other in ALIASES[kind].get(name, ()))
             lines.append(f"| {kind}.py | `{name}` | {others} | `{option}` |")
     lines += ["", "| Task | Spellings, in any case, with `_` or `-` |", "|---|---|"]
-    lines += [f"| {LONG[task]} | {', '.join(f'`{word}`' for word in words)} |" for task, words in SPELLINGS.items()]
+    lines += [
+        f"| {LONG[task]} | {', '.join(f'`{word}`' for word in words)} |" for task, words in SPELLINGS.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -50,7 +52,7 @@ def settings() -> str:
         "### The trainer's own: `basic`\n\n" + _plain(BASIC),
         "### The trainer's own: `advanced`\n\n" + _plain(ADVANCED),
         "### Flat keys of forms and of other trainers\n\n" + _plain(FORM),
-        "### `advanced_config`, nested\n\nThe value in the third column is the backend's default, which says nothing.\n\n"
+        "### `advanced_config`, nested\n\nThe backend fills in every default, so that a default says nothing.\n\n"
         + _nested(),
     ]
     return "\n".join(parts)
@@ -110,11 +112,7 @@ def _becomes(key: Key) -> str:
 
 
 def _literal(value: object) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_word(value) else str(value)  # type: ignore[call-overload, no-any-return]
-
-
-def _is_word(value: object) -> bool:
-    return value is None or isinstance(value, bool)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 _FOR_ALL = SHARED_OPTIONS | {"--config": "CONFIG", "--config-file": "CONFIG"}
