@@ -73,6 +73,8 @@ class Metadata(TypedDict, total=False):
     keypoints: list[str]  # pose
     skeleton: list[list[int]]  # pose: pairs of keypoint indices
     sigmas: list[float]  # pose
+    flip_pairs: list[list[int]]  # pose: keypoints that change places in a mirrored image
+    mirrors: bool  # whether training mirrored images
     format: str  # onnx | torchscript | tensorrt
     precision: str  # fp32 | fp16 | int8, as built
     opset: int | None
@@ -144,6 +146,7 @@ def build_metadata(
         run_id=about.get("run_id"),
         dataset=predictor.dataset,
         fingerprint=about.get("fingerprint"),
+        mirrors=predictor.mirrors,
         epoch=predictor.epoch,
         trainer_version=__version__,
         file=file,
@@ -155,6 +158,7 @@ def build_metadata(
         metadata["skeleton"] = [list(pair) for pair in predictor.skeleton]
         sigmas = facts.get("sigmas")
         metadata["sigmas"] = [] if sigmas is None else [round(float(value), 6) for value in sigmas]
+        metadata["flip_pairs"] = [list(pair) for pair in predictor.flip_pairs]
         metadata["flip_test"] = False
         metadata["num_keypoints"] = len(names)
         metadata["keypoint_names"] = metadata["keypoints"]
