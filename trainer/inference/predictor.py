@@ -11,7 +11,7 @@ import numpy as np
 
 from trainer.bridge.runtime import one_at_a_time
 from trainer.bridge.walk import leaf_dataset, of_type, train_pipelines, type_name
-from trainer.errors import DatasetError
+from trainer.errors import DatasetError, ResourceError
 from trainer.inference.base import BasePredictor
 from trainer.inference.locate import Found
 from trainer.inference.options import Options
@@ -123,6 +123,11 @@ class Predictor(BasePredictor):
         try:
             with torch.no_grad(), quiet(), self.in_scope():
                 outputs = self.model.test_step(_collate(list(prepared)))
+        except torch.cuda.OutOfMemoryError as error:
+            raise ResourceError(
+                f"the GPU's memory is full at {len(prepared)} images a step; a smaller batch_size=, or half=true, "
+                "needs less"
+            ) from error
         except Exception as error:
             raise as_trainer_error(error) from error
         return [
