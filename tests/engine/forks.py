@@ -118,6 +118,7 @@ def _serve() -> None:
             answer: Any = os.fork()
             if answer == 0:
                 _train(toy, command)
+            ended.pop(answer, None)  # numbers come round again
         elif "load" in command:
             answer = [importlib.import_module(name).__name__ for name in command["load"]]
         else:

@@ -189,7 +189,7 @@ def test_a_damaged_cursor_is_none(tmp_path: Path) -> None:
         assert (cursor.offset if cursor else None) == (3 if "offset" in text else None)
 
 
-def until(condition: Any, seconds: float = 20.0) -> None:
+def until(condition: Any, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "took too long"

@@ -135,7 +135,7 @@ def _everything(uri, run):
     return found.info.status, steps, wide, artifacts, len(client.search_runs([found.info.experiment_id]))
 
 
-def _until(condition, seconds=60.0):
+def _until(condition, seconds=240.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "took too long"

@@ -128,7 +128,7 @@ def test_credentials_stay_in_the_environment(make_run):
         handle.process.wait()
 
 
-def _until(condition, seconds=40.0):
+def _until(condition, seconds=240.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "took too long"
