@@ -44,7 +44,7 @@ def out_of_memory(error: BaseException, runner: Any, batch: Any) -> ResourceErro
     images = size_of(batch)
     traceback.clear_frames(error.__traceback__)  # they hold the tensors that filled the memory
     fitting = None
-    if images:
+    if images and not _several():
         try:
             fitting = fitting_batch(runner, batch, images)
         except Exception as trouble:  # the advice must not hide the error
@@ -63,10 +63,10 @@ def out_of_memory(error: BaseException, runner: Any, batch: Any) -> ResourceErro
 
 def fitting_batch(runner: Any, batch: Any, images: int) -> int:
     """The largest number of images, below ``images``, that one step can be trained on; 0 where none can."""
-    count = images // 2
+    count, peak = images // 2, None
     while count and (peak := _peak(runner, batch, count)) is None:
         count //= 2
-    if not count or not torch.cuda.is_available():
+    if peak is None or not torch.cuda.is_available():
         return count
     base, capacity = _allocated(), _capacity()
     each = max(1.0, (peak - base) / count)
@@ -108,7 +108,16 @@ def _peak(runner: Any, batch: Any, count: int) -> int | None:
 
 
 def _first(batch: Any, count: int) -> Any:
-    return {key: _first(value, count) for key, value in batch.items()} if isinstance(batch, dict) else batch[:count]
+    return (
+        {key: _first(value, count) for key, value in batch.items()}
+        if isinstance(batch, dict)
+        else batch[:count]
+    )
+
+
+def _several() -> bool:
+    """Whether others train with this process: they would wait for it in a step that it takes alone."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _allocated() -> int:

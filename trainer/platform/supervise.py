@@ -90,11 +90,12 @@ class Supervisor:
         if self.stop.signum:  # it came while the child was being made
             child.send_signal(self.stop.signum)
         for _ in self._ticks():
-            if _reap(child):
-                break
+            ended = _reap(child)
             if self.stop.signum and not told:
                 told = True
                 on_stop(self.stop.signum)
+            if ended:
+                break
             if self.stop.left <= 0:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
