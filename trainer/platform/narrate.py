@@ -96,6 +96,7 @@ class Narrator:
         self._validated: list[tuple[int, float, Metrics]] = []
         self._started: Event = {}
         self._row: Row | None = None
+        self._behind: list[Row] = []  # that ended while a validation waits
         self._scores: tuple[Event, float] | None = None
         self._known: dict[str, float] = {}
         self._sums = _Sums()
@@ -123,7 +124,7 @@ class Narrator:
     def hear(self, event: Event) -> list[Message]:
         """What an event gives to tell."""
         handle = self._HEAR.get(event["type"])
-        return list(handle(self, event)) if handle else []
+        return [*self.tick(float(event["time"])), *handle(self, event)] if handle else []
 
     def tick(self, now: float) -> list[Message]:
         """What has waited long enough for files that don't come; ``now`` in unix seconds."""
@@ -144,6 +145,9 @@ class Narrator:
         if self._scores is not None and scores is not None:
             yield self._validation(self._scores[0], scores)
         self._row = self._scores = None
+        behind, self._behind = self._behind, []
+        for row in behind:
+            yield from self._tell_row(row)
 
     # --- events ---------------------------------------------------------------------------------------------
 
@@ -153,6 +157,7 @@ class Narrator:
         if not event.get("resumed"):
             self.epochs, self._validated, self._known, self._sums = 0, [], {}, _Sums()
             self._row = self._scores = self.final = None
+            self._behind = []
             yield self._begin(event, 0)
         yield from self._early()
         yield from self._line(event, "INFO", describe(event) or "training starts")
@@ -165,6 +170,7 @@ class Narrator:
             self._scores = None
         if self._row is not None and self._row.epoch > self.epochs:
             self._row = None
+        self._behind = [row for row in self._behind if row.epoch <= self.epochs]
         yield self._begin(event, self.epochs)
         if self._scores is not None:
             yield from self.release()  # the process that was to write the curves is gone
@@ -184,10 +190,12 @@ class Narrator:
     def _pass(self, event: Event, epoch: int, iteration: int) -> Iterator[Message]:
         """A loop that counts iterations has trained on."""
         if epoch > self._sums.epoch:
-            if self._sums.iterations and self._row is None:
-                self._row = Row(self._sums.epoch, self._sums.means, event.get("lr"), None, self._eta)
+            if self._sums.iterations:
+                row = Row(self._sums.epoch, self._sums.means, event.get("lr"), None, self._eta)
                 if self._scores is None:
-                    yield from self.release()
+                    yield from self._tell_row(row)
+                else:
+                    self._behind.append(row)
             self._sums = _Sums(epoch)
         self._sums.add(event.get("losses") or {}, max(1, iteration - self._iteration))
 
@@ -280,7 +288,7 @@ class Narrator:
     def _metrics(self, row: Row) -> Metrics:
         losses = {name: value for name, value in row.losses.items() if value is not None}
         parts = [float(value) for name, value in losses.items() if "loss" in name]
-        loss = losses.get("loss", sum(parts) if parts else None)
+        loss = losses.get("loss", sum(parts) if parts and "loss" not in row.losses else None)
         _, accuracy = headline(self._task, self._known, *self._primary)
         extra = {**losses, **({} if loss is None else {"loss": loss})}
         if row.lr is not None:

@@ -16,12 +16,12 @@ from trainer.errors import NetworkError, TrainerError, ValidationError
 from trainer.events import sink
 from trainer.events.reader import Event
 from trainer.platform import state as states
-from trainer.platform.bodies import Completion, failure_text
+from trainer.platform.bodies import Completion, Validation, failure_text
 from trainer.platform.delivery import Delivery, Retry
 from trainer.platform.narrate import Message, Narrator
 from trainer.platform.outbox import Entry
 from trainer.platform.state import State, folder, is_silent, silence
-from trainer.platform.uploads import CHECKPOINTS, DELIVERED, Uploading
+from trainer.platform.uploads import CHECKPOINTS, DELIVERED, PLOTS, Uploading
 from trainer.plots.launch import wait_until_drawn
 from trainer.run import Run
 
@@ -31,6 +31,8 @@ UPLOAD_SECONDS = 300.0
 CANCELLED_SECONDS = 12.0
 """For uploads, at the end of a job that was cancelled: its container is killed half a minute after SIGTERM."""
 PLOTS_SECONDS = 10.0
+PICTURES_SECONDS = 20.0
+"""How long the first validation waits for its plots."""
 GONE = "the training process ended without a word; mostly it was killed for lack of memory"
 
 
@@ -76,6 +78,8 @@ class PlatformSink(sink.Sink):
         self.flush_seconds = self.cursor.flush_seconds if flush_seconds is None else flush_seconds
         self.failure = failure or Failure()
         self._open = False
+        self._held: list[Message] = []
+        self._held_until = 0.0
 
     def open(self) -> None:
         if self._open:
@@ -112,6 +116,8 @@ class PlatformSink(sink.Sink):
 
     def beat(self) -> str | None:
         self._put(self.narrator.tick(time.time()))
+        if self._held and (self._pictures() or time.monotonic() > self._held_until):
+            self._let_go()
         before = dict(self.cursor.uploaded)
         self.uploads.add(DELIVERED)
         trouble = self.uploads.beat()
@@ -137,6 +143,7 @@ class PlatformSink(sink.Sink):
         if word is not None:
             wait_until_drawn(self.run.dir, PLOTS_SECONDS)
         self._upload(UPLOAD_SECONDS)
+        self._let_go()
         key, body = self._completion(word)
         self.delivery.tell(key, "completion", self.cursor.job_id, body)
         if not self.delivery.flush(self.flush_seconds):
@@ -165,10 +172,41 @@ class PlatformSink(sink.Sink):
 
     def _put(self, messages: Sequence[Message]) -> None:
         for one in messages:
-            try:
-                self.delivery.tell(one.key, one.kind, self.cursor.job_id, one.body)
-            except ValidationError as error:
-                logger.error("callbacks: %s isn't sent: %s", one.key, error.message)
+            if one.kind == "validation" and not self._held and self._awaits_pictures(one):
+                self._held_until = time.monotonic() + PICTURES_SECONDS
+                self._held.append(one)
+            elif self._held:
+                self._held.append(one)  # the order stays
+            else:
+                self._tell(one)
+
+    def _awaits_pictures(self, message: Message) -> bool:
+        """Whether a validation is the first whose plots go to the store, which are only being drawn: the backend
+        takes their addresses once, and they stay the same."""
+        drawn = (self.run.dir / "plots").exists() or (self.run.dir / "sinks" / "plots.pid").exists()
+        known = self.delivery.outbox.knows(message.key)
+        return self.cursor.upload and drawn and not known and not self._pictures()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, []
+        for one in held:
+            if isinstance(one.body, Validation):
+                one.body.visualization_urls = self._pictures() or None
+            self._tell(one)
+
+    def _pictures(self) -> dict[str, str]:
+        links = {name: link for name, link in self.cursor.links.items() if name not in CHECKPOINTS}
+        return links if len(links) >= self._drawn() else {}
+
+    def _drawn(self) -> int:
+        """How many of the plots that are uploaded there are by now, at least one."""
+        return max(1, sum((self.run.dir / "plots" / f"{name}.png").exists() for name in PLOTS))
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self.delivery.tell(message.key, message.kind, self.cursor.job_id, message.body)
+        except ValidationError as error:
+            logger.error("callbacks: %s isn't sent: %s", message.key, error.message)
 
     def _sending(self, entry: Entry) -> None:
         # Where another pod goes on, it must know: a row is added each time it is sent.

@@ -23,6 +23,7 @@ PLOTS = {"confusion": "confusion_matrix", "pr": "pr_curve", "f1": "f1_curve"}
 DELIVERED = "delivered"
 # A checkpoint that changes all the time is uploaded so seldom that this share of the time goes into it.
 SHARE = 0.25
+MARKS_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 
 
@@ -139,7 +140,8 @@ class Uploading:
                 self.state.links[name] = future.result()
             self.state.uploaded[name] = signature
             self._pause = FIRST_PAUSE
-            self._not_before[name] = time.monotonic() + (time.monotonic() - began) / SHARE
+            took = time.monotonic() - began
+            self._not_before[name] = time.monotonic() + max(took / SHARE, MARKS_SECONDS * (name == DELIVERED))
             self.add(name)  # it may have changed meanwhile
             return None
         self._pending.append(name)  # behind the others
