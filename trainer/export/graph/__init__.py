@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from trainer.export.graph.base import Graph, refuse
+from trainer.export.graph.one_size import refuse_dynamic
 from trainer.export.graph.options import GraphOptions
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def graph_for(predictor: Predictor, options: GraphOptions) -> Graph:
     for name in FAMILIES:
         family: Any = import_module(f"trainer.export.graph.{name}")
         if family.fits(predictor.model):
+            refuse_dynamic(predictor, options)
             return family.build(predictor, options)
     kind = type(predictor.model).__name__
     heads = (

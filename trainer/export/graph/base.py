@@ -26,6 +26,7 @@ from torch import nn
 
 from trainer.errors import FrameworkError
 from trainer.export.graph.deform import in_plain_torch
+from trainer.export.graph.layers import make_exportable
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.preprocess import Preprocess
 from trainer.inference.quiet import quiet
@@ -66,6 +67,7 @@ class Graph(nn.Module):
         if in_plain_torch(self.model):
             self.min_opset = max(self.min_opset, 16)
             self.min_opset_reason = "where GridSample is: its deformable convolutions need it"
+        make_exportable(self.model)
         self.prepare = Preprocess(predictor.model.data_preprocessor) if options.preprocess else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.export.graph.base import DETECTION, Graph, refuse
-from trainer.export.graph.layers import has_windows, make_exportable, sides
+from trainer.export.graph.layers import sides
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.rows import best, finish, take, threshold
 from trainer.export.graph.valid import valid_sides
@@ -27,13 +27,6 @@ def fits(model: Any) -> bool:
 
 
 def build(predictor: Predictor, options: GraphOptions) -> Graph:
-    if options.dynamic_size and has_windows(predictor.model):
-        what = type(predictor.model.backbone).__name__
-        raise refuse(
-            predictor,
-            f"dynamic_size=true: its {what} cuts features into windows by the picture's size; "
-            "dynamic_size=false with the size that you need",
-        )
     if type(predictor.model).__name__ in PLAIN:
         return DetrGraph(predictor, options)
     graph = DeformableGraph(predictor, options)
@@ -59,7 +52,6 @@ class DetrGraph(Graph):
 
     def __init__(self, predictor: Predictor, options: GraphOptions) -> None:
         super().__init__(predictor, options)
-        make_exportable(self.model)
         head: Any = self.model.bbox_head
         self.sigmoid, self.classes = bool(head.loss_cls.use_sigmoid), int(head.num_classes)
         self.least = options.score_threshold or 0.0

@@ -30,19 +30,9 @@ def sides(x: Tensor, dynamic: bool) -> tuple[int, int]:
     return (height, width) if dynamic else (int(height), int(width))
 
 
-def grid_pools(model: nn.Module) -> bool:
-    """Whether a model pools its features to a grid of cells whose size depends on the picture's."""
-    return any(isinstance(one, nn.AdaptiveAvgPool2d) and not _is_one(one) for one in model.modules())
-
-
 def samples_grids(model: nn.Module) -> bool:
     """Whether an exportable model needs ONNX's GridSample."""
     return any(isinstance(one, DeformableAttention) for one in model.modules())
-
-
-def has_windows(model: nn.Module) -> bool:
-    """Whether a model attends within windows of its feature maps, as Swin does."""
-    return any("Window" in type(one).__name__ for one in model.modules())
 
 
 class GridPool(nn.Module):
@@ -85,7 +75,7 @@ class FixedBases(nn.Module):
 
 def _exportable(layer: nn.Module) -> nn.Module:
     kind = type(layer).__name__
-    if isinstance(layer, nn.AdaptiveAvgPool2d) and not _is_one(layer):
+    if isinstance(layer, nn.AdaptiveAvgPool2d) and not is_one(layer):
         return GridPool(layer.output_size)
     if kind == "Hamburger":
         layer.ham = FixedBases(layer.ham, layer.ham_out.in_channels)
@@ -103,7 +93,7 @@ def _window_reverse(window: int, windows: Tensor, height: Any, width: Any) -> Te
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows * window, columns * window, channels)
 
 
-def _is_one(layer: Any) -> bool:
+def is_one(layer: Any) -> bool:
     return layer.output_size in (1, (1, 1), [1, 1])
 
 

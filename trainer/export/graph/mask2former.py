@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.export.graph.base import INSTANCES, Graph, refuse
-from trainer.export.graph.layers import has_windows, make_exportable, samples_grids, sides
+from trainer.export.graph.layers import samples_grids, sides
 from trainer.export.graph.masks import around, as_bytes
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.pixel_decoder import replace_pixel_decoder
@@ -29,13 +29,6 @@ def build(predictor: Predictor, options: GraphOptions) -> Graph:
         raise refuse(
             predictor, "it answers panoptic maps, which are merged query by query; instance_on=true can be"
         )
-    if options.dynamic_size and has_windows(model):
-        what = type(model.backbone).__name__
-        raise refuse(
-            predictor,
-            f"dynamic_size=true: its {what} cuts features into windows by the picture's size; "
-            "dynamic_size=false with the size that you need",
-        )
     return Mask2FormerGraph(predictor, options)
 
 
@@ -46,7 +39,6 @@ class Mask2FormerGraph(Graph):
 
     def __init__(self, predictor: Predictor, options: GraphOptions) -> None:
         super().__init__(predictor, options)
-        make_exportable(self.model)
         replace_pixel_decoder(self.model.panoptic_head, options.dynamic_size)
         if samples_grids(self.model):
             self.min_opset = 16

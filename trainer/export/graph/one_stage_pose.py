@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from trainer.export.graph.base import Graph, refuse
-from trainer.export.graph.layers import make_exportable
 from trainer.export.graph.nms import Duplicates, keep_best
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.priors import Priors
@@ -34,11 +33,6 @@ def build(predictor: Predictor, options: GraphOptions) -> Graph:
     name = type(predictor.model.head).__name__
     if name not in HEADS:
         raise refuse(predictor, WHY_NOT.get(name, f"no graph is known for the answers of its {name}"))
-    if options.dynamic_size and hasattr(predictor.model.neck, "sincos_pos_enc"):
-        what = type(predictor.model.neck).__name__
-        raise refuse(
-            predictor, f"dynamic_size=true: its {what} knows the places of one size; dynamic_size=false"
-        )
     return OneStagePoseGraph(predictor, options)
 
 
@@ -53,7 +47,6 @@ class OneStagePoseGraph(Graph):
 
     def __init__(self, predictor: Predictor, options: GraphOptions) -> None:
         super().__init__(predictor, options)
-        make_exportable(self.model)
         _fix_places(self.model.neck, options.size)
         head: Any = self.model.head
         config = self.model.test_cfg or {}

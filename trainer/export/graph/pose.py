@@ -13,7 +13,7 @@ from torch import Tensor
 from trainer.errors import FrameworkError
 from trainer.export.graph.base import Graph, refuse
 from trainer.export.graph.keypoints import decoder_for
-from trainer.export.graph.layers import make_exportable
+from trainer.export.graph.one_size import refuse_dynamic
 from trainer.export.graph.options import GraphOptions
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def build(predictor: Predictor, options: GraphOptions) -> Graph:
     if name not in (*VECTORS, *MAPS, *STAGES) or codec is None:
         raise refuse(predictor, f"no graph is known for the answers of its {name}")
     made_for = tuple(int(side) for side in codec.input_size)
-    if options.dynamic_size:
-        raise refuse(predictor, f"dynamic_size=true: its keypoints are decoded for {_px(made_for)}")
+    refuse_dynamic(predictor, options, f"its keypoints are decoded for {_px(made_for)}")
     if tuple(options.size) != made_for:
         raise refuse(predictor, f"it is made for {_px(made_for)}, not {_px(options.size)}")
     try:
@@ -53,7 +52,6 @@ class PoseGraph(Graph):
 
     def __init__(self, predictor: Predictor, options: GraphOptions) -> None:
         super().__init__(predictor, options)
-        make_exportable(self.model)
         head: Any = self.model.head
         self.decode = decoder_for(head.decoder)
         self.stages = type(head).__name__ in STAGES

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.export.graph.base import Graph, refuse
-from trainer.export.graph.layers import grid_pools, has_windows, make_exportable, samples_grids, sides
+from trainer.export.graph.layers import samples_grids, sides
+from trainer.export.graph.one_size import refuse_dynamic
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.pixel_decoder import replace_pixel_decoder
 
@@ -28,8 +29,8 @@ def build(predictor: Predictor, options: GraphOptions) -> Graph:
     heads = list(heads) if isinstance(heads, torch.nn.ModuleList) else [heads]
     if any(type(head).__name__ == "PointHead" for head in heads):
         raise refuse(predictor, "PointRend chooses anew in every image which points it refines")
-    if options.dynamic_size:
-        _check_size(predictor)
+    slides = predictor.model.test_cfg.get("mode", "whole") == "slide"
+    refuse_dynamic(predictor, options, "its sliding windows depend on the picture's size" if slides else "")
     return SemanticGraph(predictor, options)
 
 
@@ -44,7 +45,6 @@ class SemanticGraph(Graph):
 
     def __init__(self, predictor: Predictor, options: GraphOptions) -> None:
         super().__init__(predictor, options)
-        make_exportable(self.model)
         replace_pixel_decoder(self.model.decode_head, options.dynamic_size)
         if samples_grids(self.model):
             self.min_opset = 16
@@ -92,16 +92,3 @@ def windows(size: tuple[int, int], crop: Any, stride: Any) -> list[tuple[int, in
         ends = [min(index * step + length, side) for index in range(count)]
         spans.append([(max(end - length, 0), end) for end in ends])
     return [(left, top, right, bottom) for top, bottom in spans[0] for left, right in spans[1]]
-
-
-def _check_size(predictor: Predictor) -> None:
-    model: Any = predictor.model
-    if grid_pools(model):
-        why = "it pools its features to a grid whose cells depend on the picture's size"
-    elif has_windows(model):
-        why = f"its {type(model.backbone).__name__} cuts features into windows by the picture's size"
-    elif model.test_cfg.get("mode", "whole") == "slide":
-        why = "its sliding windows (test_cfg.mode=slide) depend on the picture's size"
-    else:
-        return
-    raise refuse(predictor, f"dynamic_size=true: {why}; dynamic_size=false with the size that you need")

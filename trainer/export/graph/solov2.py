@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.export.graph.base import INSTANCES, Graph, refuse
-from trainer.export.graph.layers import make_exportable, sides
+from trainer.export.graph.layers import sides
 from trainer.export.graph.masks import around, as_bytes
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.rows import at_least, best, finish, take, threshold
@@ -44,7 +44,6 @@ class SOLOv2Graph(Graph):
 
     def __init__(self, predictor: Predictor, options: GraphOptions) -> None:
         super().__init__(predictor, options)
-        make_exportable(self.model)
         head: Any = self.model.mask_head
         config = head.test_cfg
         self.classes, self.stride = int(head.cls_out_channels), int(head.mask_stride)
