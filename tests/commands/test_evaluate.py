@@ -135,10 +135,11 @@ def _as_coco(folder, other, unknown="", prefix=""):
 
 
 def _as_masks(folder, other, unknown=""):
-    """Maps whose values are those of the run in reverse."""
+    """Maps whose values are those of the run in reverse, but for the background."""
     prefixes, file = _own(folder)
     config = parse_config((folder / "mmengine.py").read_text())
-    classes = list(config["val_dataloader"]["dataset"]["metainfo"]["classes"])[::-1]
+    background, *others = config["val_dataloader"]["dataset"]["metainfo"]["classes"]
+    classes = [background, *others[::-1]]
     for split in ("train", "val"):
         for name in file.read_text().split():
             image, labels = (
@@ -149,7 +150,8 @@ def _as_masks(folder, other, unknown=""):
             labels.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(Path(prefixes["img_path"]) / name, image)
             values = cv2.imread(str(Path(prefixes["seg_map_path"]) / f"{name}.png"), cv2.IMREAD_UNCHANGED)
-            turned = np.where(values == 255, 255, len(classes) - 1 - values.astype(int)).astype(np.uint8)
+            kept = (values == 255) | (values == 0)
+            turned = np.where(kept, values, len(classes) - values.astype(int)).astype(np.uint8)
             cv2.imwrite(str(labels.with_suffix(".png")), turned)
     names = ["seven" if name == unknown else name for name in classes]
     return [

@@ -57,7 +57,11 @@ class Judge:
     def images(self) -> list[Judged]:
         """The worst images, the worst first."""
         self._close()
-        return self._worst.images()
+        worst = self._worst.images()
+        if self.task != "instance_segmentation" or self._coco is None:
+            return worst
+        # Masks of what is true are only decoded for those that are drawn.
+        return [replace(one, truth=self._truth(one.key, one.path, self.task)) for one in worst]
 
     def _answer(self, output: Any, path: str) -> Prediction:
         threshold = CONFIDENT if self.task in ("detection", "instance_segmentation") else 0.0
@@ -69,14 +73,21 @@ class Judge:
             self._current = None
             return
         (key, path, answers), self._current = self._current, None
-        coco = self._coco.coco
-        if key not in coco.imgs:
+        if key not in self._coco.coco.imgs:
             return
-        annotations = [one for one in coco.imgToAnns[key] if not one.get("iscrowd")]
-        if self.task == "pose":
-            annotations = [one for one in annotations if one.get("num_keypoints")]
-        truth = coco_truth(path, coco.imgs[key], annotations, coco.cats, self.task, self.classes)
-        if self.task == "pose" and len(self.classes) == 1:
-            truth = replace(truth, labels=np.zeros(len(truth), np.int64))
-        areas = [float(one["area"]) for one in annotations]
-        self._worst.look(path, joined(answers), truth, areas)
+        truth = self._truth(key, path, "pose" if self.task == "pose" else "detection")
+        areas = [float(one["area"]) for one in self._annotations(key)]
+        self._worst.look(path, joined(answers), truth, areas, key)
+
+    def _truth(self, key: Any, path: str, task: str) -> Prediction:
+        assert self._coco is not None
+        coco = self._coco.coco
+        truth = coco_truth(path, coco.imgs[key], self._annotations(key), coco.cats, task, self.classes)
+        if self.task == "pose" and len(self.classes) == 1:  # the metric knows no classes
+            return replace(truth, labels=np.zeros(len(truth), np.int64))
+        return truth
+
+    def _annotations(self, key: Any) -> list[dict[str, Any]]:
+        assert self._coco is not None
+        annotations = [one for one in self._coco.coco.imgToAnns[key] if not one.get("iscrowd")]
+        return [one for one in annotations if self.task != "pose" or one.get("num_keypoints")]

@@ -22,12 +22,13 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Judged:
-    """An image, its score from 0 (worst) to 1, what was said and what is true."""
+    """An image, its score from 0 (worst) to 1, what was said and what is true; ``key`` is its id in the data set."""
 
     path: str
     score: float
     prediction: Prediction
     truth: Prediction
+    key: Any = None
 
 
 class Worst:
@@ -38,11 +39,14 @@ class Worst:
         self._heap: list[tuple[float, int, int, Judged]] = []
         self._seen = 0
 
-    def look(self, path: str, prediction: Prediction, truth: Prediction, areas: Any = None) -> None:
+    def look(
+        self, path: str, prediction: Prediction, truth: Prediction, areas: Any = None, key: Any = None
+    ) -> None:
         """Judge an image.
 
         Args:
             areas: pose: of each person that is there, in px².
+            key: the image's id in the data set.
         """
         if not self.count:
             return
@@ -52,7 +56,7 @@ class Worst:
         if prediction.segmentation is None:
             prediction = prediction.kept(np.arange(len(prediction))[:MOST])
         self._seen += 1
-        entry = (-score, wrong, -self._seen, Judged(path, score, prediction, truth))
+        entry = (-score, wrong, -self._seen, Judged(path, score, prediction, truth, key))
         if len(self._heap) < self.count:
             heapq.heappush(self._heap, entry)
         elif entry[:3] > self._heap[0][:3]:
