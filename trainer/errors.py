@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -62,6 +63,15 @@ class ValidationError(TrainerError):
     """A body or document that doesn't fit its schema."""
 
     kind = "ValidationError"
+
+
+def missing_package(error: ModuleNotFoundError) -> FrameworkError:
+    """A package that isn't there, with the mend."""
+    name = (error.name or str(error)).partition(".")[0]
+    return FrameworkError(
+        f"{sys.executable} has no package {name!r}: scripts/demo installs everything into .venv; use its Python, "
+        "by . .venv/bin/activate or as .venv/bin/python"
+    )
 
 
 def nearest(word: str, choices: Iterable[str], n: int = 3) -> list[str]:

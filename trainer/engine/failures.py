@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import errno
 import re
+import urllib.error
 import traceback
 
-from trainer.errors import DatasetError, FrameworkError, ResourceError, TrainerError
+from trainer.errors import (
+    DatasetError,
+    FrameworkError,
+    NetworkError,
+    ResourceError,
+    TrainerError,
+    missing_package,
+)
 
 TRACEBACK = 20_000  # characters
 
@@ -40,6 +48,10 @@ def _classify(error: BaseException) -> TrainerError:
         return ResourceError(
             f"memory is full ({text}). Smaller: runtime.batch_size, runtime.workers, dataset.image_size"
         )
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
+    if isinstance(error, urllib.error.URLError):
+        return NetworkError(f"a server doesn't answer: {text}")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(f"the disk is full: {error.filename or text}")
     if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):

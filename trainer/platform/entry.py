@@ -1,5 +1,7 @@
 """What ``train.py``, ``predict.py``, ``export.py`` and ``evaluate.py`` do: variables in, a job, an exit code.
 
+Imports nothing that is installed beside Python itself before a wrong Python can be told from it.
+
 Exit codes: 0 done, 1 failed (also for a mistake in the variables), 143 after SIGTERM, 130 after Ctrl-C.
 """
 
@@ -16,9 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trainer
-from trainer.config.check import listed
-from trainer.errors import ConfigError, TrainerError, UnknownError
-from trainer.platform import surroundings, tell
+from trainer.errors import ConfigError, TrainerError, UnknownError, missing_package
+from trainer.platform import surroundings
 from trainer.platform.jobs import Job
 from trainer.platform.supervise import Supervisor, Terminated
 from trainer.platform.table import show
@@ -59,6 +60,8 @@ def _main(kind: str, words: list[str], supervisor: Supervisor) -> int:
         return int(module.run(_prepared(module, variables), supervisor))
     except TrainerError as error:
         return _failed(variables, error, None)
+    except ModuleNotFoundError as error:
+        return _failed(variables, missing_package(error), None)
     except Exception as error:
         return _failed(variables, UnknownError(f"{type(error).__name__}: {error}"), traceback.format_exc())
 
@@ -71,6 +74,8 @@ def _prepared(module: Any, variables: Variables) -> Job:
     job: Job = module.prepare(variables, number or 0, url or "", mistakes)
     show(job)
     if mistakes:
+        from trainer.config.check import listed
+
         raise ConfigError(listed(mistakes))
     return job
 
@@ -97,7 +102,9 @@ def _failed(variables: Variables, error: TrainerError, trace: str | None) -> int
     print(f"{error.kind}: {mask_text(error.message)}", file=sys.stderr)
     if trace:
         print(mask_text(trace), file=sys.stderr)
-    with contextlib.suppress(ConfigError):
+    with contextlib.suppress(ConfigError, ModuleNotFoundError):
+        from trainer.platform import tell
+
         url, number = variables.callback_url(), variables.job_id()
         tell.failure(variables, number, url, error, trace)
     return 1
