@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from trainer.export.proof.prove import prove
 from trainer.export.proof.report import Proof, plain
 from trainer.export.settings import formats, precision
 from trainer.inference.predictor import Predictor
+from trainer.inference.quiet import quiet
 from trainer.storage import atomic_write
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "tensorrt": ".engine"}
@@ -94,7 +95,8 @@ class Exporter:
             nms_iou=config.nms_iou,
             max_detections=self.thresholds["max_detections"] or 1,
         )
-        self.graph: Graph = graph_for(self.predictor, options)
+        with quiet():
+            self.graph: Graph = graph_for(self.predictor, options)
         self.input = {**given, "divisor": self.graph.multiple_of}
         self.outputs = outputs_of(self.graph)
         self._compiled: dict[int, float | str] | None = None
@@ -178,7 +180,7 @@ class Exporter:
                 f"the exported {metadata['format']} file answers otherwise than PyTorch: {'; '.join(proof.failures)}. "
                 "Nothing of it was kept; force=true keeps it, marked"
             )
-        return replace(proof, forced=bool(proof.failures))
+        return proof
 
     def _write_onnx(self, file: Path, metadata: Metadata) -> None:
         from trainer.export.onnx_metadata import set_metadata

@@ -19,7 +19,9 @@ def outputs_of(graph: Graph) -> list[Output]:
     """Name, type and shape of each output, learned by running the graph once; open dimensions are None."""
     import torch
 
-    with torch.no_grad():
+    from trainer.inference.quiet import quiet
+
+    with torch.no_grad(), quiet():
         values = graph(graph.example())
     axes = graph.dynamic_axes()
     return [

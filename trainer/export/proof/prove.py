@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from trainer.export.proof.report import Latency, Limits, Metric, Proof
 from trainer.export.proof.runtime import Answers, Look, run_file
 from trainer.export.runtimes.python.model_wrapper import Model, Result, read_image
 from trainer.inference.predictor import Predictor
+from trainer.inference.quiet import quiet
 from trainer.inference.samples import Sample
 
 BATCHES = (1, 8)
@@ -39,7 +41,7 @@ class Eager:
         self.graph = graph
 
     def run(self, name: str, outputs: Sequence[str], batch: np.ndarray) -> list[np.ndarray]:
-        with torch.no_grad():
+        with torch.no_grad(), quiet():
             return [value.numpy() for value in self.graph(torch.from_numpy(batch))]
 
 
@@ -56,6 +58,8 @@ def prove(
     say: Callable[[str], Any] = print,
 ) -> Proof:
     """Compare ``file``, with its package's ``runtimes`` and ``metadata.json`` beside it, with PyTorch.
+
+    A file that fails is not timed, unless it will be kept.
 
     Args:
         graph: what it was made from.
@@ -100,41 +104,49 @@ def prove(
         except ValueError as error:
             raise FrameworkError(f"{file.name} answers otherwise than PyTorch: {error}") from None
         metric = _metric(validation, answers, eager, config, metadata, limits, say) if validation else None
-    shapes = [(size, *inputs[0].shape[1:]) for size in sizes]
-    if compiled is None:
-        compiled = {}
-        if config.compile_seconds:
-            say(f"torch.compile, {config.compile_seconds} s at the most")
-            compiled |= compiled_seconds(graph, shapes, threads, config.compile_seconds)
-    example = inputs[0][:1]
-    say("timing PyTorch")
-    latency = tuple(
-        Latency(
-            size,
-            answers.seconds[size],
-            _eager_seconds(predictor, eager, looks[0], example, size),
-            compiled.get(size),
+        proof = Proof(
+            runtime=answers.runtime,
+            asked=asked,
+            precision=built,
+            images=words,
+            compared=len(looks),
+            batches=tuple(sorted({len(batch) for batch in inputs})),
+            differences=tuple(differences),
+            agreement=agreement,
+            metric=metric,
+            no_metric=no_metric,
+            latency=(),
+            threads=threads,
+            size_bytes=file.stat().st_size,
+            limits=limits,
+            modules=tuple(answers.modules),
         )
-        for size in sizes
-    )
-    return Proof(
-        runtime=answers.runtime,
-        asked=asked,
-        precision=built,
-        images=words,
-        compared=len(looks),
-        batches=tuple(sorted({len(batch) for batch in inputs})),
-        differences=tuple(differences),
-        agreement=agreement,
-        metric=metric,
-        no_metric=no_metric,
-        latency=latency,
-        threads=threads,
-        size_bytes=file.stat().st_size,
-        limits=limits,
-        modules=tuple(answers.modules),
-        forced=config.force,
-    )
+        if proof.failures and not config.force:
+            return proof  # nobody will look at its speed
+        proof = replace(proof, forced=bool(proof.failures))
+        example = inputs[0][:1]
+        if compiled is None:
+            compiled = _compiled(graph, [(size, *example.shape[1:]) for size in sizes], threads, config, say)
+        say("timing PyTorch")
+        latency = [
+            Latency(
+                size,
+                answers.seconds[size],
+                _eager_seconds(predictor, eager, looks[0], example, size),
+                compiled.get(size),
+            )
+            for size in sizes
+        ]
+    return replace(proof, latency=tuple(latency))
+
+
+def _compiled(
+    graph: Graph, shapes: list[tuple[int, ...]], threads: int, config: Export, say: Callable[[str], Any]
+) -> dict[int, float | str]:
+    if not config.compile_seconds:
+        return {}
+    say(f"torch.compile, {config.compile_seconds} s at the most")
+    return compiled_seconds(graph, shapes, threads, config.compile_seconds)
 
 
 def _eager_seconds(predictor: Predictor, eager: Model, look: Look, example: np.ndarray, size: int) -> float:
