@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
-import urllib.error
 import traceback
+import urllib.error
 
 from trainer.errors import (
     DatasetError,
