@@ -98,6 +98,8 @@ def test_an_image_that_cannot_be_read_is_skipped_and_said_so(tmp_path):
     assert [one.error is None for one in found] == [True, False, True]
     assert "1.png" in found[1].error and found[1].image is None and not len(found[1].prediction)
     assert as_set(found[2].prediction) == {(0, 0, 0, 3, 8)}
+    _, empty, _ = Squares().predict(paths, on_error="skip")
+    assert empty.path == str(paths[1]) and empty.size == (0, 0) and not len(empty)
 
 
 def test_or_stops_everything(tmp_path):
@@ -146,3 +148,27 @@ def test_arrays_keep_no_path_and_files_do(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), scene(8, 8, []))
     named, plain = Squares().predict([tmp_path / "a.png", scene(8, 8, [])])
     assert named.path == str(tmp_path / "a.png") and plain.path is None
+
+
+def test_each_thread_has_its_own_steps():
+    """mmseg's ResizeShortestEdge writes the size it is about to make into itself."""
+    import threading
+    from concurrent.futures import ThreadPoolExecutor
+
+    from trainer.inference.predictor import Predictor
+
+    together = threading.Barrier(4)
+
+    class Forgetful:
+        def __call__(self, result):
+            self.shape = result["img"].shape
+            together.wait(60)
+            return {**result, "seen": self.shape}
+
+    predictor = Predictor.__new__(Predictor)
+    predictor.task, predictor.top_down = "semantic_segmentation", False
+    predictor._load, predictor._steps, predictor._own = None, [Forgetful()], threading.local()
+    images = [scene(10 + number, 8, []) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: predictor.prepare(image, None)[0]["seen"], images))
+    assert found == [image.shape for image in images]

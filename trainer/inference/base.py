@@ -70,7 +70,7 @@ class BasePredictor(ABC):
             options: the others of :class:`trainer.inference.options.Options`.
 
         Raises:
-            DatasetError: an image can't be read.
+            DatasetError: an image can't be read; with ``on_error="skip"`` its answer is empty, of size (0, 0).
             ConfigError: an option that can't be meant.
         """
         from trainer.inference.stream import answers

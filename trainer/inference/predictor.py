@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Predictor(BasePredictor):
         steps = [step for step, kind in zip(steps, kinds, strict=True) if kind != "LoadAnnotations"]
         with quiet(), self.in_scope():
             self._load, *self._steps = [_build_step(step) for step in steps]
+        self._own = threading.local()
 
     @property
     def keypoints(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -154,12 +156,17 @@ class Predictor(BasePredictor):
         return self.prepare(image, whole if sample.boxes is None else sample.boxes)
 
     def _piped(self, facts: dict[str, Any], image: np.ndarray) -> dict[str, Any]:
-        """``image`` through the pipeline's steps after reading. No scope is set: threads would share it."""
+        """``image`` through the pipeline's steps after reading. No scope is set: threads would share it.
+
+        Each thread has its own steps: some of mmseg's write down what they are about to do.
+        """
         kind = np.float32 if getattr(self._load, "to_float32", False) else np.uint8
         shape = image.shape[:2]
         # A copy: steps may draw into it, and a top-down model's boxes share it.
         result: Any = {**facts, "img": image.astype(kind), "img_shape": shape, "ori_shape": shape}
-        for step in self._steps:
+        if not hasattr(self._own, "steps"):
+            self._own.steps = copy.deepcopy(self._steps)
+        for step in self._own.steps:
             result = step(result)
         return result
 

@@ -224,7 +224,8 @@ class _Stream:
 
     def _finish(self, job: _Job) -> Answer:
         if job.error is not None:
-            return Answer(job.sample, self.model.empty((0, 0)), None, error=job.error)
+            nothing = replace(self.model.empty((0, 0)), path=job.sample.name)
+            return Answer(job.sample, nothing, None, error=job.error)
         prediction = job.single
         if job.merged is not None:
             prediction = (
