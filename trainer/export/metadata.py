@@ -74,7 +74,6 @@ class Metadata(TypedDict, total=False):
     skeleton: list[list[int]]  # pose: pairs of keypoint indices
     sigmas: list[float]  # pose
     flip_pairs: list[list[int]]  # pose: keypoints that change places in a mirrored image
-    flip_pairs: list[list[int]]  # pose: keypoints that change places in a mirrored image
     mirrors: bool  # whether training mirrored images
     format: str  # onnx | torchscript | tensorrt
     precision: str  # fp32 | fp16 | int8, as built
@@ -159,7 +158,6 @@ def build_metadata(
         metadata["skeleton"] = [list(pair) for pair in predictor.skeleton]
         sigmas = facts.get("sigmas")
         metadata["sigmas"] = [] if sigmas is None else [round(float(value), 6) for value in sigmas]
-        metadata["flip_pairs"] = [list(pair) for pair in predictor.flip_pairs]
         metadata["flip_pairs"] = [list(pair) for pair in predictor.flip_pairs]
         metadata["flip_test"] = False
         metadata["num_keypoints"] = len(names)
