@@ -107,3 +107,16 @@ def test_captions_stand_above_the_pictures():
     captioned = grid([(black, black)] * 2, cell=100, captions=["0.10 a.jpg", "0.20 " + "long" * 40])
     assert captioned.shape[0] == plain.shape[0] + 26 and captioned.shape[1] == plain.shape[1]
     assert (captioned[36:60] < 128).any()
+
+
+def test_letters_are_no_larger_than_what_they_name_allows():
+    places = np.arange(12) * 80
+    boxes = np.array([[x + 10, y + 30, x + 50, y + 70] for y in places[:9] for x in places], np.float32)
+    count = len(boxes)
+    crowd = Prediction(
+        None, (960, 720), ("a",) * 10, boxes, np.full(count, 0.9, np.float32), np.zeros(count, int)
+    )
+    picture = draw(_grey(720, 960), crowd, PALETTE)
+    inside = [picture[int(y1) + 4 : int(y2) - 4, int(x1) + 4 : int(x2) - 4] for x1, y1, x2, y2 in boxes]
+    covered = [float((part != 90).any(-1).mean()) for part in inside]
+    assert np.median(covered) == 0, "labels stand above their boxes, not on their neighbours"

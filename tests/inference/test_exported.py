@@ -93,6 +93,12 @@ def test_a_file_answers_and_is_measured_as_its_checkpoint(trained_run, tmp_path,
     assert its.metrics.keys() == ours.metrics.keys() and any(ours.metrics.values())
     assert its.metrics == pytest.approx(ours.metrics, abs=ALIKE[task])
     assert its.images == ours.images and len(its.worst) == 2
+    if task == "detection":
+        _from_the_command_line(run, tmp_path)
+        _elsewhere(run, tmp_path)
+
+
+def _from_the_command_line(run, tmp_path):
     assert main(["evaluate", f"checkpoint={run}/export/onnx", "device=cpu", "plots=false", "worst=0"]) == 0
     result = json.loads((run / "evaluation-val-onnx.json").read_text())
     assert (
@@ -106,8 +112,6 @@ def test_a_file_answers_and_is_measured_as_its_checkpoint(trained_run, tmp_path,
         == 0
     )
     assert len(json.loads((tmp_path / "o" / "predictions.json").read_text())["images"]) == 2
-    if task == "detection":
-        _elsewhere(run, tmp_path)
 
 
 def _elsewhere(run, tmp_path):

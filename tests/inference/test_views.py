@@ -50,6 +50,19 @@ def test_something_that_only_tiles_show_is_joined_from_its_parts():
     assert as_set(found) == {wide, (1, 10, 50, 20, 60)}
 
 
+def test_a_part_that_looks_like_something_else_gives_way_to_the_whole():
+    class Short(Squares):
+        """Takes what is narrower than 30 px for green."""
+
+        def _answer(self, item):
+            found = super()._answer(item)
+            found.labels[found.boxes[:, 2] - found.boxes[:, 0] < 30] = 1
+            return found
+
+    (found,) = Short().predict(scene(110, 40, [(0, 50, 4, 90, 30), (2, 10, 4, 20, 14)]), tile=64, overlap=0.4)
+    assert as_set(found) == {(0, 50, 4, 90, 30), (1, 10, 4, 20, 14)}
+
+
 def test_classes_are_not_mixed_and_neighbours_stay_two():
     rectangles = [(0, 40, 10, 60, 30), (1, 61, 10, 80, 30), (0, 82, 10, 100, 30), (0, 40, 32, 60, 60)]
     (found,) = Squares().predict(scene(150, 64, rectangles), tile=64, overlap=0.5)

@@ -69,9 +69,9 @@ def draw(
         labels = _paint_segmentation(canvas, prediction, palette)
     else:
         labels = _paint_instances(canvas, prediction, palette, scale)
-    canvas = _write_labels(canvas, labels)
+    canvas = _write_labels(canvas, labels, _letters(canvas, prediction, scale))
     if prediction.keypoints is not None:  # on top: a label may lie where a point is
-        _paint_keypoints(canvas, prediction.keypoints, skeleton, scale, threshold)
+        _paint_keypoints(canvas, prediction, skeleton, scale, threshold)
     return canvas
 
 
@@ -91,7 +91,7 @@ Label = tuple[str, float, float, Colour]  # text, x and y of the left upper corn
 
 
 def _paint_instances(canvas: np.ndarray, prediction: Prediction, palette: Palette, scale: int) -> list[Label]:
-    thick = _thickness(canvas)
+    thick = _thickness(canvas, prediction, scale)
     labels: list[Label] = []
     for index in reversed(range(len(prediction))):  # the best ones on top
         # Where nothing is classified, colours tell the instances apart.
@@ -99,7 +99,7 @@ def _paint_instances(canvas: np.ndarray, prediction: Prediction, palette: Palett
         by_class = label >= 0 and len(prediction.classes) > 1
         colour = class_colour(label, palette) if by_class else _SPARE[index % len(_SPARE)]
         if prediction.masks is not None:
-            _paint_mask(canvas, prediction.masks[index], colour)
+            _paint_mask(canvas, prediction.masks[index], colour, max(1, thick - 1))
         x1, y1, x2, y2 = (float(value) * scale for value in prediction.boxes[index])
         cv2.rectangle(
             canvas, (round(x1), round(y1)), (round(x2), round(y2)), colour[::-1], thick, cv2.LINE_AA
@@ -110,11 +110,11 @@ def _paint_instances(canvas: np.ndarray, prediction: Prediction, palette: Palett
     return labels[::-1]
 
 
-def _paint_mask(canvas: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
+def _paint_mask(canvas: np.ndarray, mask: np.ndarray, colour: Colour, thick: int) -> None:
     large = cv2.resize(mask.astype(np.uint8), canvas.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     _tint(canvas, large.astype(bool), colour)
     outlines, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(canvas, outlines, -1, colour[::-1], max(1, _thickness(canvas) - 1), cv2.LINE_AA)
+    cv2.drawContours(canvas, outlines, -1, colour[::-1], thick, cv2.LINE_AA)
 
 
 def _paint_segmentation(canvas: np.ndarray, prediction: Prediction, palette: Palette) -> list[Label]:
@@ -128,7 +128,8 @@ def _paint_segmentation(canvas: np.ndarray, prediction: Prediction, palette: Pal
         _tint(canvas, indices == value, colour)
         where = (indices == value).astype(np.uint8)
         outlines, _ = cv2.findContours(where, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(canvas, outlines, -1, colour[::-1], max(1, _thickness(canvas) - 1), cv2.LINE_AA)
+        thick = max(1, _thickness(canvas, prediction, 1) - 1)
+        cv2.drawContours(canvas, outlines, -1, colour[::-1], thick, cv2.LINE_AA)
         x, y, _, _ = cv2.boundingRect(max(outlines, key=cv2.contourArea))
         labels.append((prediction.classes[value], x, y, colour))
     return labels
@@ -136,13 +137,14 @@ def _paint_segmentation(canvas: np.ndarray, prediction: Prediction, palette: Pal
 
 def _paint_keypoints(
     canvas: np.ndarray,
-    keypoints: np.ndarray,
+    prediction: Prediction,
     skeleton: Sequence[tuple[int, int]],
     scale: int,
     threshold: float,
 ) -> None:
-    thick = _thickness(canvas)
-    for points in keypoints:
+    assert prediction.keypoints is not None
+    thick = _thickness(canvas, prediction, scale)
+    for points in prediction.keypoints:
         places = [(round(float(x) * scale), round(float(y) * scale)) for x, y, _ in points]
         shown = [bool(score > 0 and score >= threshold) for _, _, score in points]
         for a, b in skeleton:
@@ -160,13 +162,13 @@ def _tint(canvas: np.ndarray, where: np.ndarray, colour: Colour) -> None:
     canvas[where] = mixed.astype(np.uint8)
 
 
-def _write_labels(canvas: np.ndarray, labels: list[Label]) -> np.ndarray:
+def _write_labels(canvas: np.ndarray, labels: list[Label], size: int) -> np.ndarray:
     """Text on its colour above each instance, inside the picture, and beside the labels that are there already."""
     if not labels:
         return canvas
     picture = Image.fromarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB))
     pen = ImageDraw.Draw(picture)
-    letters = font(max(16, round(max(canvas.shape[:2]) / 20)))
+    letters = font(size)
     taken: list[Area] = []
     for text, x, y, colour in labels:
         if not text:
@@ -202,5 +204,22 @@ def _on(colour: Colour) -> Colour:
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
 
 
-def _thickness(canvas: np.ndarray) -> int:
-    return max(2, round(max(canvas.shape[:2]) / 240))
+def _thickness(canvas: np.ndarray, prediction: Prediction, scale: int) -> int:
+    """Of lines in px: thin where what is framed is small."""
+    side = max(canvas.shape[:2])
+    return max(2, round(min(side / 240, _usual_side(prediction, scale, side) / 20)))
+
+
+def _letters(canvas: np.ndarray, prediction: Prediction, scale: int) -> int:
+    """The font's size in px: large enough to be read, and no larger than what it names allows."""
+    side = max(canvas.shape[:2])
+    smallest, largest = max(12.0, side / 160), max(24.0, side / 60)
+    return round(min(largest, max(smallest, 0.35 * _usual_side(prediction, scale, side))))
+
+
+def _usual_side(prediction: Prediction, scale: int, otherwise: float) -> float:
+    """The median of the boxes' sides in px of the picture."""
+    if not len(prediction.boxes):
+        return otherwise
+    sides = prediction.boxes[:, 2:] - prediction.boxes[:, :2]
+    return float(np.median(np.sqrt(np.clip(sides.prod(1), 0, None)))) * scale

@@ -33,7 +33,8 @@ class Instances:
     """Collects tiles' instances. Two are one thing where they agree on the part that both tiles see.
 
     Of one thing's instances the best that no tile's edge cuts is kept; where all are cut, for the thing is larger
-    than a tile, they are joined.
+    than a tile, they are joined. A part of something may look like another class: where one tile cuts what another
+    sees whole, the latter is believed.
     """
 
     def __init__(self, empty: Prediction) -> None:
@@ -74,11 +75,17 @@ class Instances:
                 number = parent[number]
             return number
 
+        misread = set()
         for first, second in self._agreeing():
-            parent[root(place[second.tile, second.index])] = root(place[first.tile, first.index])
+            a, b = place[first.tile, first.index], place[second.tile, second.index]
+            if first.label == second.label:
+                parent[root(b)] = root(a)
+            elif first.cut != second.cut:
+                misread.add(a if first.cut else b)
         groups: dict[int, list[_Found]] = {}
         for number, one in enumerate(flat):
-            groups.setdefault(root(number), []).append(one)
+            if number not in misread:
+                groups.setdefault(root(number), []).append(one)
         return list(groups.values())
 
     def _agreeing(self) -> Iterator[tuple[_Found, _Found]]:
@@ -90,8 +97,7 @@ class Instances:
                     continue
                 overlaps = iou(_clipped(first, shared), _clipped(second, shared))
                 for row, column in zip(*np.nonzero(overlaps >= SAME), strict=True):
-                    if first[row].label == second[column].label:
-                        yield first[row], second[column]
+                    yield first[row], second[column]
 
     def _prediction(self, things: Sequence[Sequence[_Found]]) -> Prediction:
         width, height = self.size
