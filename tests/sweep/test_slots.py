@@ -54,7 +54,8 @@ def test_a_slot_says_what_its_trial_may_use() -> None:
     assert slot.environment["OMP_NUM_THREADS"] == slot.environment["MKL_NUM_THREADS"] == "3"
     assert slot.environment["CUDA_VISIBLE_DEVICES"] == "2"
     (bare,) = make_slots(Sweep(workers=1), "auto", cpus=4, gpus=[])
-    assert bare.environment == {}
+    assert bare.environment == {"TRAINER_CORES": "4"}
+    assert [slot.cores for slot in make_slots(Sweep(workers=2), "auto", cpus=9, gpus=[])] == [4, 4]
 
 
 def test_which_gpus_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def set_loaders(cfg: Cfg, runtime: Runtime, *, gpu: bool) -> None:
             loader["batch_size"] = batch
         workers = runtime.workers
         if workers is None:
-            workers = min(loader.get("num_workers", 2), os.cpu_count() or 1)
+            cores = os.environ.get("TRAINER_CORES") or os.cpu_count() or 1  # a sweep's trial has its share
+            workers = min(loader.get("num_workers", 2), int(cores))
         loader["num_workers"] = workers
         loader["persistent_workers"] = workers > 0
         if "pin_memory" in loader and not gpu:

@@ -9,14 +9,21 @@ import time
 from pathlib import Path
 
 
+# How many of the cores this process should take for its own, when others run beside it: set for a sweep's trials.
+CORES = "TRAINER_CORES"
+
+
 def usable_cpus() -> int:
-    """CPUs by affinity and by the container's quota; torch's own default counts the whole machine's."""
+    """CPUs by affinity, by the container's quota and by ``TRAINER_CORES``; torch's own default counts the whole
+    machine's."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         count = min(count, math.ceil(int(quota) / int(period)))
     except (OSError, ValueError):
         pass  # no such file, or "max": no quota
+    if os.environ.get(CORES, "").isdigit():
+        count = min(count, int(os.environ[CORES]))
     return max(1, count)
 
 

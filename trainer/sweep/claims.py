@@ -22,8 +22,8 @@ logger = logging.getLogger("trainer")
 
 # Between two who claim the same trial from different places: who wrote last has it.
 SETTLE_SECONDS = 1.0
-# An orphan has been told to save and end by the system; then by us; then it is killed.
-ORPHAN_SECONDS = ((30.0, signal.SIGTERM), (60.0, getattr(signal, "SIGKILL", signal.SIGTERM)))
+# An orphan has been told by the system to save and end; then by us, at once; then it is killed.
+ORPHAN_SECONDS = ((120.0, signal.SIGTERM), (180.0, getattr(signal, "SIGKILL", signal.SIGTERM)))
 MOST_REFUSED = 1000
 
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.paths import Conf
+from trainer.config.resume import OF_THE_COMMAND
+from trainer.config.typed import key_of
+from trainer.errors import ConfigError
 from trainer.sweep import outcome as ends
 from trainer.sweep import store as states
 from trainer.sweep.claims import Claims
@@ -64,6 +67,7 @@ def run_sweep(
         ConfigError: with all mistakes, or because a sweep of that name is another one.
         StoreDown: the storage hasn't answered for ten minutes; running trials were told to save and end.
     """
+    _refuse_names(overrides)
     plan = make_plan(command, overrides, conf)
     if command != "train":
         from trainer.sweep.each import run_each
@@ -344,6 +348,16 @@ class Driver:
             else:
                 self._down_since = None
                 return result
+
+
+def _refuse_names(overrides: Sequence[str]) -> None:
+    """A sweep's runs have names of its own, by which it finds them again."""
+    for word in overrides:
+        if key_of(word) in OF_THE_COMMAND:
+            raise ConfigError(
+                f"{word}: a sweep names its runs itself, and goes on when the same command is given; leave it out, "
+                "or name the sweep with sweep.study."
+            )
 
 
 @contextmanager

@@ -116,7 +116,7 @@ class OptunaStore:
                 return False
             try:
                 trial.report(value, step)
-                return trial.should_prune()
+                return bool(trial.should_prune())  # of some pruners it is numpy's
             except UpdateFinishedTrialError:
                 raise Gone from None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.config.schema import Sweep
-from trainer.engine.limits import usable_cpus
+from trainer.engine.limits import CORES, usable_cpus
 
 # What a process with torch and an OpenMMLab package takes before it trains, and a small training on top.
 TRIAL_BYTES = 2 * 2**30
@@ -23,17 +23,21 @@ class Slot:
     """Room for one trial.
 
     Attributes:
+        cores: its share of them, for data loader processes.
         threads: CPU threads; None leaves it as the environment says.
         gpus: what CUDA_VISIBLE_DEVICES says; None leaves it as it is.
     """
 
     number: int
+    cores: int = 1
     threads: int | None = None
     gpus: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        found = {} if self.threads is None else dict.fromkeys(_THREADS, str(self.threads))
+        found = {CORES: str(self.cores)}
+        if self.threads is not None:
+            found |= dict.fromkeys(_THREADS, str(self.threads))
         return found if self.gpus is None else {**found, "CUDA_VISIBLE_DEVICES": self.gpus}
 
 
@@ -51,11 +55,13 @@ def make_slots(
     gpus = visible_gpus() if gpus is None else list(gpus)
     shares = _shares(list(gpus), sweep.gpus_per_trial) if gpus and device != "cpu" else []
     count = int(sweep.workers) if sweep.workers != "auto" else len(shares) or _on_cpu(cpus)
+    cores = max(1, cpus // count)
     threads = sweep.threads
     if threads is None and "OMP_NUM_THREADS" not in os.environ and count > 1:
-        threads = max(1, cpus // count)
+        threads = cores
     return [
-        Slot(number, threads, shares[number % len(shares)] if shares else None) for number in range(count)
+        Slot(number, cores, threads, shares[number % len(shares)] if shares else None)
+        for number in range(count)
     ]
 
 

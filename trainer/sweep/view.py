@@ -95,7 +95,7 @@ class View:
     def say(self, line: str) -> None:
         """One line."""
         logger.info("%s", line)
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def began(self, trial: RunningTrial, board: Board) -> None:
         gpus = f" on GPU {trial.slot.gpus}" if trial.slot.gpus else ""
@@ -205,6 +205,9 @@ def summary(board: Board) -> str:
         line += f"  {len(leaders)} on the Pareto front"
     elif leaders:
         line += f"  best {_values(leaders[0], board.plan)} (trial {leaders[0].number})"
+    abroad = sum(one.state == states.RUNNING and one.number not in board.running for one in board.records)
+    if abroad:
+        line += f"  {abroad} run elsewhere"
     eta = board.eta
     return line if eta is None else f"{line}  {describe.duration(eta)} left"
 

@@ -1,0 +1,50 @@
+"""One sweep of real trainings, forked warm, with the command that people type."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sweep.test_driver import optuna_states, rows
+from trainer.events.reader import events
+
+ROOT = Path(__file__).parents[2]
+WORDS = (
+    "experiment=digits sweep=optuna sweep.sampler=grid runtime.epochs=1,4 sweep.warm=true sweep.workers=2 "
+    "sweep.pruner=threshold sweep.pruner_options.lower=1.5 sweep.pruner_options.n_warmup_steps=2 "
+    "dataset.scenes=8 dataset.val_scenes=4 runtime.batch_size=2 runtime.val_interval=1 runtime.ema=false "
+    "runtime.workers=0 runtime.device=cpu tracking=none"
+)
+
+
+@pytest.mark.slow
+def test_real_trainings_are_swept_and_pruned(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", "-m", *WORDS.split(), f"output_dir={tmp_path}"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    short, long = sorted(rows(tmp_path), key=lambda row: row["params"]["runtime.epochs"])
+    assert (short["state"], short["epochs"]) == ("complete", 1)
+    # No detector is that good: the pruner stops it after its second epoch, and it saves.
+    assert long["state"] == "pruned" and 2 <= long["epochs"] < 4
+    assert optuna_states(tmp_path) == {"COMPLETE": 1, "PRUNED": 1}
+    assert set(short["figures"]) >= {"mAP50-95", "parameters", "images_per_second", "latency", "seconds"}
+    run = Path(long["run_dir"])
+    result = json.loads((run / "result.json").read_bytes())
+    assert result["status"] == "pruned" and result["checkpoints"]["last"] == "checkpoints/last.pth"
+    assert [event["type"] for event in events(run / "events.jsonl")][-1] == "pruned"
+    facts = json.loads((run / "run.json").read_bytes())
+    assert (facts["parent"], facts["label"]) == (run.name.rpartition("-")[0], "epochs=4")
+    (log,) = tmp_path.glob(f"sweeps/*/trials/{long['number']}.log")
+    assert "pruned by its sweep" in log.read_text()
