@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-
 # How many of the cores this process should take for its own, when others run beside it: set for a sweep's trials.
 CORES = "TRAINER_CORES"
 
