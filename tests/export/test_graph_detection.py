@@ -72,7 +72,7 @@ CASES = (
     Case("yolox-tiny", rows=400, slow=True),
     Case("detection:mmdet::fsaf/fsaf_r50_fpn_1x_coco.py", R18, slow=True),
     Case(
-        "detection:mmdet::dcnv2/faster-rcnn_r50_fpn_mdconv-c3-c5_1x_coco.py",
+        "detection:mmdet::dcnv2/faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py",
         _two_stage({}),
         opset=16,
         slow=True,
