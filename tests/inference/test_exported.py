@@ -99,19 +99,18 @@ def test_a_file_answers_and_is_measured_as_its_checkpoint(trained_run, tmp_path,
 
 
 def _from_the_command_line(run, tmp_path):
-    assert main(["evaluate", f"checkpoint={run}/export/onnx", "device=cpu", "plots=false", "worst=0"]) == 0
-    result = json.loads((run / "evaluation-val-onnx.json").read_text())
-    assert (
-        result["primary_metric"]["name"]
-        == json.loads((run / "result.json").read_text())["primary_metric"]["name"]
+    words = ["device=cpu", "plots=false", "worst=0"]
+    assert main(["evaluate", f"checkpoint={run}/export/onnx", *words]) == 0
+    evaluated, trained = (
+        json.loads((run / name).read_text())["primary_metric"]
+        for name in ("evaluation-val-onnx.json", "result.json")
     )
-    assert (
-        main(
-            ["predict", f"checkpoint={run}/export", "device=cpu", "max_images=2", f"output={tmp_path / 'o'}"]
-        )
-        == 0
-    )
-    assert len(json.loads((tmp_path / "o" / "predictions.json").read_text())["images"]) == 2
+    assert evaluated["name"] == trained["name"]
+    assert evaluated["value"] == pytest.approx(trained["value"], abs=ALIKE["detection"])
+    output = tmp_path / "predictions"
+    words = ["device=cpu", "max_images=2", f"output={output}"]
+    assert main(["predict", f"checkpoint={run}/export", *words]) == 0
+    assert len(json.loads((output / "predictions.json").read_text())["images"]) == 2
 
 
 def _elsewhere(run, tmp_path):
