@@ -53,6 +53,8 @@ def test_a_served_model_answers_an_image_as_its_checkpoint_does(trained_run, tmp
         "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "CUDA_VISIBLE_DEVICES": "",
+        # MLflow starts uvicorn by its name, as in an environment that is activated.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
     done = subprocess.run(
         [sys.executable, "-c", LOG, uri, str(run)],
