@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,7 @@ class Story:
         )
 
     def ended(self, kind: str = "finished", **fields: Any) -> Story:
-        done = max([event["epoch"] for event in self.events if event["type"] == "epoch"], default=0)
+        done = max([event.get("epoch", 0) for event in self.events if event["type"] == "epoch"], default=0)
         result = {"epochs_completed": done, "duration_seconds": 60.0, "mlflow_run_id": None}
         return self.add(kind, result=result, **fields)
 
@@ -122,6 +124,7 @@ def make_run(folder: Path, address: str, **callback: Any) -> Run:
 
     run = Run.create(folder / "runs", "parts-detection", "rtmdet-s", "job-42")
     run.update(model="rtmdet-s", task="detection", dataset="parts")
+    attempt(run)
     usual = {"name": "platform", "url": address, "job_id": 42, "retry_delay": 0.01, "flush_seconds": 60.0}
     (run.dir / "config.yaml").write_text(yaml.safe_dump({"callback": {**usual, **callback}}))
     manifest: dict[str, Any] = {"version": 1}
@@ -139,6 +142,12 @@ def make_run(folder: Path, address: str, **callback: Any) -> Run:
     _write(run.checkpoints / "manifest.json", manifest)
     write_files(run.dir, range(1, EPOCHS + 1))
     return run
+
+
+def attempt(run: Run, alive: bool = True) -> None:
+    """The run's only attempt: this process, or one that is gone."""
+    pid = os.getpid() if alive else 2**31 - 1
+    run.update(attempts=[{"pid": pid, "host": socket.gethostname(), "ended": None, "status": "running"}])
 
 
 def append(run: Run, events: Iterable[dict[str, Any]]) -> None:

@@ -76,6 +76,8 @@ class Outbox:
                 return False
             if kind in NEWER:
                 self._supersede(key)
+            elif kind == "started":
+                self._take_back(key)
             entry = Entry(key, kind, path, mask_strings(body))
             self._note({"do": "put", "key": key, "kind": kind, "path": path, "body": entry.body})
             self._waiting[key] = entry
@@ -145,6 +147,12 @@ class Outbox:
     def _supersede(self, by: str) -> None:
         for entry in list(self._waiting.values()):
             if entry.kind in FAINT and not entry.sent:
+                self.done(entry.key, f"superseded by {by}")
+
+    def _take_back(self, by: str) -> None:
+        """How an earlier attempt ended isn't the end, since the job goes on."""
+        for entry in list(self._waiting.values()):
+            if entry.kind == "completion":
                 self.done(entry.key, f"superseded by {by}")
 
     def _mark(self, key: str, sent: bool) -> None:

@@ -133,7 +133,8 @@ class PlatformSink(sink.Sink):
         """
         word = self.narrator.last_word
         if word is None and not gone:
-            return  # a run that goes on: what is known so far
+            self._flush()  # of a run that goes on
+            return
         if word is not None and word["type"] == "cancelled" and word.get("signal") != "SIGINT":
             silence(self.run.dir)
         if is_silent(self.run.dir):
@@ -146,11 +147,7 @@ class PlatformSink(sink.Sink):
         self._let_go()
         key, body = self._completion(word)
         self.delivery.tell(key, "completion", self.cursor.job_id, body)
-        if not self.delivery.flush(self.flush_seconds):
-            waiting = len(self.delivery.outbox)
-            raise Undelivered(
-                f"{waiting} callbacks wait for {self.cursor.address} ({self.delivery.trouble or 'no answer yet'})"
-            )
+        self._flush()
         if body.status == "completed" and self.delivery.outbox.why(key) == "delivered":
             self.uploads.forget()
         else:
@@ -169,6 +166,13 @@ class PlatformSink(sink.Sink):
         if self._open:
             self.delivery.close()
             self.uploads.close()
+
+    def _flush(self) -> None:
+        if not self.delivery.flush(self.flush_seconds):
+            reason = self.delivery.trouble or "no answer yet"
+            raise Undelivered(
+                f"{len(self.delivery.outbox)} callbacks wait for {self.cursor.address} ({reason})"
+            )
 
     def _put(self, messages: Sequence[Message]) -> None:
         for one in messages:

@@ -66,16 +66,18 @@ class Uploading:
 
     def drain(self, seconds: float) -> str | None:
         """Upload all that is pending, each once, within the time; gives what went wrong, if anything."""
-        deadline, trouble = time.monotonic() + seconds, None
+        deadline, troubles = time.monotonic() + seconds, list[str]()
         self._not_before.clear()
         for _ in range(len(self._pending) + 1):
             if self._flying is None and not self._take_off():
                 break
             assert self._flying is not None
             if not wait([self._flying[3]], max(0.0, deadline - time.monotonic())).done:
-                return f"{self._flying[0]} is still being uploaded"
-            trouble = self._land() or trouble
-        return trouble
+                troubles.append(f"{self._flying[0]} is still being uploaded")
+                break
+            if trouble := self._land():
+                troubles.append(trouble)
+        return "; ".join(troubles) or None
 
     def recall(self) -> list[str]:
         """The keys that an earlier process has delivered, from the store; none where it doesn't answer."""
