@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,3 +145,12 @@ def test_long_texts_keep_the_end_that_says_most():
 
 def test_times_are_written_as_the_contract_has_them():
     assert timestamp(1_769_333_400.123456) == "2026-01-25T09:30:00.123456+00:00"
+
+
+def test_the_page_is_current():
+    from trainer.platform.callbacks_page import document
+
+    page = Path(__file__).parents[2] / "docs" / "callbacks.md"
+    assert page.read_text(encoding="utf-8") == document(), (
+        "python -m trainer.platform.callbacks_page > docs/callbacks.md"
+    )

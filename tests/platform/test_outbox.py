@@ -98,6 +98,13 @@ def test_secrets_do_not_reach_the_disk(tmp_path, outbox):
     assert "hunter2" not in (tmp_path / "outbox.jsonl").read_text()
 
 
+def test_a_class_may_be_called_as_secrets_are(outbox):
+    body = {"per_class_metrics": {"token": {"ap_50": 0.5}, "password": {"ap_50": 0.6}}}
+    box = outbox()
+    box.put("validation:1", "validation", "a/path", body)
+    assert box.first().body == body
+
+
 def test_what_another_pod_has_delivered_is_not_put_again(outbox):
     box = outbox()
     put(box, "row:2")

@@ -47,12 +47,17 @@ def train(backend: Receiver, output: Path, variables: dict[str, str]) -> subproc
     )
 
 
-def shapes(requests: list[tuple[str, Any]]) -> list[tuple[str, frozenset[str]]]:
-    """Routes and fields, without the lines for the log and without what depends on how fast uploads are."""
+LATE = {"best_checkpoint_path", "visualization_urls", "confusion_matrix", "pr_curves", "image_results"}
+"""Fields that hang on how fast files are written and uploaded beside the training."""
+
+
+def shapes(requests: list[tuple[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Routes and fields, without the lines for the log and what only slow machines tell."""
+    told = [(path, body) for path, body in requests if not path.endswith("/logs")]
     return [
-        (path, frozenset(body) - {"best_checkpoint_path"})
-        for path, body in requests
-        if not path.endswith("/logs")
+        (path, sorted(name for name in set(body) - LATE if not name.startswith("sample_")))
+        for path, body in told
+        if not (path.endswith("/progress") and body["current_epoch"] and "metrics" not in body)
     ]
 
 

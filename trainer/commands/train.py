@@ -6,11 +6,13 @@ What each part does and the keys that steer it: data (``dataset.*``), the MMEngi
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from trainer.bridge.build import Built, build_config
 from trainer.bridge.weights import fetch_all
 from trainer.commands.common import notes_to_stderr
+from trainer.commands.last_word import say_last_word, size_of_log
 from trainer.commands.next_steps import next_steps
 from trainer.commands.rundir import open_run, write_configuration
 from trainer.config.schema import Experiment
@@ -87,16 +89,21 @@ def _train(
     settle_openmp()  # while the tracker's process, which is about to import MLflow, doesn't look like a busy machine
 
     # Imported last: everything before this line is checked without torch and the OpenMMLab packages.
-    told = _tell_platform(run, exp)
+    told, before = _tell_platform(run, exp), size_of_log(run)
     tracker = tracking.start(run, exp.tracking, exp.output_dir)
-    stopped = False
+    result, stopped = None, False
     try:
         from trainer.engine.fit import fit
 
         result = fit(built.config(), run, exp, bundle, next_steps(exp, run), ranks)
         stopped = result.exit_code != 0
+    except Exception as error:
+        say_last_word(run, exp, error, before)
+        raise
     finally:
         missing = told.wait(stopped) if told else None
+        if missing and result is None:  # why training failed is the command's to say
+            logging.getLogger("trainer").warning("%s", missing)
         tracker.wait(STOPPED_SECONDS if stopped else TRACKER_SECONDS)
     if tracker.mlflow_run_id:
         run.update(mlflow_run_id=tracker.mlflow_run_id)

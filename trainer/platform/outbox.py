@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.secrets import mask_strings
+from trainer.secrets import mask_text
 from trainer.storage import atomic_write
 
 FILE = "outbox.jsonl"
@@ -78,7 +78,7 @@ class Outbox:
                 self._supersede(key)
             elif kind == "started":
                 self._take_back(key)
-            entry = Entry(key, kind, path, mask_strings(body))
+            entry = Entry(key, kind, path, _masked(body))
             self._note({"do": "put", "key": key, "kind": kind, "path": path, "body": entry.body})
             self._waiting[key] = entry
             self.changed.set()
@@ -199,6 +199,15 @@ class Outbox:
                 records.append({"do": "sent", "key": one.key})
         text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         atomic_write(self.path, text)
+
+
+def _masked(value: Any) -> Any:
+    """The texts of a body with secrets masked; a class may be called ``token`` and keeps its figures."""
+    if isinstance(value, dict):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return mask_text(value) if isinstance(value, str) else value
 
 
 def _records(content: bytes) -> Iterator[dict[str, Any]]:
