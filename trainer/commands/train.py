@@ -12,7 +12,7 @@ from typing import Any
 from trainer.bridge.build import Built, build_config
 from trainer.bridge.weights import fetch_all
 from trainer.commands.common import notes_to_stderr
-from trainer.commands.last_word import say_last_word, size_of_log
+from trainer.commands.last_word import has_last_word, say_last_word, size_of_log
 from trainer.commands.next_steps import next_steps
 from trainer.commands.rundir import open_run, write_configuration
 from trainer.config.schema import Experiment
@@ -101,7 +101,8 @@ def _train(
         say_last_word(run, exp, error, before)
         raise
     finally:
-        missing = told.wait(stopped) if told else None
+        # Without a last word the sink waits for this process, not the other way round.
+        missing = told.wait(stopped) if told and has_last_word(run, before) else None
         if missing and result is None:  # why training failed is the command's to say
             logging.getLogger("trainer").warning("%s", missing)
         tracker.wait(STOPPED_SECONDS if stopped else TRACKER_SECONDS)

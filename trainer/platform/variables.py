@@ -158,7 +158,7 @@ class Variables:
         given = self.get("CALLBACK_URL")
         if given is None:
             raise ConfigError(
-                "CALLBACK_URL is missing: the backend's address, such as http://backend:8000/api/v1"
+                f"{self.named('CALLBACK_URL')} is missing: the backend's address, such as http://backend:8000/api/v1"
             )
         return callback_url(given)
 

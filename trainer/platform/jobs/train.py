@@ -14,6 +14,7 @@ from trainer.commands.rundir import experiment_name
 from trainer.config.compose import compose
 from trainer.config.paths import Conf
 from trainer.config.schema import Experiment
+from trainer.config.typed import parse
 from trainer.errors import ConfigError, TrainerError
 from trainer.platform import ending, resume, surroundings, tell
 from trainer.platform.bodies import Body, Completion, failure_text
@@ -198,7 +199,7 @@ def _fixed(job: Job) -> dict[str, Any]:
     number = job.variables.get("JOB_ID")
     if address and job.url:
         job.rows.append(Row(address.source, mask_urls(address.value), f"callback.url={mask_urls(job.url)}"))
-    if number:
+    if number and job.id:
         job.rows.append(Row(number.source, number.value, f"callback.job_id={job.id}"))
     for name in SHOWN:
         if given := job.variables.get(name):
@@ -243,11 +244,10 @@ def _hidden(overrides: list[str]) -> tuple[list[str], dict[str, str]]:
     words: list[str] = []
     environment: dict[str, str] = {}
     for index, word in enumerate(overrides):
-        key, _, value = word.partition("=")
-        if mask_text(word) == word:
-            words.append(word)
-        else:
+        value = parse(word).value if mask_text(word) != word else None
+        if isinstance(value, str):
             name = f"TRAINER_SETTING_{index}"
-            environment[name] = value.strip("'")
-            words.append(f"{key}=${{oc.env:{name}}}")
+            environment[name] = value
+            word = f"{word.partition('=')[0]}=${{oc.env:{name}}}"
+        words.append(word)
     return words, environment
