@@ -157,9 +157,9 @@ def _paired(a: Outputs, b: Outputs, border: float) -> tuple[list[int], list[int]
 
 
 def _lowest(side: Outputs) -> float:
-    """The score below which an image's objects are cut off: by the threshold, or by the number of rows."""
+    """The score at which an image's objects are cut off: by the threshold, or by the number of rows."""
     scores = side["scores"]
-    return float(scores.min()) if (scores > 0).all() else float(scores[scores > 0].min(initial=0.0))
+    return float(scores[scores > 0].min(initial=np.inf))
 
 
 def _keypoints(
