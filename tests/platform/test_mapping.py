@@ -1,8 +1,9 @@
 """What settings become: every key of every table composes, defaults say nothing, what is unknown is told.
 
-Of the contract's defects of earlier trainers (12.3), here: the batch size (12.3, 2.3), names of base configs, the
-number of classes. The order of checkpoints is tested in tests/engine/test_checkpoints.py, data formats and splits in
-tests/data; loss, epoch numbers, percent, rows and the best checkpoint's address with the callbacks.
+Of the contract's defects of earlier trainers (12.3), here: the batch size that was asked for is trained with (2.3).
+Names of base configs are tested in tests/zoo, data formats and splits in tests/data, the rest of data, the number of
+classes and restarts in test_entry.py, test_variables_data.py and test_restart.py; loss, epoch numbers, percent, rows
+and the best checkpoint's address with the callbacks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A run in the results store: what a pod leaves there, and what the next one makes of it. No torch in here."""
+"""A run in the results store: what a pod leaves there, and what the next one makes of it. No torch in here.
+
+Of the contract's defects of earlier trainers (12.3), here: the last checkpoint isn't chosen by the order of names.
+"""
 
 from __future__ import annotations
 
@@ -156,3 +159,10 @@ def test_a_checkpoint_that_is_missing_or_damaged_is_not_uploaded(run: Run, s3_st
     with pytest.raises(CheckpointError, match="not what its manifest says"):
         uploads.upload("last")
     assert s3_store() == {}
+
+
+def test_the_newest_checkpoint_is_the_one_of_the_latest_epoch_not_of_the_last_name(run: Run) -> None:
+    for epoch in (9, 10):
+        save(run, f"epoch-{epoch}", f"epoch {epoch}".encode(), epoch)
+    path, entry, _ = Manifest(run.checkpoints).newest_valid()
+    assert (path.name, entry["epoch"]) == ("epoch-10.pth", 10)
