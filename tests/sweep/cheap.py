@@ -1,7 +1,8 @@
 """A program that takes a training's words and leaves what a training leaves, in a fraction of a second.
 
-The metric is 1 - (log10(lr) + 2)^2 at the end, and rises to that over the epochs. ``TOY_...`` variables say what
-goes wrong: see :func:`misbehave`.
+The metric is 1 - (log10(lr) + 2)^2 at the end, and rises to that over the epochs. ``TOY_TROUBLE`` says what goes
+wrong: see :func:`misbehave`. Before its second epoch a trial waits for the file ``TOY_GATE``; one whose metric was
+below ``TOY_BAR`` after the first waits to be told to stop.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def train(run: Run, given: dict[str, str]) -> int:
         for epoch in range(first + 1, epochs + 1):
             log.emit("train", epoch=epoch, iter=epoch, losses={}, seconds=0.01, eta=1.0)
             until = time.monotonic() + float(os.environ.get("TOY_SECONDS", "0.02"))
-            while time.monotonic() < until and not told:
+            while (time.monotonic() < until or (epoch == 2 and waits(given, epochs))) and not told:
                 time.sleep(0.01)
             if told:
                 break
@@ -105,6 +106,11 @@ def train(run: Run, given: dict[str, str]) -> int:
     if error:
         print(f"{error['type']}: {error['message']}", file=sys.stderr)
     return {"finished": 0, "pruned": 0, "failed": 1}.get(status, 143)
+
+
+def waits(given: dict[str, str], epochs: int) -> bool:
+    gate, bar = os.environ.get("TOY_GATE"), os.environ.get("TOY_BAR")
+    return bool((gate and not Path(gate).exists()) or (bar and value(given) / epochs < float(bar)))
 
 
 def value(given: dict[str, str]) -> float:

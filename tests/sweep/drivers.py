@@ -20,7 +20,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 CHEAP = (sys.executable, str(HERE / "cheap.py"))
-DEADLINE = 120.0
+DEADLINE = 300.0
 
 
 @dataclass

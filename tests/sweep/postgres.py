@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -54,7 +55,7 @@ def server() -> Iterator[str]:
             _wait(process, port, folder / "log")
             yield f"postgresql://sweep:a-secret-password@127.0.0.1:{port}/postgres"
         finally:
-            process.terminate()  # "smart": waits for clients
+            process.send_signal(signal.SIGINT)  # fast: SIGTERM would wait for clients
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:

@@ -87,10 +87,12 @@ def test_a_storage_that_is_away_for_a_while_is_waited_for(drivers: Drivers, tmp_
     folder, away = tmp_path / "db", tmp_path / "away"
     url = f"sqlite:///{folder / 'sweeps.db'}"
     words = ["sweep=optuna", LR, "sweep.n_trials=2", "sweep.study=shared", f"sweep.storage={url}"]
-    driver = drivers.start(tmp_path, *words, TOY_SECONDS="0.5", TOY_EPOCHS="4")
+    gate = tmp_path / "gate"
+    driver = drivers.start(tmp_path, *words, TOY_GATE=str(gate))
     wait_for(lambda: len(training(tmp_path)) == 2, driver)
     folder.rename(away)
     folder.write_text("no folder")
+    gate.touch()
     wait_for(lambda: "doesn't answer" in driver.output, driver)
     wait_for(lambda: len(list(tmp_path.glob("toy/*/result.json"))) == 2, driver)
     folder.unlink()

@@ -89,11 +89,13 @@ def alive(pids: list[int]) -> list[int]:
 
 def test_two_drivers_share_a_journal(drivers: Drivers, tmp_path: Path) -> None:
     words = ["sweep=optuna", LR, "sweep.n_trials=10", "sweep.sampler=random"]
-    both = [drivers.start(tmp_path, *words, TOY_SECONDS="0.05") for _ in range(2)]
+    gate = tmp_path / "gate"
+    both = [drivers.start(tmp_path, *words, TOY_GATE=str(gate)) for _ in range(2)]
+    wait_for(lambda: all("begins" in driver.output for driver in both), both[0])
+    gate.touch()
     assert [driver.wait() for driver in both] == [0, 0], "\n".join(driver.output for driver in both)
     check(tmp_path, 10)
     assert optuna_states(tmp_path)["COMPLETE"] == 10
-    assert all("begins" in driver.output for driver in both)
     assert len({row["driver"] for row in rows(tmp_path)}) == 2
     values = [row["params"]["optimizer.lr"] for row in rows(tmp_path)]
     assert len(set(values)) == 10  # they don't draw the same
@@ -101,12 +103,14 @@ def test_two_drivers_share_a_journal(drivers: Drivers, tmp_path: Path) -> None:
 
 def test_two_drivers_share_a_grid_and_one_dies(drivers: Drivers, tmp_path: Path) -> None:
     words = ["runtime.seed=range(0,8)"]
-    variables = {"TOY_SECONDS": "0.2"}
+    gate = tmp_path / "gate"
+    variables = {"TOY_GATE": str(gate)}
     first = drivers.start(tmp_path, *words, **variables)
     wait_for(lambda: training(tmp_path), first)
     second = drivers.start(tmp_path, *words, **variables)
     wait_for(lambda: "begins" in second.output, second)
     first.kill()
+    gate.touch()
     assert second.wait() == 0, second.output
     check(tmp_path, 8)
     assert {row["params"]["runtime.seed"] for row in rows(tmp_path)} == set(range(8))
