@@ -286,7 +286,9 @@ class Callback:
     name: str = leaf("none", "who is told about the run", choices=("none", "platform"))
     url: str | None = leaf(None, "the callback address, http://backend:8000/api/v1", only=("platform",))
     job_id: int | None = leaf(None, "the job's number there", ge=0, only=("platform",))
-    max_retries: int = leaf(3, "tries of a callback in a row, besides the first one", ge=0, only=("platform",))
+    max_retries: int = leaf(
+        3, "tries of a callback in a row, besides the first one", ge=0, only=("platform",)
+    )
     retry_delay: float = leaf(
         2.0, "seconds before the second try, doubled for each further one", ge=0, only=("platform",)
     )
@@ -411,6 +413,9 @@ class Predict:
     output_dir: str = leaf("runs", "where runs are looked up", kind="path")
     threshold: float = leaf(0.3, "lowest score drawn and written", ge=0, le=1)
     classes: list[str] = leaf([], "names of the classes that are kept; none: all")
+    nms_iou: float | None = leaf(
+        None, "overlap from which two boxes are duplicates; None: the model's own", gt=0, le=1
+    )
     max_detections: int | None = leaf(None, "most instances of an image, the best ones", ge=1)
     max_images: int | None = leaf(None, "stop after so many images or frames", ge=1)
     tta: bool = leaf(False, "look at mirrored and smaller copies too, and merge the answers")

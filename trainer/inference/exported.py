@@ -18,6 +18,7 @@ from trainer.inference.locate import Found
 from trainer.inference.results import Prediction
 
 HALF = "half=true is for checkpoints; an exported file has the precision that it was built with"
+NMS = "nms_iou is for checkpoints; an exported file has the one that it was built with"
 _WRAPPER = Path(__file__).parents[1] / "export" / "runtimes" / "python" / "model_wrapper.py"
 
 
@@ -33,7 +34,9 @@ class ExportedPredictor(BasePredictor):
         ResourceError: its runtime isn't installed, or the device isn't there.
     """
 
-    def __init__(self, found: Found, device: str = "auto", half: bool = False) -> None:
+    def __init__(
+        self, found: Found, device: str = "auto", half: bool = False, nms_iou: float | None = None
+    ) -> None:
         self.found = found
         self.wrapper = _open(found.path, device)
         self.metadata: dict[str, Any] = self.wrapper.metadata
@@ -53,7 +56,7 @@ class ExportedPredictor(BasePredictor):
         self.one_at_a_time = facts["input"]["batch"] == 1
         self.about = {key: facts.get(key) for key in ("run_id", "fingerprint", "precision", "format")}
         self.epoch = facts.get("epoch")
-        self.notes = [*found.notes, *([HALF] if half else [])]
+        self.notes = [*found.notes, *([HALF] if half else []), *([NMS] if nms_iou is not None else [])]
 
     def prepare(self, image: np.ndarray, boxes: np.ndarray | None) -> list[Any]:
         looks = [None] if not self.top_down else boxes if boxes is not None else []

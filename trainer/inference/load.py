@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from trainer.bridge.walk import get_path, walk
 from trainer.errors import CheckpointError, FrameworkError, ResourceError
 from trainer.inference.base import BasePredictor
 from trainer.inference.half import use_half
@@ -23,6 +24,7 @@ def load_model(
     device: str = "auto",
     output_dir: str | Path = "runs",
     half: bool = False,
+    nms_iou: float | None = None,
 ) -> BasePredictor:
     """The model of a checkpoint or an exported file, ready to predict.
 
@@ -33,6 +35,7 @@ def load_model(
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
         output_dir: where runs are looked up.
         half: compute in bfloat16 (CPU) or float16 (GPU) where that is safe. An exported file has its own precision.
+        nms_iou: overlap from which two boxes are duplicates; None: as the model has it. An exported file keeps its own.
 
     Raises:
         CheckpointError: missing, damaged, untrusted, or not of the model that it says.
@@ -43,11 +46,13 @@ def load_model(
     if found.exported:
         from trainer.inference.exported import ExportedPredictor
 
-        return ExportedPredictor(found, device, half)
-    return load_checkpoint(found, device, half)
+        return ExportedPredictor(found, device, half, nms_iou)
+    return load_checkpoint(found, device, half, nms_iou)
 
 
-def load_checkpoint(found: Found, device: str = "auto", half: bool = False) -> Predictor:
+def load_checkpoint(
+    found: Found, device: str = "auto", half: bool = False, nms_iou: float | None = None
+) -> Predictor:
     """The model of a ``.pth`` file, with its network and its config; raises as :func:`load_model`."""
     with quiet():
         where = _prepare(device)
@@ -55,13 +60,17 @@ def load_checkpoint(found: Found, device: str = "auto", half: bool = False) -> P
         about = meta["trainer"]
         config = parse_config(about["config"])
         check_config(config)
+        has_nms = nms_iou is None or _set_nms(config["model"], nms_iou)
         model = _build(config, found.path)
         _load_weights(model, weights, found.path, about["model"])
         model.dataset_meta = meta.get("dataset_meta") or {}
         model.to(where).eval()
         if half:
             use_half(model)
-        return Predictor(model=model, config=config, about=about, epoch=meta.get("epoch"), found=found)
+        predictor = Predictor(model=model, config=config, about=about, epoch=meta.get("epoch"), found=found)
+        if not has_nms:
+            predictor.notes.append(f"nms_iou is ignored: {predictor.name} removes no duplicates")
+        return predictor
 
 
 def _prepare(device: str) -> Any:
@@ -111,6 +120,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     assert meta is not None
     return meta, weights
+
+
+def _set_nms(model: dict[str, Any], iou: float) -> bool:
+    """Change the overlap of the model's last NMS, wherever its config has it; whether it has one."""
+    found = False
+    for path, value in list(walk(model)):
+        mine = "test_cfg" in path and "rpn" not in path
+        if not mine or path[-1] not in ("iou_threshold", "nms_thr") or not isinstance(value, (int, float)):
+            continue
+        get_path(model, path[:-1])[path[-1]] = iou
+        found = True
+    return found
 
 
 def _build(config: dict[str, Any], path: Path) -> Any:
