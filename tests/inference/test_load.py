@@ -183,6 +183,6 @@ def test_the_overlap_of_duplicates_is_chosen(trained_run):
     few, own, many = (load_model(found, "cpu", nms_iou=iou) for iou in (0.01, None, 0.99))
     samples = [sample for sample, _ in own.predict_split()]
     counts = [sum(map(len, model.predict(samples))) for model in (few, own, many)]
-    assert counts[0] < counts[1] < counts[2]
+    assert counts[0] < counts[1] <= counts[2]
     segmenter = load_model(trained_run("semantic_segmentation"), "cpu", nms_iou=0.5)
     assert "nms_iou is ignored" in segmenter.notes[-1]
