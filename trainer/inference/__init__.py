@@ -1,6 +1,6 @@
-"""The model outside training: loading a checkpoint, predicting, drawing, evaluating.
+"""The model outside training: loading a checkpoint or an exported file, predicting, drawing, evaluating.
 
->>> from trainer.inference.load import load_model
+>>> from trainer import load_model
 >>> for prediction in load_model("latest").predict(["a.jpg", "b.jpg"]):
 ...     print(prediction.names, prediction.scores)
 """
