@@ -118,11 +118,11 @@ def write_files(run_dir: Path, epochs: Iterable[int]) -> None:
         _write(run_dir / "predictions" / f"epoch_{epoch}.json", {**about, "threshold": 0.3, "images": images})
 
 
-def make_run(folder: Path, address: str, **callback: Any) -> Run:
+def make_run(folder: Path, address: str, id: str = "job-42", **callback: Any) -> Run:
     """A run directory of job 42, with checkpoints and their manifest and no events yet."""
     from trainer.engine.manifest import sha256
 
-    run = Run.create(folder / "runs", "parts-detection", "rtmdet-s", "job-42")
+    run = Run.create(folder / "runs", "parts-detection", "rtmdet-s", id)
     run.update(model="rtmdet-s", task="detection", dataset="parts")
     attempt(run)
     usual = {"name": "platform", "url": address, "job_id": 42, "retry_delay": 0.01, "flush_seconds": 60.0}

@@ -91,6 +91,8 @@ def test_a_training_tells_what_was_recorded(backend, s3_variables, s3_store, tmp
     events = [json.loads(line) for line in (tmp_path / "latest" / "events.jsonl").read_text().splitlines()]
     assert losses == [event["losses"]["loss"] for event in events if event["type"] == "epoch"]
     assert min(losses) > 0
+    assert [event["validates"] for event in events if event["type"] == "epoch"] == [False, True, True]
+    assert [event["epoch_iterations"] for event in events if event["type"] == "run_started"] == [2]
     ours = [body["metrics"]["mAP50-95"] for body in backend.of("results")]
     assert ours == [event["metrics"]["mAP50-95"] for event in events if event["type"] == "validation"]
 

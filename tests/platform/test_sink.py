@@ -115,6 +115,18 @@ def test_an_end_that_nobody_heard_of_is_no_end_where_the_job_goes_on(run, backen
     assert [body["status"] for body in completions(backend)] == ["completed"]
 
 
+def test_an_attempt_that_dies_before_its_first_event_is_told_whatever_the_one_before_has_said(run, backend):
+    append(run, Story().started().whole_epoch(1).ended("cancelled", signal="SIGTERM").events)
+    attempt(run, alive=False)
+    begun = state.load(run)
+    begun.since = time.time()  # as an attempt's start does
+    state.save(run, begun)
+    for _ in range(2):
+        assert sync(run, failure=Failure("ResourceError", "killed")).error is None
+    (end,) = completions(backend)
+    assert (end["status"], end["error_message"]) == ("failed", "[ResourceError] killed")
+
+
 def test_sigterm_is_followed_by_silence_until_the_job_goes_on(uploading, backend, s3_store):
     story = Story().started().whole_epoch(1).epoch(2)
     story.ended("cancelled", signal="SIGTERM", saved="checkpoints/last.pth")
@@ -209,6 +221,15 @@ def test_a_pod_without_the_run_directory_of_the_one_before_repeats_no_row(upload
     assert sync(another).error is None
     assert [body["current_epoch"] for body in backend.rows] == [1, 2, 3]
     assert len(backend.of("logs")) == lines + 1
+
+
+def test_another_run_under_the_same_number_is_told_from_its_beginning(uploading, backend, tmp_path):
+    append(uploading, Story().started().whole_epoch(1).whole_epoch(2).events)
+    assert sync(uploading).error is None
+    other = make_run(tmp_path / "other", backend.address, id="a-run-of-its-own")
+    append(other, Story().started().whole_epoch(1).events)
+    assert sync(other).error is None
+    assert [body["current_epoch"] for body in backend.rows] == [1, 2, 1]
 
 
 def test_what_was_under_way_when_a_pod_died_is_known_to_the_next(uploading, backend, tmp_path):

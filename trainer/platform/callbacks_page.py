@@ -78,7 +78,8 @@ def _names() -> list[str]:
         "## Names of metrics",
         "",
         "A row's `extra_metrics` are the losses, `learning_rate` and the validation's metrics under our names, the "
-        "same keys each epoch: an epoch without a validation repeats the newest one's values. `accuracy` is the headline: "
+        "same keys each epoch: an epoch without a validation repeats the newest one's values. `accuracy` is the "
+        "headline: "
         f"the run's primary metric where a larger one is better, else {heads}.",
         "",
         "A validation's `metrics` have each value under all names that the views read: `mAP50` as `mAP@0.5`, "

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def start(run: Run, callback: Callback) -> Handle:
     if int(os.environ.get("RANK") or 0) > 0:
         return Handle(run.dir)  # of a training's processes, the first one tells
     new = State.of(callback)
+    new.since = time.time()
     before = State.load(run.dir / "sinks" / f"{states.NAME}.json")
     if before is not None and (before.address, before.job_id) == (new.address, new.job_id):
         new.uploaded, new.links = before.uploaded, before.links
@@ -170,4 +172,8 @@ def _spawn(run: Run, url: str) -> subprocess.Popen[bytes] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    code = main(*sys.argv[1:])
+    if is_silent(Path(sys.argv[1])):
+        sys.exit(code)  # an upload that is under way may end
+    sys.stderr.flush()
+    os._exit(code)  # one that a store holds up may not

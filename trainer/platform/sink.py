@@ -132,6 +132,8 @@ class PlatformSink(sink.Sink):
             Undelivered: not all of it got through in time.
         """
         word = self.narrator.last_word
+        if word is not None and float(word["time"]) < self.cursor.since:
+            word, gone = None, gone or not sink.is_running(self.run)
         if word is None and not gone:
             self._flush()  # of a run that goes on
             return
@@ -248,8 +250,7 @@ class PlatformSink(sink.Sink):
         if word is None:
             body.error_message = failure_text(self.failure.kind, self.failure.message)
             body.exit_code = self.failure.exit_code
-            attempt = len(facts.get("attempts") or ())
-            return f"completion:gone:{attempt}", body
+            return f"completion:gone:{int(self.cursor.since)}", body
         kind = word["type"]
         if kind == "failed":
             error = word.get("error") or {}

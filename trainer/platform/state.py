@@ -31,6 +31,7 @@ class State(Cursor):
 
     Attributes:
         address: the callback address without user and password.
+        since: when this attempt began; last words before it are an earlier one's.
         upload: whether checkpoints go to the results store.
         uploaded: which content of each file is there.
         links: name -> URI of what is there.
@@ -42,6 +43,7 @@ class State(Cursor):
     retry_delay: float = 2.0
     interval: int = 1
     flush_seconds: float = 60.0
+    since: float = 0.0
     upload: bool = False
     uploaded: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)

@@ -85,9 +85,9 @@ class Uploading:
             return []
         try:
             content = self.store.read(self._key(DELIVERED))
-            keys = json.loads(content)["keys"] if content else []
-            return [str(key) for key in keys]
-        except (TrainerError, ValueError, KeyError, TypeError) as error:
+            found = json.loads(content) if content else {}
+            return [str(key) for key in found["keys"]] if found.get("run") == self.run.id else []
+        except (TrainerError, ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("how far the backend was told before can't be read: %s", error)
             return []
 
@@ -185,4 +185,4 @@ class Uploading:
         return f"{facts.st_size}-{facts.st_mtime_ns}"
 
     def _marks(self) -> bytes:
-        return json.dumps({"version": 1, "keys": self.told()}).encode()
+        return json.dumps({"version": 1, "run": self.run.id, "keys": self.told()}).encode()
