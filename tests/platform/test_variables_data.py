@@ -7,6 +7,7 @@ asked for, and ids of splits compared as text (5.4).
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def test_a_new_job_goes_on_and_begins_anew_after_its_end(tmp_path: Path) -> None
     assert {"id=job-42", "resume=auto"} <= set(job.overrides) and job.run_dir == first.dir
     job, _ = prepared(tmp_path, RESUME="false")
     assert "id=job-42-2" in job.overrides and "resume=auto" not in job.overrides
-    resume.mark_ended(first.dir)
+    resume.mark_ended(first)
     job, _ = prepared(tmp_path)
     assert "id=job-42-2" in job.overrides
 
@@ -184,6 +185,14 @@ def test_weights_when_nobody_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(weights, "current_tag", lambda url: "tag")
     place(url).unlink()
     assert weights.usual_weights(BASE)[0] == "coco"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_mounted_weights_that_are_read_only_are_left_for_the_cache(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    environment = {"TRAINER_WEIGHTS": str(tmp_path)}
+    weights.leave_read_only(environment, BASE)
+    assert environment == {}
 
 
 def prepared(tmp_path: Path, **more: str) -> tuple[Job, Any]:

@@ -46,13 +46,15 @@ class Watch:
         if supervisor.stop.signum:
             return 1
         if code == 0:
-            resume.mark_ended(self.job.run_dir)
+            resume.mark_ended(Run.open(self.job.run_dir))
             return 0
         failure, trace = self._failure(code)
         if not self.report.exists():  # the command has printed it otherwise
             logger.error("%s: %s", failure.kind, failure.message)
         if self._sink() != self._before:
-            self._sync(failure)
+            if self._sync(failure) and failure.kind == "NetworkError" and self._finished():
+                resume.mark_ended(Run.open(self.job.run_dir))  # it was only the telling that had failed
+                return 0
         else:
             body = Completion(
                 self.job.id,
@@ -72,15 +74,21 @@ class Watch:
         except OSError:
             return None
 
-    def _sync(self, failure: Failure) -> None:
-        """Tell what the sink couldn't; what it has told isn't told again."""
+    def _sync(self, failure: Failure) -> bool:
+        """Tell what the sink couldn't; what it has told isn't told again. Whether the backend knows all now."""
         try:
-            found = follow.sync(Run.open(self.job.run_dir), seconds=SYNC_SECONDS, failure=failure)
-        except (TrainerError, OSError) as error:
-            logger.error("the backend may not know how the job ended: %s", error)
-        else:
-            if found.error:
-                logger.error("the backend doesn't know how the job ended: %s", found.error)
+            error = follow.sync(Run.open(self.job.run_dir), seconds=SYNC_SECONDS, failure=failure).error
+        except (TrainerError, OSError) as problem:
+            error = str(problem)
+        if error:
+            logger.error("the backend doesn't know how the job ended: %s", error)
+        return not error
+
+    def _finished(self) -> bool:
+        try:
+            return bool(json.loads((self.job.run_dir / "result.json").read_bytes())["status"] == "finished")
+        except (OSError, ValueError, KeyError):
+            return False
 
     def _failure(self, code: int) -> tuple[Failure, str | None]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 from trainer.config.schema import Experiment
@@ -40,13 +41,13 @@ def find(job: Job, exp: Experiment, experiment: str) -> Run:
 
 
 def ended_well(run: Run) -> bool:
-    """Whether the newest attempt has finished and the backend knows it."""
-    return (run.dir / "told").exists()
+    """Whether the run has finished and the backend knows it."""
+    return bool(run.facts.get("told"))
 
 
-def mark_ended(run_dir: Path) -> None:
-    """Note that the run has ended and the backend knows."""
-    (run_dir / "told").touch()
+def mark_ended(run: Run) -> None:
+    """Note that the run has finished and the backend knows."""
+    run.update(told=time.time())
 
 
 def has_store(job: Job) -> bool:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import MutableMapping
+
 from trainer.errors import TrainerError
 from trainer.secrets import mask_text
 from trainer.zoo.weights.cache import place
 from trainer.zoo.weights.remote import Changed, Cut, Refused, current_tag, shown
 from trainer.zoo.weights.words import NONE, PUBLISHED, settle
+
+
+def leave_read_only(environment: MutableMapping[str, str], base: str) -> None:
+    """Where mounted weights can't be added to and aren't this model's, download to the trainer's own cache."""
+    folder = environment.get("TRAINER_WEIGHTS")
+    if not folder or os.access(folder, os.W_OK):
+        return
+    try:
+        there = place(settle(PUBLISHED, base)).is_file()
+    except TrainerError:
+        there = False
+    if not there:
+        del environment["TRAINER_WEIGHTS"]
+        os.environ.pop("TRAINER_WEIGHTS", None)
 
 
 def usual_weights(base: str) -> tuple[str, str]:

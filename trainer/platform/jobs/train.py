@@ -27,7 +27,7 @@ from trainer.platform.stores import local_path
 from trainer.platform.supervise import Supervisor
 from trainer.platform.tasks import task_of
 from trainer.platform.variables import Given, Variables
-from trainer.platform.weights import usual_weights
+from trainer.platform.weights import leave_read_only, usual_weights
 from trainer.run import environment as belonging
 from trainer.secrets import mask_text, mask_urls
 from trainer.zoo.names import Models
@@ -233,7 +233,9 @@ def _go_on(job: Job, exp: Experiment, reader: Reader) -> None:
     if found.exists:
         job.overrides.append("resume=auto")
         job.notes.append(f"the job goes on with run {found.id}")
-    elif "model.weights" not in reader.pairs:
+        return
+    leave_read_only(job.environment, exp.model.base)
+    if "model.weights" not in reader.pairs:
         word, note = usual_weights(exp.model.base)
         job.overrides.append(override("model.weights", word))
         job.notes.append(note)
