@@ -33,6 +33,8 @@ from trainer.storage import atomic_write
 VERSION = 1
 # What must be the same, or the job is another one under the same number.
 SAME = ("model", "task", "dataset")
+# What was configured, secrets masked: a run goes on from the weights that it started from, layers frozen alike.
+FILES = ("config.yaml", "overrides.yaml")
 _log = logging.getLogger("trainer")
 
 
@@ -111,12 +113,13 @@ class Uploads:
         return False
 
     def _write(self) -> None:
-        events = self.run.events.read_text(encoding="utf-8") if self.run.events.is_file() else ""
+        events = _text(self.run.events)
         state = {
             "version": VERSION,
             "run": self.run.facts,
             "checkpoints": self._checkpoints,
             "events": events[: events.rfind("\n") + 1],
+            "files": {name: _text(self.run.dir / name) for name in FILES},
         }
         content = gzip.compress(json.dumps(state, ensure_ascii=False).encode(), compresslevel=5, mtime=0)
         self.store.put_bytes(content, f"{self.prefix}restart.json.gz", "application/gzip")
@@ -161,6 +164,9 @@ def restore(store: Store, job_id: int, output_dir: Path, same: Mapping[str, str]
         return None
     atomic_write(Manifest(run.checkpoints).path, json.dumps(manifest, indent=2) + "\n")
     atomic_write(run.events, state["events"])
+    for name in FILES:
+        if text := state.get("files", {}).get(name):
+            atomic_write(run.dir / name, str(text))
     atomic_write(
         run.dir / "run.json", json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
     )  # now it is a run
@@ -186,6 +192,10 @@ def _read_state(store: Store, prefix: str) -> dict[str, Any] | None:
         _log.warning("%srestart.json.gz can't be read: this job doesn't go on from it", prefix)
         return None
     return dict(state)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _fetch(store: Store, key: str, path: Path, known: list[Entry]) -> Entry | None:
