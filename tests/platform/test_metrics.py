@@ -80,6 +80,9 @@ def test_pixels_and_poses():
     assert pixels.classwise["scratch"]["support"] == 100
     assert pixels.classwise["scratch"]["recall"] == pytest.approx(0.9)
     assert pixels.matrix == [[90, 10], [30, 70]]
+    confused = {"of": "pixels", "names": ["scratch", "dent"], "matrix": [[90, 0], [10, 0]]}
+    missed = Scores("semantic_segmentation", ["scratch", "dent"], {}, {}, {"confusion": confused})
+    assert missed.named == pytest.approx({"precision": 0.45, "recall": 0.5})
     pose = Scores(
         "pose", ["person"], {"mAP50-95": 0.5, "PCK": 0.9}, {}, {"parts": {"keypoints": part(0.9, 0.8)}}
     )

@@ -154,8 +154,8 @@ class Scores:
         found: dict[str, dict[str, float]] = {}
         for place, name in enumerate(confusion["names"]):
             values = {}
-            if said[place]:
-                values["precision"] = float(right[place] / said[place])
+            if said[place] or truth[place]:
+                values["precision"] = float(right[place] / max(said[place], 1.0))
             if truth[place]:
                 values["recall"] = float(right[place] / truth[place])
             found[name] = values

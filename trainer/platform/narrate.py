@@ -8,7 +8,6 @@ data. Validations replace each other, so one that is repeated after a resume is 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from trainer.platform.bodies import Body, Log, Metrics, Progress, Validation, ti
 from trainer.platform.images import image_results
 from trainer.platform.metrics import Scores, headline
 from trainer.platform.tasks import LONG
+from trainer.platform.training import Training
 
 logger = logging.getLogger("trainer")
 
@@ -89,12 +89,12 @@ class Narrator:
         interval: int = 1,
         links: Callable[[], dict[str, str]] = dict,
     ) -> None:
-        self.run_dir, self.job_id, self.interval, self.links = run_dir, job_id, max(1, interval), links
+        self.job_id, self.interval, self.links = job_id, max(1, interval), links
         self.last_word: Event | None = None
         self.epochs = 0  # that are through
         self.final: Metrics | None = None
         self._validated: list[tuple[int, float, Metrics]] = []
-        self._started: Event = {}
+        self.training = Training(run_dir)
         self._row: Row | None = None
         self._behind: list[Row] = []  # that ended while a validation waits
         self._scores: tuple[Event, float] | None = None
@@ -107,17 +107,9 @@ class Narrator:
         self._before: list[tuple[Event, str, str]] = []
 
     @property
-    def total(self) -> int:
-        """Epochs planned, at least 1."""
-        epochs = self._started.get("epochs")
-        if epochs is None:
-            epochs = math.ceil((self._started.get("iterations") or 1) / self._epoch_iterations)
-        return max(1, int(epochs))
-
-    @property
     def best(self) -> tuple[int, Metrics] | None:
         """The epoch with the best primary metric and its metrics."""
-        sign = -1 if self._mode == "min" else 1
+        sign = -1 if self.training.primary[1] == "min" else 1
         found = max(self._validated, key=lambda one: sign * one[1], default=None)
         return None if found is None else (found[0], found[2])
 
@@ -137,7 +129,7 @@ class Narrator:
         scores = None
         if self._scores is not None:
             event = self._scores[0]
-            scores = self._scores_of(event)
+            scores = self.training.scores(event)
             self._known |= scores.named
             self._note_best(event, scores)
         if self._row is not None:
@@ -152,7 +144,7 @@ class Narrator:
     # --- events ---------------------------------------------------------------------------------------------
 
     def _run_started(self, event: Event) -> Iterator[Message]:
-        self._started, self.last_word = event, None
+        self.training.event, self.last_word = event, None
         self._told_at = float(event["time"])
         if not event.get("resumed"):
             self.epochs, self._validated, self._known, self._sums = 0, [], {}, _Sums()
@@ -163,7 +155,7 @@ class Narrator:
         yield from self._line(event, "INFO", describe(event) or "training starts")
 
     def _resumed(self, event: Event) -> Iterator[Message]:
-        self.epochs = min(self.total, int(event.get("epoch") or 0))
+        self.epochs = min(self.training.total, int(event.get("epoch") or 0))
         self._validated = [one for one in self._validated if one[0] <= self.epochs]
         self._sums, self._iteration = _Sums(self.epochs), int(event.get("iter") or 0)
         if self._scores is not None and int(self._scores[0]["iter"]) > self._iteration:
@@ -179,7 +171,7 @@ class Narrator:
         epoch, iteration = int(event["epoch"]), int(event["iter"])
         if self._row is not None and self._scores is None and epoch > self._row.epoch:
             yield from self.release()  # a log of an older version: no validation has followed
-        if self._by_iteration:
+        if self.training.by_iteration:
             yield from self._pass(event, epoch, iteration)
         self._eta, self._iteration = event.get("eta"), iteration
         now = float(event["time"])
@@ -212,14 +204,14 @@ class Narrator:
     def _validation_ended(self, event: Event) -> Iterator[Message]:
         if self._scores is not None:
             yield from self.release()
-        self.epochs = max(self.epochs, min(self.total, int(event["epoch"])))
+        self.epochs = max(self.epochs, min(self.training.total, int(event["epoch"])))
         self._scores = event, float(event["time"])
         self._row = self._row or self._part(event)
 
     def _artifact(self, event: Event) -> Iterator[Message]:
         if event.get("kind") != "curves" or self._scores is None:
             return
-        if Path(str(event.get("path"))).stem == self._point(self._scores[0]):
+        if Path(str(event.get("path"))).stem == self.training.point(self._scores[0]):
             yield from self.release()
 
     def _log(self, event: Event) -> Iterator[Message]:
@@ -234,8 +226,8 @@ class Narrator:
         self.last_word = event
         yield from self._early()
         if event["type"] != "cancelled":  # what is held back then may be told when it is gone on with
-            if self._by_iteration and self._sums.iterations and self._row is None:
-                self._row = Row(min(self.total, self._sums.epoch), self._sums.means, None)
+            if self.training.by_iteration and self._sums.iterations and self._row is None:
+                self._row = Row(min(self.training.total, self._sums.epoch), self._sums.means, None)
             yield from self.release()
 
     _HEAR: dict[str, Callable[[Narrator, Event], Iterator[Message]]] = {
@@ -253,31 +245,30 @@ class Narrator:
     # --- bodies ---------------------------------------------------------------------------------------------
 
     def _begin(self, event: Event, epoch: int) -> Message:
-        body = Progress(self.job_id, epoch, self.total)
+        body = Progress(self.job_id, epoch, self.training.total)
         return Message(f"started:{_stamp(event)}", "started", body)
 
     def _progress(self, event: Event, epoch: int) -> Message:
-        share = int(event["iter"]) / max(1, int(self._started.get("iterations") or 1))
         body = Progress(
             self.job_id,
-            min(epoch, self.total),
-            self.total,
-            progress_percent=round(min(100.0, 100.0 * share), 4),
+            min(epoch, self.training.total),
+            self.training.total,
+            progress_percent=round(100.0 * self.training.share(int(event["iter"])), 4),
             best_checkpoint_path=self.links().get("best"),
             estimated_time_remaining=_positive(self._eta),
         )
         return Message(f"progress:{_stamp(event)}", "progress", body)
 
     def _tell_row(self, row: Row) -> Iterator[Message]:
-        epoch = min(row.epoch, self.total)
+        epoch = min(row.epoch, self.training.total)
         self.epochs = max(self.epochs, epoch)
         self.final = self._metrics(row)
-        if epoch < 1 or (epoch % self.interval and epoch != self.total):
+        if epoch < 1 or (epoch % self.interval and epoch != self.training.total):
             return
         body = Progress(
             self.job_id,
             epoch,
-            self.total,
+            self.training.total,
             metrics=self.final,
             best_checkpoint_path=self.links().get("best"),
             epoch_duration_seconds=_positive(row.seconds),
@@ -289,20 +280,20 @@ class Narrator:
         losses = {name: value for name, value in row.losses.items() if value is not None}
         parts = [float(value) for name, value in losses.items() if "loss" in name]
         loss = losses.get("loss", sum(parts) if parts and "loss" not in row.losses else None)
-        _, accuracy = headline(self._task, self._known, *self._primary)
+        _, accuracy = headline(self.training.task, self._known, *self.training.primary)
         extra = {**losses, **({} if loss is None else {"loss": loss})}
         if row.lr is not None:
             extra["learning_rate"] = row.lr
         return Metrics(loss, accuracy, row.lr, {**extra, **self._known})
 
     def _validation(self, event: Event, scores: Scores) -> Message:
-        name, value = headline(self._task, scores.named, *self._primary)
-        images = image_results(self._file("predictions", event))
+        name, value = headline(self.training.task, scores.named, *self.training.primary)
+        images = image_results(self.training.file("predictions", event))
         links = {key: link for key, link in self.links().items() if key not in ("best", "last")}
         body = Validation(
             self.job_id,
-            min(int(event["epoch"]), self.total),
-            LONG.get(self._task, self._task),
+            min(int(event["epoch"]), self.training.total),
+            LONG.get(self.training.task, self.training.task),
             primary_metric_name=name,
             primary_metric_value=value,
             metrics=scores.aliased,
@@ -323,7 +314,7 @@ class Narrator:
             yield from self._line(event, level, message)
 
     def _line(self, event: Event, level: str, message: str) -> Iterator[Message]:
-        if not self._started and self.last_word is None:
+        if not self.training.event and self.last_word is None:
             self._before.append((event, level, message))  # "started" comes first
             return
         self._logs += 1
@@ -336,63 +327,20 @@ class Narrator:
 
     # --- what is known --------------------------------------------------------------------------------------
 
-    @property
-    def _task(self) -> str:
-        return str(self._started.get("task") or "detection")
-
-    @property
-    def _primary(self) -> tuple[str, str]:
-        primary = self._started.get("primary_metric") or {}
-        return str(primary.get("name")), self._mode
-
-    @property
-    def _mode(self) -> str:
-        return str((self._started.get("primary_metric") or {}).get("mode") or "max")
-
-    @property
-    def _by_iteration(self) -> bool:
-        return bool(self._started) and self._started.get("epochs") is None
-
-    @property
-    def _epoch_iterations(self) -> int:
-        return max(1, int(self._started.get("epoch_iterations") or self._started.get("iterations") or 1))
-
     def _part(self, event: Event) -> Row | None:
         """The epoch that a validation falls into, where the loop doesn't tell of epochs."""
-        if not self._by_iteration or not self._sums.iterations:
+        if not self.training.by_iteration or not self._sums.iterations:
             return None
-        return Row(min(self.total, int(event["epoch"])), self._sums.means, None, None, self._eta)
-
-    def _scores_of(self, event: Event) -> Scores:
-        metrics = {name: value for name, value in (event.get("metrics") or {}).items() if value is not None}
-        return Scores(
-            self._task,
-            list(self._started.get("classes") or ()),
-            metrics,
-            event.get("per_class") or {},
-            self._file("curves", event),
-        )
+        return Row(min(self.training.total, int(event["epoch"])), self._sums.means, None, None, self._eta)
 
     def _note_best(self, event: Event, scores: Scores) -> None:
-        value = scores.named.get(self._primary[0])
+        value = scores.named.get(self.training.primary[0])
         if value is None or not math.isfinite(value):
             return
-        epoch = min(self.total, int(event["epoch"]))
+        epoch = min(self.training.total, int(event["epoch"]))
         row = self._row or Row(epoch, {}, None)
         self._validated = [one for one in self._validated if one[0] != epoch]
         self._validated.append((epoch, float(value), self._metrics(row)))
-
-    def _point(self, event: Event) -> str:
-        """What the files of a validation are called."""
-        return f"iter_{event['iter']}" if self._by_iteration else f"epoch_{event['epoch']}"
-
-    def _file(self, folder: str, event: Event) -> dict[str, Any]:
-        """The content of a validation's file; empty where there is none of this very validation."""
-        try:
-            content = json.loads((self.run_dir / folder / f"{self._point(event)}.json").read_bytes())
-            return content if content.get("iter") == event["iter"] else {}
-        except (OSError, ValueError, AttributeError):
-            return {}
 
 
 def _stamp(event: Event) -> str:
