@@ -16,6 +16,7 @@ from trainer.engine.manifest import Manifest
 from trainer.errors import CheckpointError, NetworkError
 from trainer.events.log import EventLog
 from trainer.platform.restart import Uploads, forget, restore
+from trainer.platform.resume import weights_of
 from trainer.platform.stores import Store
 from trainer.run import Run
 
@@ -28,6 +29,7 @@ STATE = "checkpoints/42/restart.json.gz"
 def run(tmp_path: Path) -> Run:
     made = Run.create(tmp_path / "first", "ds_1-detection", "rtmdet-tiny", "job-42")
     made.update(**SAME)
+    (made.dir / "config.yaml").write_text("model: {weights: coco}\n")
     with EventLog(made.events) as log:
         log.emit("warning", message="one")
     return made
@@ -57,6 +59,7 @@ def test_another_pod_goes_on_where_the_first_one_was(run: Run, s3_store: Content
     assert Manifest(made.checkpoints).entry("best")["value"] == 0.5  # type: ignore[index]
     assert made.events.read_bytes() == run.events.read_bytes()
     assert made.facts == run.facts
+    assert weights_of(made) == "coco"  # layers are frozen as they were
     EventLog(made.events).close()
 
 

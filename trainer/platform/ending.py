@@ -20,6 +20,8 @@ REPORT = "TRAINER_FAILURE"
 ORPHANS_SECONDS = 400.0
 """A sink whose training was killed uploads what there is, then tells how it ended."""
 SYNC_SECONDS = 60.0
+TRACKER_SECONDS = 70.0
+"""A tracker that isn't through when the training ends goes on for a minute."""
 logger = logging.getLogger("trainer")
 
 
@@ -40,14 +42,15 @@ class Watch:
 
     def settle(self, code: int, supervisor: Supervisor) -> int:
         """0 when the training has ended well and the backend knows it, else 1."""
+        if code == 0:
+            resume.mark_ended(Run.open(self.job.run_dir))
+            supervisor.wait_for_orphans(TRACKER_SECONDS)
+            return 0
         if supervisor.stop.signum:
             self.stopped(supervisor.stop.signum)
         supervisor.wait_for_orphans(ORPHANS_SECONDS)
         if supervisor.stop.signum:
             return 1
-        if code == 0:
-            resume.mark_ended(Run.open(self.job.run_dir))
-            return 0
         failure, trace = self._failure(code)
         if not self.report.exists():  # the command has printed it otherwise
             logger.error("%s: %s", failure.kind, failure.message)

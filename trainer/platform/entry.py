@@ -44,7 +44,8 @@ def main(kind: str, argv: Sequence[str] | None = None) -> int:
             code = _main(kind, words, supervisor)
         except Terminated:
             code = 1
-        return supervisor.stop.exit_code or code
+        # A job that was done when the signal came is done; started again, it would begin anew.
+        return 0 if code == 0 else supervisor.stop.exit_code or code
 
 
 def _main(kind: str, words: list[str], supervisor: Supervisor) -> int:

@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 
 from trainer.config.schema import Experiment
-from trainer.errors import NetworkError
+from trainer.config.yamls import load
+from trainer.errors import ConfigError, NetworkError
 from trainer.platform.jobs import Job
 from trainer.platform.restart import forget, restore
 from trainer.platform.state import STORE_VARIABLES
 from trainer.platform.stores import Store
 from trainer.run import Run
+from trainer.secrets import has_mask
 
 TRIES = 3
 logger = logging.getLogger("trainer")
@@ -43,6 +45,15 @@ def find(job: Job, exp: Experiment, experiment: str) -> Run:
 def ended_well(run: Run) -> bool:
     """Whether the run has finished and the backend knows it."""
     return bool(run.facts.get("told"))
+
+
+def weights_of(run: Run) -> str | None:
+    """What a run started from, as ``model.weights`` says it; None where nobody knows."""
+    try:
+        found = load(run.dir / "config.yaml")["model"]["weights"]
+    except (OSError, ConfigError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) and not has_mask(found) else None
 
 
 def mark_ended(run: Run) -> None:

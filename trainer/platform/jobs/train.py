@@ -233,6 +233,8 @@ def _go_on(job: Job, exp: Experiment, reader: Reader) -> None:
     if found.exists:
         job.overrides.append("resume=auto")
         job.notes.append(f"the job goes on with run {found.id}")
+        if "model.weights" not in reader.pairs and (word := resume.weights_of(found)):
+            job.overrides.append(override("model.weights", word))
         return
     leave_read_only(job.environment, exp.model.base)
     if "model.weights" not in reader.pairs:
