@@ -159,12 +159,10 @@ class Blur(nn.Module):
 
     def __init__(self, size: int, mode: str = "constant") -> None:
         super().__init__()
-        sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8
-        places = torch.arange(size, dtype=torch.float64) - size // 2
-        weights = torch.exp(-(places**2) / (2 * sigma**2))
-        self.register_buffer(
-            "kernel", (weights / weights.sum()).float().view(1, 1, 1, size), persistent=False
-        )
+        import cv2
+
+        weights = torch.from_numpy(cv2.getGaussianKernel(size, 0)).float()  # its own tables for small sizes
+        self.register_buffer("kernel", weights.view(1, 1, 1, size), persistent=False)
         self.border, self.mode = size // 2, mode
 
     def forward(self, maps: Tensor) -> Tensor:
