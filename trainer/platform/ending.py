@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+from pathlib import Path
 
 from trainer.errors import TrainerError
 from trainer.platform import follow, resume, state
@@ -51,7 +52,7 @@ class Watch:
         supervisor.wait_for_orphans(ORPHANS_SECONDS)
         if supervisor.stop.signum:
             return 1
-        failure, trace = self._failure(code)
+        failure, trace = failure_of(self.report, code)
         if not self.report.exists():  # the command has printed it otherwise
             logger.error("%s: %s", failure.kind, failure.message)
         if self._sink() != self._before:
@@ -93,17 +94,19 @@ class Watch:
         except (OSError, ValueError, KeyError):
             return False
 
-    def _failure(self, code: int) -> tuple[Failure, str | None]:
-        try:
-            said = json.loads(self.report.read_bytes())
-            return Failure(said["kind"], said["message"]), said.get("traceback")
-        except (OSError, ValueError, KeyError, TypeError):
-            return Failure("ResourceError" if code == -signal.SIGKILL else "UnknownError", _words(code)), None
+
+def failure_of(report: Path, code: int) -> tuple[Failure, str | None]:
+    """Why a command failed, and its traceback, by the file that it left, or else by its exit code."""
+    try:
+        said = json.loads(report.read_bytes())
+        return Failure(said["kind"], said["message"]), said.get("traceback")
+    except (OSError, ValueError, KeyError, TypeError):
+        return Failure("ResourceError" if code == -signal.SIGKILL else "UnknownError", _words(code)), None
 
 
 def _words(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "the training process was killed (SIGKILL), mostly for lack of memory: a smaller batch, fewer workers"
+        return "the process was killed (SIGKILL), mostly for lack of memory: a smaller batch, fewer workers"
     if code < 0:
-        return f"the training process was ended by {signal.Signals(-code).name}"
-    return f"the training process ended with exit code {code}"
+        return f"the process was ended by {signal.Signals(-code).name}"
+    return f"the process ended with exit code {code}"
