@@ -1,0 +1,100 @@
+"""An export job: a file for another runtime, proven and packed, in the results store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from trainer.config.schema import EXPORT_FORMATS
+from trainer.config.typed import parse
+from trainer.errors import ConfigError, FrameworkError, TrainerError, did_you_mean
+from trainer.export.settings import from_export_config
+from trainer.platform.bodies import Body, ExportCompletion, ExportStarted, timestamp
+from trainer.platform.jobs import Job
+from trainer.platform.jobs.operation import Operation, upload
+from trainer.platform.keys import Reader
+from trainer.platform.supervise import Supervisor
+from trainer.platform.variables import Variables
+
+
+class Exporting(Operation):
+    command = "export"
+    settings = ()
+
+    def place(self, job: Job, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
+        given = job.variables.get("EXPORT_FORMAT")
+        if given is None:
+            mistakes.append(
+                f"{job.variables.named('EXPORT_FORMAT')} is missing: one of {', '.join(EXPORT_FORMATS)}"
+            )
+        elif given.value.lower() not in EXPORT_FORMATS:
+            mistakes.append(
+                f"{given.source}={given.value}: this trainer exports {', '.join(EXPORT_FORMATS)}."
+                f"{did_you_mean(given.value, EXPORT_FORMATS)}"
+            )
+        else:
+            reader.take([("format", given.value.lower())], given.source, given.value)
+        reader.pairs["id"] = str(job.id)
+
+    def read(self, config: dict[str, Any], source: str, reader: Reader) -> None:
+        try:
+            overrides, notes = from_export_config(config)
+        except ConfigError as error:
+            reader.mistakes.append(error.message)
+            return
+        for word in overrides:
+            typed = parse(word)
+            reader.take([(typed.key, typed.value)], source, word.partition("=")[2])
+        reader.ignored += [note.removeprefix("EXPORT_CONFIG: ") for note in notes]
+
+    def started(self, job: Job) -> Body:
+        return ExportStarted(job.id, timestamp=timestamp())
+
+    def finished(self, job: Job) -> Body:
+        found = sorted((job.work / "results").glob("*/metadata.json"))
+        if not found:
+            raise FrameworkError("the export left no file")
+        folder = found[0].parent
+        metadata = json.loads(found[0].read_bytes())
+        package = folder / f"export_{job.id}.zip"
+        key = f"exports/{job.variables.text('TRAINING_JOB_ID') or job.id}/{job.id}/{package.name}"
+        store = upload([(package, key)])
+        return ExportCompletion(
+            job.id,
+            "completed",
+            export_format=metadata["export_format"],
+            output_s3_uri=f"{store}/{key}",
+            file_size_bytes=(folder / metadata["file"]).stat().st_size,
+            metadata=metadata,
+            exit_code=0,
+            timestamp=timestamp(),
+        )
+
+    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Body:
+        return ExportCompletion(
+            id,
+            "failed",
+            export_format=variables.text("EXPORT_FORMAT") or None,
+            error_message=text,
+            traceback=trace,
+            exit_code=1,
+            timestamp=timestamp(),
+        )
+
+
+_JOB = Exporting()
+
+
+def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
+    """See :mod:`trainer.platform.jobs`."""
+    return _JOB.prepare(variables, id, url, mistakes)
+
+
+def run(job: Job, supervisor: Supervisor) -> int:
+    """See :mod:`trainer.platform.jobs`."""
+    return _JOB.run(job, supervisor)
+
+
+def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Body:
+    """See :mod:`trainer.platform.jobs`."""
+    return _JOB.failure(variables, id, error, trace)

@@ -1,0 +1,184 @@
+"""An inference job: images of a prefix in, annotated pictures, labels and predictions.json out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import ConfigError, FrameworkError, TrainerError
+from trainer.platform.bodies import Body, InferenceCompletion, InferenceResult, InferenceStarted, timestamp
+from trainer.platform.found import as_predictions
+from trainer.platform.jobs import Job
+from trainer.platform.jobs.operation import Operation, device, upload
+from trainer.platform.keys import Key, Reader
+from trainer.platform.stores import local_path
+from trainer.platform.supervise import Supervisor
+from trainer.platform.variables import Variables
+from trainer.secrets import mask_urls
+from trainer.storage import atomic_write
+
+SETTINGS = (
+    Key(
+        "conf",
+        "threshold",
+        type="float",
+        low=0,
+        high=1,
+        default=0.25,
+        aliases=("confidence_threshold", "threshold"),
+    ),
+    Key("iou", "nms_iou", type="float", low=0, above=True, high=1, aliases=("iou_threshold",)),
+    Key("max_det", "max_detections", type="int", low=1, aliases=("max_detections",)),
+    Key("batch", "batch_size", type="int", low=1, aliases=("batch_size",)),
+    Key("device", device, "`device`: cpu, or the GPU where there is one", type="text", sample="0"),
+    Key("save_txt", "labels", type="bool"),
+    Key("save_conf", None, "labels/ has scores where it is true"),
+    Key("save_crop", None, "pictures are annotated whole"),
+    Key("imgsz", None, "images get the size that the model was validated with", aliases=("image_size",)),
+    Key("task_type", None, "the checkpoint says its task"),
+    Key("model_name", None, "the checkpoint says its model; with CHECKPOINT_S3_URI=pretrained it names one"),
+    Key("tile", "tile", type="int", low=32),
+    Key("tta", "tta", type="bool", aliases=("augment",)),
+    Key("half", "half", type="bool", aliases=("fp16",)),
+)
+_SHOWN = 5
+
+
+class Inference(Operation):
+    command = "predict"
+    appends = True
+    settings = SETTINGS
+
+    def place(self, job: Job, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
+        given = job.variables.get("IMAGES_S3_URI")
+        if given is None:
+            mistakes.append(
+                f"{job.variables.named('IMAGES_S3_URI')} is missing: s3://bucket/prefix, file:///folder or a folder"
+            )
+            return
+        try:
+            path = local_path(given.value)
+        except ConfigError as error:
+            mistakes.append(error.message)
+            return
+        value = given.value if path is None else str(path)
+        pairs = [("source", value), ("on_error", "skip")]
+        reader.take(pairs, given.source, mask_urls(given.value))
+        if config.get("conf") is None and config.get("confidence_threshold") is None:
+            reader.take([("threshold", 0.25)], "conf, by default", 0.25)
+
+    def started(self, job: Job) -> Body:
+        return InferenceStarted(job.id, timestamp=timestamp())
+
+    def finished(self, job: Job) -> Body:
+        folder = job.work / "results"
+        results = list(self._results(job, folder))
+        seconds = [one.inference_time_ms for one in results if one.error is None]
+        average = sum(seconds) / len(seconds) if seconds else 0.0
+        listing = {
+            "total_images": len(results),
+            "total_detections": sum(one.num_detections or 0 for one in results),
+            "avg_inference_time_ms": round(average, 3),
+            "results": [one.content() for one in results],
+        }
+        file = atomic_write(folder / "platform" / "predictions.json", json.dumps(listing, ensure_ascii=False))
+        return InferenceCompletion(
+            job.id,
+            "completed",
+            total_images=len(results),
+            total_inference_time_ms=round(sum(seconds), 3),
+            avg_inference_time_ms=round(average, 3),
+            results=results,
+            result_urls=self._uploaded(job, folder, file),
+            exit_code=0,
+            timestamp=timestamp(),
+        )
+
+    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Body:
+        return InferenceCompletion(
+            id, "failed", error_message=text, traceback=trace, exit_code=1, timestamp=timestamp()
+        )
+
+    def _results(self, job: Job, folder: Path) -> Iterator[InferenceResult]:
+        """One an image, in order; the annotated picture gets the image's own name."""
+        try:
+            content = json.loads((folder / "predictions.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise FrameworkError(f"the predictions can't be read: {error}") from None
+        scores = _config(job).get("save_conf") is not False
+        for entry in content["images"]:
+            name = Path(entry["file"]).name
+            if "error" in entry:
+                yield InferenceResult(entry["file"][-500:], name, error=entry["error"], num_detections=0)
+                continue
+            found = as_predictions(entry, content)
+            self._picture(folder, entry, name)
+            _label(folder, name, entry, scores)
+            yield InferenceResult(
+                entry["file"][-500:], name, found, float(entry["milliseconds"]), num_detections=len(found)
+            )
+
+    def _picture(self, folder: Path, entry: dict[str, Any], name: str) -> None:
+        """``images/<name>`` as the object was called, since the backend finds it by that name."""
+        import cv2
+
+        target = folder / "images" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        drawn = folder / entry["picture"]
+        if drawn.suffix == target.suffix.lower():
+            shutil.move(drawn, target)
+            return
+        picture = cv2.imread(str(drawn))
+        assert picture is not None
+        atomic_write(target, cv2.imencode(target.suffix.lower(), picture)[1].tobytes())
+        drawn.unlink()
+
+    def _uploaded(self, job: Job, folder: Path, file: Path) -> dict[str, str]:
+        prefix = f"inference-results/{job.id}"
+        files = [(file, f"{prefix}/predictions.json")]
+        for kind in ("images", "labels"):
+            files += [(path, f"{prefix}/{kind}/{path.name}") for path in sorted((folder / kind).glob("*"))]
+        store = upload(files)
+        urls = {
+            "predictions_json": f"{store}/{prefix}/predictions.json",
+            "annotated_images_prefix": f"{store}/{prefix}/images/",
+        }
+        return urls | ({"labels_prefix": f"{store}/{prefix}/labels/"} if (folder / "labels").is_dir() else {})
+
+
+def _label(folder: Path, name: str, entry: dict[str, Any], scores: bool) -> None:
+    """``labels/<the image's stem>.txt``, without the last number of each line where scores aren't wanted."""
+    drawn = folder / "labels" / f"{Path(entry['picture']).stem}.txt"
+    if not drawn.is_file():
+        return
+    lines = drawn.read_text(encoding="utf-8").splitlines()
+    if not scores:
+        lines = [line.rpartition(" ")[0] for line in lines]
+    if drawn.stem != Path(name).stem:
+        drawn.unlink()
+    atomic_write(drawn.with_name(f"{Path(name).stem}.txt"), "".join(f"{line}\n" for line in lines))
+
+
+def _config(job: Job) -> dict[str, Any]:
+    return job.variables.config()[0]
+
+
+_JOB = Inference()
+
+
+def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
+    """See :mod:`trainer.platform.jobs`."""
+    return _JOB.prepare(variables, id, url, mistakes)
+
+
+def run(job: Job, supervisor: Supervisor) -> int:
+    """See :mod:`trainer.platform.jobs`."""
+    return _JOB.run(job, supervisor)
+
+
+def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Body:
+    """See :mod:`trainer.platform.jobs`."""
+    return _JOB.failure(variables, id, error, trace)
