@@ -67,6 +67,7 @@ def show(console: Console, exported: Exported) -> None:
         f"(batches of {' and '.join(map(str, proof.batches))}), in {proof.runtime}",
         soft_wrap=True,
     )
+    notes_to_stderr(proof.remarks)
     if proof.metric is not None:
         metric = proof.metric
         beside = (

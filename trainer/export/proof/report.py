@@ -126,6 +126,15 @@ class Proof:
         return found
 
     @property
+    def remarks(self) -> list[str]:
+        """What makes the proof worth less."""
+        if self.agreement.expected or self.agreement.found:
+            return []
+        return [
+            f"nothing is found on the {self.images}, on either side: no answer was compared (images=... names others)"
+        ]
+
+    @property
     def _gap(self) -> float:
         assert self.metric is not None
         graph = self.metric.graph
@@ -140,6 +149,7 @@ class Proof:
         return {
             "holds": self.holds,
             "failures": self.failures,
+            "remarks": self.remarks,
             **asdict(self),
             "differences": [{**asdict(one), "relative": one.relative} for one in self.differences],
             "agreement": self.agreement.to_json(),
