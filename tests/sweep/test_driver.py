@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.sweep.drivers import Driver, Drivers, wait_for
+from trainer import cli
 from trainer.config.paths import Conf
 from trainer.errors import ConfigError
 from trainer.events.reader import events
@@ -85,6 +87,28 @@ def test_what_is_wrong_is_found_before_the_first_trial(tmp_path: Path) -> None:
             run_sweep("train", [f"output_dir={tmp_path}", *words], Conf(), program=["false"])
         assert message in caught.value.message
     assert not list(tmp_path.glob("toy/*"))
+
+
+def test_m_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-m", "optimizer.lr=abc,1", f"output_dir={tmp_path}"]) == 2
+    assert "expected a number > 0, got 'abc'" in capsys.readouterr().err
+
+
+def test_other_commands_run_one_after_the_other(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "say.py"
+    script.write_text("import sys; print(*sys.argv[1:]); sys.exit('runtime.seed=13' in sys.argv)")
+    words = [f"output_dir={tmp_path}", "runtime.seed=1,13,2"]
+    assert run_sweep("show", words, Conf(), [str(tmp_path)], program=[sys.executable, str(script)]) == 1
+    said = capfd.readouterr().out
+    told = [line for line in said.splitlines() if line.startswith("show --config-dir")]
+    assert [line.rpartition(" ")[2] for line in told] == [
+        "runtime.seed=1",
+        "runtime.seed=13",
+        "runtime.seed=2",
+    ]
+    assert "exit code 1" in said and "show: 3 jobs" in said
 
 
 def test_failed_trials_are_kept_with_their_error_and_tried_again_on_the_next_call(

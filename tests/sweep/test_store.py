@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from trainer.errors import FrameworkError
 from trainer.sweep import store as states
 from trainer.sweep.journal import PlainStore
 from trainer.sweep.objectives import Objective
@@ -122,6 +123,23 @@ def test_a_torn_line_is_cut_off_by_the_next_writer(tmp_path: Path, opened: Calla
         opened().ask({}, {"optimizer.lr": 0.01})
     assert [one.number for one in store.trials()] == [0, 1, 2]
     assert all(json.loads(line) for line in journal.read_text().splitlines())
+
+
+def test_a_sampler_that_fails_stops_the_sweep_and_not_for_ever(tmp_path: Path) -> None:
+    import optuna
+
+    class Broken(optuna.samplers.RandomSampler):
+        def sample_independent(self, *args: Any, **options: Any) -> Any:
+            raise ZeroDivisionError("no values today")
+
+    store = optuna_store(tmp_path)
+    store.study.sampler = Broken()
+    with pytest.raises(
+        FrameworkError, match="sweep.sampler=random fails: ZeroDivisionError: no values today"
+    ):
+        store.ask({"lease": None})
+    assert [one.state for one in store.trials()] == [states.FAIL]
+    assert optuna_store(tmp_path).ask({}).number == 1
 
 
 def test_nobody_keeps_more_trials_than_were_asked_for() -> None:

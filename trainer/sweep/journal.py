@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,16 +32,17 @@ class PlainStore:
         self.path = path
         self._read = 0
         self._records: dict[int, Record] = {}
+        self._numbers: dict[str, int] = {}
 
     def trials(self) -> list[Record]:
         self._catch_up()
         return list(self._records.values())
 
     def ask(self, notes: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Record:
+        token = secrets.token_hex(8)
         with self._changing():
-            number = len(self._records)
-            self._say(op="begin", number=number, params=dict(params or {}), notes=dict(notes))
-        return self._records[number]
+            self._say(op="begin", token=token, params=dict(params or {}), notes=dict(notes))
+        return self._records[self._numbers[token]]
 
     def take(self, number: int, notes: Mapping[str, Any]) -> Record:
         self.note(number, notes)
@@ -123,13 +125,18 @@ class PlainStore:
             raise StoreDown(f"{self.path} can't be read: {error}") from error
 
     def _apply(self, said: dict[str, Any]) -> None:
-        number, kind = int(said["number"]), said["op"]
+        kind = said["op"]
         if kind == "begin":
+            # By the order of the lines, which is the same for all who read it.
+            number = self._numbers[said["token"]] = len(self._records)
             self._records[number] = Record(
                 number, RUNNING, said["params"], notes=said["notes"], started=said["time"]
             )
             return
+        number = int(said["number"])
         record = self._records[number]
+        if record.state != RUNNING:
+            return  # somebody was faster
         if kind == "note":
             record = replace(record, notes={**record.notes, **said["notes"]})
         elif kind == "report":

@@ -122,7 +122,7 @@ def _optuna(plan: Plan, folder: SweepFolder, storage: Any, driver: str) -> Store
     store = build(None)
     # One that goes on must not draw again what has been drawn.
     salt = zlib.crc32(driver.encode()) if store.about() else 0
-    store.study.sampler = make_sampler(plan.sweep, plan.space, salt=salt)
+    store.study.sampler = make_sampler(plan.sweep, plan.space, objectives=len(plan.objectives), salt=salt)
     return store
 
 

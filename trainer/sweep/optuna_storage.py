@@ -84,14 +84,16 @@ def reaching() -> Iterator[None]:
     """What a storage says when it can't be reached, as :class:`StoreDown`."""
     try:
         yield
-    except StoreDown:
-        raise
-    except (optuna.exceptions.StorageInternalError, OSError) as error:
-        raise StoreDown(_words(error)) from error
     except Exception as error:
-        if type(error).__module__.partition(".")[0] in ("sqlalchemy", "grpc"):
+        if is_down(error) and not isinstance(error, StoreDown):
             raise StoreDown(_words(error)) from error
         raise
+
+
+def is_down(error: Exception) -> bool:
+    """Whether an error means that the storage can't be reached."""
+    ours = (StoreDown, optuna.exceptions.StorageInternalError, OSError)
+    return isinstance(error, ours) or type(error).__module__.partition(".")[0] in ("sqlalchemy", "grpc")
 
 
 def _proxy(url: str) -> Any:

@@ -13,9 +13,10 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from trainer.errors import FrameworkError
 from trainer.sweep import store
 from trainer.sweep.objectives import Objective
-from trainer.sweep.optuna_storage import reaching
+from trainer.sweep.optuna_storage import is_down, reaching
 from trainer.sweep.space import Space
 from trainer.sweep.store import Gone, Record
 
@@ -81,9 +82,7 @@ class OptunaStore:
                 trial.set_user_attr(name, note)
             if params is not None:
                 trial = self._given(trial, params)
-            self._space.suggest(trial)
-            self._open[trial.number] = trial
-            return self._read(trial)
+            return self._suggested(trial)
 
     def take(self, number: int, notes: Mapping[str, Any]) -> Record:
         frozen = self._frozen(number)
@@ -95,11 +94,9 @@ class OptunaStore:
                 for name, note in notes.items():
                     trial.set_user_attr(name, note)
                 # What has been suggested stays; a driver killed in the middle has left the rest to do.
-                self._space.suggest(trial)
+                return self._suggested(trial)
             except UpdateFinishedTrialError:
                 raise Gone from None
-            self._open[number] = trial
-            return self._read(trial)
 
     def note(self, number: int, notes: Mapping[str, Any]) -> None:
         with reaching():
@@ -148,7 +145,8 @@ class OptunaStore:
         worst = self._worst() if self._sampler in _COMPLETE_ONLY else None
         if worst is None:
             return self.finish(number, store.PRUNED, constraints=constraints)
-        return self.finish(number, store.COMPLETE, worst, constraints)
+        others = {one.text: 0.0 for one in self._space.constraints}
+        return self.finish(number, store.COMPLETE, worst, {**others, **constraints})
 
     def about(self) -> dict[str, Any]:
         with reaching():
@@ -165,6 +163,26 @@ class OptunaStore:
             if callable(leave := getattr(backend, method, None)):
                 leave()
                 return
+
+    def _suggested(self, trial: optuna.trial.Trial) -> Record:
+        """The trial with values.
+
+        Raises:
+            FrameworkError: the sampler can't give any; the trial has failed.
+        """
+        try:
+            self._space.suggest(trial)
+        except UpdateFinishedTrialError:
+            raise
+        except Exception as error:
+            if is_down(error):
+                raise
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise FrameworkError(
+                f"sweep.sampler={self._sampler} fails: {type(error).__name__}: {error}"
+            ) from error
+        self._open[trial.number] = trial
+        return self._read(trial)
 
     def _given(self, trial: optuna.trial.Trial, params: Mapping[str, Any]) -> optuna.trial.Trial:
         """The trial with values from us: what Optuna does with trials that were enqueued."""

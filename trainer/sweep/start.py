@@ -85,9 +85,7 @@ def make_launch(plan: Plan, folder: SweepFolder, program: Sequence[str] | None) 
         return Cold(program or PROGRAM)
     from trainer.sweep.warm import WarmPool
 
-    pool = WarmPool(_PACKAGES[plan.config.task.name], log=folder.dir / "trials" / "pool.log")
-    pool.start()
-    return pool
+    return WarmPool(_PACKAGES[plan.config.task.name], log=folder.dir / "trials" / "pool.log")
 
 
 def label(varied: Sequence[str]) -> str:

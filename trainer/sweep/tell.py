@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.secrets import masked_words
 from trainer.sweep import outcome as ends
 from trainer.sweep import store as states
 from trainer.sweep.objectives import PRIMARY
@@ -33,7 +34,7 @@ def settle(store: Store, plan: Plan, trial: RunningTrial) -> str | None:
         elif complaint:
             outcome = Outcome(ends.FAILED, complaint, outcome.figures, outcome.epochs)
     try:
-        store.note(trial.number, _notes(trial, outcome))
+        store.note(trial.number, _notes(plan, trial, outcome))
     except Gone:
         return None
     if outcome.kind == ends.COMPLETE:
@@ -65,14 +66,16 @@ def _values(plan: Plan, outcome: Outcome) -> tuple[list[float] | None, str | Non
 
 def _violations(plan: Plan, trial: RunningTrial, figures: Mapping[str, float]) -> dict[str, float]:
     known = {**figures, **plan.space.figures(trial.record.params)}
+    # What can't be decided isn't fulfilled; samplers want the same constraints of every trial.
     found = {one.text: one.violation(known) for one in plan.space.constraints}
-    return {text: distance for text, distance in found.items() if distance is not None}
+    return {text: 1.0 if distance is None else distance for text, distance in found.items()}
 
 
-def _notes(trial: RunningTrial, outcome: Outcome) -> dict[str, Any]:
+def _notes(plan: Plan, trial: RunningTrial, outcome: Outcome) -> dict[str, Any]:
     """What stays beside a trial that has ended."""
     notes: dict[str, Any] = {
         "label": trial.label,
+        "words": masked_words(plan.space.varied(trial.record.params)),
         "run_id": trial.run_id,
         "run_dir": str(trial.run.dir) if trial.run else None,
         "epochs": outcome.epochs if outcome.epochs is not None else trial.seen.epoch,
