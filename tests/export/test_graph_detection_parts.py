@@ -109,6 +109,19 @@ def test_deformable_convolutions_as_mmcv(kind, groups, offset_groups, stride):
     np.testing.assert_allclose(onnx_answers(model, (x,), 16), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["DeformConv2d", "ModulatedDeformConv2d"])
+def test_deformable_convolutions_at_given_offsets(kind):
+    import mmcv.ops
+
+    torch.manual_seed(0)
+    model = nn.ModuleList([getattr(mmcv.ops, kind)(4, 6, 3, padding=1)]).eval().requires_grad_(False)
+    given = [torch.randn(2, 4, 7, 5), torch.randn(2, 18, 7, 5), torch.rand(2, 9, 7, 5)]
+    given = given if "Modulated" in kind else given[:2]
+    expected = model[0](*given).numpy()
+    assert in_plain_torch(model)
+    np.testing.assert_allclose(model[0](*given).numpy(), expected, atol=1e-4)
+
+
 def test_channels_are_shifted_as_mmcv_does():
     from mmcv.ops import deform_conv2d
 

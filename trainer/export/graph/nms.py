@@ -80,7 +80,7 @@ class _Selected(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, boxes: Tensor, scores: Tensor, iou: float, limit: int) -> Tensor:  # type: ignore[override]
         # Only run while the exporter traces, when the form counts and the values don't.
-        return torch.zeros(len(boxes), 3, dtype=torch.int64)
+        return torch.zeros(boxes.shape[0], 3, dtype=torch.int64)
 
     @staticmethod
     def symbolic(g: Any, boxes: Any, scores: Any, iou: float, limit: int) -> Any:

@@ -101,33 +101,41 @@ def _pooled(
     else:
         counts = bins.ceil().clamp(min=0).to(torch.int64)
     answer = features.new_zeros([boxes.size(0), channels, high, wide])
-    rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
+    cells = features.permute(0, 2, 3, 1).reshape(-1, channels)
     some = ((counts > 0).all(1)).nonzero().squeeze(1)
     kinds = torch.unique(counts[some], dim=0)
     for kind in range(kinds.size(0)):
         across, down = int(kinds[kind, 0]), int(kinds[kind, 1])
         same = (counts == kinds[kind]).all(1).nonzero().squeeze(1)
-        # Bounded memory: about a million samples at a time.
-        for chunk in same.split(max(1, 1048576 // (across * down * high * wide * 16))):
+        count = across * down
+        # A bounded number of samples at a time.
+        for chunk in same.split(max(1, 1048576 // (count * high * wide))):
             x = corners[chunk, 0:1] + bins[chunk, 0:1] * (
                 (torch.arange(wide * across, dtype=bins.dtype) + 0.5) / across
             )
             y = corners[chunk, 1:2] + bins[chunk, 1:2] * (
                 (torch.arange(high * down, dtype=bins.dtype) + 0.5) / down
             )
-            inside = ((y >= -1) & (y <= H)).unsqueeze(2) & ((x >= -1) & (x <= W)).unsqueeze(1)
+            inside_x, inside_y = ((x >= -1) & (x <= W)).to(x.dtype), ((y >= -1) & (y <= H)).to(y.dtype)
             x, y = x.clamp(0, W - 1), y.clamp(0, H - 1)
             left, top = x.floor(), y.floor()
-            right_share, low_share = (x - left).unsqueeze(1), (y - top).unsqueeze(2)
-            west, north = left.to(torch.int64).unsqueeze(1), top.to(torch.int64).unsqueeze(2)
-            east, south = (west + 1).clamp(max=W - 1), (north + 1).clamp(max=H - 1)
-            start = (pictures[chunk] * (H * W)).view(-1, 1, 1)
-            upper = rows[start + north * W + west] * (1 - right_share).unsqueeze(3)
-            upper = upper + rows[start + north * W + east] * right_share.unsqueeze(3)
-            lower = rows[start + south * W + west] * (1 - right_share).unsqueeze(3)
-            lower = lower + rows[start + south * W + east] * right_share.unsqueeze(3)
-            low_share = low_share.unsqueeze(3)
-            values = (upper * (1 - low_share) + lower * low_share) * inside.unsqueeze(3)
-            bin_means = values.view(-1, high, down, wide, across, channels).mean([2, 4])
-            answer[chunk] = bin_means.permute(0, 3, 1, 2)
+            # Of each sample two columns and two rows, and how much each of them counts.
+            columns = torch.stack([left, (left + 1).clamp(max=W - 1)], 2).to(torch.int64)
+            rows = torch.stack([top, (top + 1).clamp(max=H - 1)], 2).to(torch.int64)
+            column_shares = torch.stack([1 - (x - left), x - left], 2) * inside_x.unsqueeze(2)
+            row_shares = torch.stack([1 - (y - top), y - top], 2) * inside_y.unsqueeze(2)
+            # (boxes, high, wide, samples down, their rows, samples across, their columns)
+            tall = [-1, high, 1, down, 2, 1, 1]
+            broad = [-1, 1, wide, 1, 1, across, 2]
+            start = (pictures[chunk] * (H * W)).view(-1, 1, 1, 1, 1, 1, 1)
+            places = start + rows.view(tall) * W + columns.view(broad)
+            shares = row_shares.view(tall) * column_shares.view(broad) / count
+            bags = torch.embedding_bag(
+                cells,
+                places.view(-1),
+                torch.arange(0, places.numel(), count * 4),
+                mode=0,
+                per_sample_weights=shares.view(-1),
+            )[0]
+            answer[chunk] = bags.view(-1, high, wide, channels).permute(0, 3, 1, 2)
     return answer
