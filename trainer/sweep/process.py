@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -55,14 +53,13 @@ class Cold:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as said:
             process = subprocess.Popen(
-                [*self.program, *words],
+                [*_tied_to_parent(), *self.program, *words],
                 env={**os.environ, **env},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the driver alone, which passes on what is meant
-                preexec_fn=_tied_to_parent(),
             )
         return ColdChild(process)
 
@@ -83,22 +80,8 @@ class ColdChild:
             self._process.send_signal(signum)
 
 
-def _tied_to_parent() -> Callable[[], None] | None:
-    """Before the program starts: have the kernel send it SIGTERM when the driver ends, so that it saves."""
+def _tied_to_parent() -> list[str]:
+    """What comes before a program so that it stops, and saves, when the driver ends without a word."""
     if not sys.platform.startswith("linux"):
-        return None
-    try:
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-    except (OSError, AttributeError):
-        return None
-    driver = os.getpid()
-
-    def tie() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != driver:
-            os._exit(128 + signal.SIGTERM)
-
-    return tie
-
-
-_PR_SET_PDEATHSIG = 1
+        return []
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")), str(os.getpid())]
