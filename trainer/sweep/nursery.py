@@ -23,9 +23,12 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from trainer.engine.limits import settle_openmp
+
 # What a training imports, besides the OpenMMLab packages: modules of ours, and what libraries import when first used.
 NEEDED = (
-    "trainer.__main__",
+    "torch",
+    "trainer.engine.compat",
     "trainer.config.compose",
     "trainer.config.engine",
     "trainer.commands.train",
@@ -194,22 +197,17 @@ class Nursery:
 
 
 def _import_all(modules: list[str]) -> None:
-    """Import what a training needs, as a training would, and nothing that starts threads or asks a GPU."""
-    from trainer.engine.limits import settle_openmp
-
-    settle_openmp()
-    import torch  # noqa: F401
-
-    from trainer.engine import compat
-
-    compat.apply()
-    for name in (*NEEDED, *modules):
+    """Import modules as a training would: nothing that starts threads, or asks a GPU."""
+    for name in modules:
         if importlib.util.find_spec(name) is None:
             continue  # the trial says better what is missing
-        if name in ("mmdet", "mmseg", "mmpose"):
+        if name == "torch":
+            settle_openmp()  # read once, when torch loads its OpenMP
+        module = importlib.import_module(name)
+        if name == "trainer.engine.compat":
+            module.apply()
+        elif name in ("mmdet", "mmseg", "mmpose"):
             importlib.import_module(f"{name}.utils").register_all_modules(init_default_scope=False)
-        else:
-            importlib.import_module(name)
     gc.collect()
     gc.freeze()  # so that the collector in a child doesn't touch, and so copy, what is shared
 
@@ -227,16 +225,15 @@ def _train(job: dict[str, Any]) -> int:
     time.tzset()
     os.chdir(job["cwd"])
     sys.path[0] = job["cwd"]
-    program = sys.modules["trainer.__main__"]
+    program = importlib.import_module("trainer.__main__")
     sys.modules["__main__"] = program
     sys.argv = [str(program.__file__), *job["words"]]
+    # Two trials would otherwise draw the same; torch begins with the same seed in every process.
     random.seed()
-    import numpy
-    import torch
-
-    numpy.random.seed()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if threads.isdecimal() and int(threads):
+    if (torch := sys.modules.get("torch")) and threads.isdecimal() and int(threads):
         torch.set_num_threads(int(threads))  # OpenMP has read the variable long ago
     from trainer.cli import main as trainer
 

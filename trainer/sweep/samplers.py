@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from trainer.config.schema import Sweep
 from trainer.errors import ConfigError
 from trainer.sweep.options import build, need
-from trainer.sweep.space.model import LARGEST_GRID, Space
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
+
+    from trainer.sweep.space.model import Space
 
 WHERE = "sweep.sampler_options"
 
@@ -55,7 +56,9 @@ def _check_grid(space: Space) -> None:
     for parameter in space.searched:
         parameter.all_values()  # endless ones complain
     if space.size is None:
-        raise ConfigError(f"a grid of more than {LARGEST_GRID:,} combinations: sample it, with sweep=optuna.")
+        raise ConfigError(
+            f"a grid of more than {space.LARGEST_GRID:,} combinations: sample it, with sweep=optuna."
+        )
     if not space.size:
         raise ConfigError("no combination of the values fulfils sweep.constraints.")
 
@@ -136,7 +139,7 @@ _PACKAGES = {
     "qmc": {"scipy": "scipy"},
     "auto": {"optunahub": "optunahub"},
 }
-_MAKERS: dict[str, Callable[[Sweep, Space, int, int], Any]] = {
+_MAKERS: dict[str, Callable[[Sweep, Any, int, int], Any]] = {
     "grid": _grid,
     "tpe": _tpe,
     "random": _random,

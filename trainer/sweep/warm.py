@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trainer.sweep.nursery import NEEDED
 from trainer.sweep.process import Child, Cold
 
 logger = logging.getLogger("trainer")
@@ -46,7 +47,7 @@ class WarmPool:
     Args:
         packages: the OpenMMLab packages that trials need.
         log: takes what the pool's process says; None: nobody does.
-        modules: imported beside those that every training needs.
+        modules: imported instead of these and all that a training needs.
         program: what a cold trial's command line begins with.
     """
 
@@ -54,10 +55,11 @@ class WarmPool:
         self,
         packages: Sequence[str] = PACKAGES,
         log: Path | None = None,
-        modules: Sequence[str] = (),
+        modules: Sequence[str] | None = None,
         program: Sequence[str] = PROGRAM,
     ) -> None:
-        self.packages, self.modules, self.log = list(packages), list(modules), log
+        self.modules = [*NEEDED, *packages] if modules is None else list(modules)
+        self.log = log
         self._cold = Cold(program)
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -95,7 +97,7 @@ class WarmPool:
         env = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", **os.environ}
         try:
             self._process = subprocess.Popen(
-                [*command, *self.packages, *self.modules],
+                [*command, *self.modules],
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=said,

@@ -60,6 +60,21 @@ class Entries:
                 self.mistakes.append(f"sweep.params: {name}: {error.message}")
         return found
 
+    def settings(self, searched: Iterable[Parameter]) -> list[Parameter]:
+        """The fixed words that only some choices of a searched group look at, as constants: ``optimizer.momentum``
+        beside ``optimizer=sgd,adamw``. They are no longer among ``fixed``."""
+        groups = {one.key for one in searched} & set(self.groups)
+        known = leaves(COMMANDS[self.command])
+        some = [
+            typed
+            for typed in self.fixed
+            if typed.key in known
+            and "only" in known[typed.key].metadata
+            and typed.key.partition(".")[0] in groups
+        ]
+        self.fixed = [typed for typed in self.fixed if typed not in some]
+        return [parameter(typed, self._options, self.canonical) for typed in some]
+
     def canonical(self, key: str, value: Any) -> Any:
         """A group's choice as it is called in full; any other value as it is."""
         if key not in self.groups or value is None:

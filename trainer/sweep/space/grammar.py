@@ -139,8 +139,8 @@ def _choices(key: str, values: Sequence[Any]) -> Parameter:
     for number, choice in enumerate(choices):
         if any(same(choice, earlier) for earlier in choices[:number]):
             raise ConfigError(f"{texts[number]} is given twice.")
-    if any(isinstance(choice, bool) for choice in choices) and any(map(_is_number, choices)):
-        raise ConfigError("true, false and numbers can't be told apart in one choice.")
+    if any(one == other and not same(one, other) for one in choices for other in choices):
+        raise ConfigError("true and 1, false and 0 can't be told apart in one choice.")
     return Parameter(key, key, "categorical", choices, texts)
 
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainer.errors import ConfigError
 from trainer.secrets import masked_words
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 # What a trial was given: parameters' names to values, those that apply.
 Values = Mapping[str, Any]
-# More would not end anyway, and nothing would be learned from the order.
-LARGEST_GRID = 100_000
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Parameter:
         if self.kind in ("int", "float"):
             step = self.step or 1
             count = int((Decimal(str(self.high)) - Decimal(str(self.low))) / Decimal(str(step))) + 1
-            if count > LARGEST_GRID:
+            if count > Space.LARGEST_GRID:
                 raise ConfigError(f"{self.key}: {count:,} values are too many for a grid.")
             values = [self.exact(self.low + number * step) for number in range(count)]
         if self.order == "reversed":
@@ -133,6 +131,8 @@ class Parameter:
 @dataclass(frozen=True)
 class Space:
     """What a sweep searches. A parameter comes after those that its conditions are about."""
+
+    LARGEST_GRID: ClassVar[int] = 100_000  # more would not end anyway
 
     fixed: tuple[str, ...] = ()  # words that every trial gets
     parameters: tuple[Parameter, ...] = ()
@@ -200,10 +200,12 @@ class Space:
         """How many combinations :meth:`grid` has; None where they are endless or more than ``LARGEST_GRID``."""
         if any(parameter.continuous for parameter in self.searched):
             return None
+        count = 0
         try:
-            for count, _ in enumerate(self.grid(), 1):
-                if count > LARGEST_GRID:
+            for tried, values in enumerate(self.combinations(self.searched), 1):
+                if tried > self.LARGEST_GRID:
                     return None
+                count += not self.refused(values)
         except ConfigError:
             return None
         return count

@@ -19,7 +19,7 @@ from trainer.sweep.space.combinations import compose_all
 from trainer.sweep.space.conditions import settle
 from trainer.sweep.space.constraints import Constraint, read_constraint
 from trainer.sweep.space.entries import Entries
-from trainer.sweep.space.model import LARGEST_GRID, Space
+from trainer.sweep.space.model import Space
 
 TRIALS = 20
 
@@ -39,8 +39,8 @@ class Plan:
         """Trials in all: ``sweep.n_trials``, of a grid no more than it has combinations."""
         asked = self.sweep.n_trials
         if self.sweep.sampler == "grid":
-            size = self.space.size or LARGEST_GRID
-            return min(size, asked or size)
+            size = self.space.size
+            return min(size, asked or size) if size is not None else asked or TRIALS
         return asked or TRIALS
 
 
@@ -66,6 +66,11 @@ def make_plan(command: str, words: Sequence[str], conf: Conf | None = None) -> P
             objectives = read_objectives(sweep, configs[0].task)
         except ConfigError as error:
             mistakes += error.message.splitlines()
+    if not mistakes and not space.searched and sweep.sampler != "grid":
+        mistakes.append(
+            "nothing is searched: give keys several values, optimizer.lr=interval(1e-4,1e-1), or take a ready space, "
+            "sweep=lr_schedule."
+        )
     mistakes += sampler_mistakes(sweep, space, max(1, len(objectives)))
     mistakes += pruner_mistakes(sweep, objectives)
     if mistakes:
@@ -109,6 +114,7 @@ def _space(entries: Entries, sweep: Sweep) -> tuple[Space, list[Any], list[str]]
     """The space of all that is right, what its trials compose to, and all mistakes."""
     found = entries.parameters(sweep.params)
     always = [one for one in found if one.kind == "constant" and not one.when]
+    found += entries.settings(found)
     fixed = [typed.text for typed in entries.fixed] + [f"{one.key}={one.texts[0]}" for one in always]
     settings = {one.key: one.choices[0] for one in always}
     mistakes = entries.mistakes

@@ -38,7 +38,7 @@ def _means(word: str, value: str) -> bool:
     if not word or any(sign in word for sign in ",:[]{}()=' \""):
         return False
     try:
-        typed = parse(f"key={word}")
+        alone, inside = parse(f"key={word}"), parse(f"key=[{word}]")
     except ConfigError:
         return False
-    return not typed.is_sweep and isinstance(typed.value, str) and typed.value == value
+    return not alone.is_sweep and same(alone.value, value) and same(inside.value, [value])
