@@ -1,14 +1,23 @@
-"""A real S3 server and a real backend for the platform's tests."""
+"""A real S3 server, a real backend, and the scripts as a platform starts them."""
 
 from __future__ import annotations
 
+import functools
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.platform.receiver import Receiver
 
 BUCKETS = ("training-checkpoints", "training-datasets", "inference-data")
+ROOT = Path(__file__).parents[2]
+Start = Callable[..., "subprocess.Popen[str]"]
 KEYS = {"ACCESS_KEY": "minioadmin", "SECRET_KEY": "minioadmin-secret"}
 
 
@@ -59,6 +68,63 @@ def s3_store(s3_variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> C
 def backend() -> Iterator[Receiver]:
     with Receiver() as receiver:
         yield receiver
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder that anybody may work in, whatever user the script has."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    for one in (folder, *list(folder.parents)[:3]):
+        one.chmod(0o777)
+    return folder
+
+
+@pytest.fixture
+def start(home: Path, backend: Receiver) -> Iterator[Start]:
+    """Start a script with variables; what is left of it at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def script(name: str, *words: str, **variables: str) -> subprocess.Popen[str]:
+        kept = ("PATH", "LANG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NO_ALBUMENTATIONS_UPDATE")
+        environment = {key: os.environ[key] for key in kept if key in os.environ}
+        environment.update(
+            {"HOME": "/nonexistent", "TMPDIR": str(home), "CALLBACK_RETRY_DELAY": "0.05", **variables}
+        )
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / f"{name}.py"), *words],
+            cwd=home,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **other_user(),
+        )
+        started.append(process)
+        return process
+
+    yield script
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@functools.cache
+def other_user() -> dict[str, Any]:
+    """The platform's user, 1000, where this one may become it and it may read this Python."""
+    user: dict[str, Any] = {"user": 1000, "group": 1000, "extra_groups": []}
+    try:
+        code = f"import sys, yaml; sys.path.insert(0, {str(ROOT)!r}); import trainer.errors"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd="/", **user)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return user
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    return process.communicate(timeout=600)[0]
 
 
 def s3_client(endpoint: str):  # type: ignore[no-untyped-def]

@@ -6,87 +6,23 @@ data set's classes, batch size and data are what was asked for, DICE data become
 
 from __future__ import annotations
 
-import functools
 import gzip
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.data import folders
-from tests.platform.conftest import s3_client
+from tests.platform.conftest import Start, ended, s3_client
 from tests.platform.receiver import Receiver
 from trainer.platform import surroundings
 from trainer.platform.variables import read
 
-ROOT = Path(__file__).parents[2]
 BASIC = {"epochs": 2, "batch": 2, "workers": 0, "device": "cpu", "imgsz": 64, "pretrained": False}
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A folder that anybody may work in, whatever user the script has."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    for one in (folder, *list(folder.parents)[:3]):
-        one.chmod(0o777)
-    return folder
-
-
-@pytest.fixture
-def start(home: Path, backend: Receiver) -> Iterator[Start]:
-    """Start a script with variables; what is left of it at the end is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def script(name: str, *words: str, **variables: str) -> subprocess.Popen[str]:
-        kept = ("PATH", "LANG", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NO_ALBUMENTATIONS_UPDATE")
-        environment = {key: os.environ[key] for key in kept if key in os.environ}
-        environment.update(
-            {"HOME": "/nonexistent", "TMPDIR": str(home), "CALLBACK_RETRY_DELAY": "0.05", **variables}
-        )
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / f"{name}.py"), *words],
-            cwd=home,
-            env={key: value for key, value in environment.items() if value},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            **other_user(),
-        )
-        started.append(process)
-        return process
-
-    yield script
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-@functools.cache
-def other_user() -> dict[str, Any]:
-    """The platform's user, 1000, where this one may become it and it may read this Python."""
-    user: dict[str, Any] = {"user": 1000, "group": 1000, "extra_groups": []}
-    try:
-        code = f"import sys, yaml; sys.path.insert(0, {str(ROOT)!r}); import trainer.errors"
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd="/", **user)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return user
-
-
-def ended(process: subprocess.Popen[str]) -> str:
-    return process.communicate(timeout=600)[0]
 
 
 def test_every_mistake_is_said_at_once_and_told_to_the_backend(start: Start, backend: Receiver) -> None:

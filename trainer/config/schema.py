@@ -386,7 +386,11 @@ class Evaluate:
 
     dataset: Dataset = field(default_factory=Dataset)
     checkpoint: str | None = leaf(None, MODEL, kind="path")
-    split: str = leaf("val", "which split", choices=("train", "val", "test"))
+    split: str = leaf(
+        "val",
+        "which split; auto: test where there is one, else val",
+        choices=("train", "val", "test", "auto"),
+    )
     worst: int = leaf(12, "how many of the worst images are drawn", ge=0)
     plots: bool = leaf(True, "draw the curves into plots/ of the run")
     output: str | None = leaf(None, "where to write; None: the run, or beside the file", kind="path")

@@ -18,7 +18,7 @@ from trainer.config.schema import Dataset
 from trainer.data.bundle import DataBundle, Split
 from trainer.errors import ConfigError, DatasetError
 from trainer.inference.base import BasePredictor
-from trainer.inference.samples import Sample, split_loader, split_samples
+from trainer.inference.samples import Sample, has_test, split_loader, split_samples
 
 Cfg = dict[str, Any]
 SCOPES = {
@@ -27,6 +27,7 @@ SCOPES = {
     "semantic_segmentation": "mmseg",
     "pose": "mmpose",
 }
+AUTO = "auto"
 _SHOWN = 5
 
 
@@ -51,12 +52,14 @@ class Data:
 
 
 def own_data(model: BasePredictor, split: str = "val") -> Data:
-    """A split of the data set that the model was trained on.
+    """A split of the data set that the model was trained on; ``auto`` is test where there is one, else val.
 
     Raises:
         DatasetError: there is no such split, its files are gone, or it isn't known which data set that was.
     """
     config = config_of(model)
+    if split == AUTO:
+        split = "test" if has_test(config) else "val"
     loader = copy.deepcopy(split_loader(config, split))
     return Data(loader, _own_evaluator(config, split), model.dataset, split)
 
@@ -67,7 +70,8 @@ def own_samples(model: BasePredictor, split: str = "val") -> Iterator[Sample]:
 
 
 def other_data(model: BasePredictor, dataset: Dataset, split: str = "val") -> Data:
-    """A split of another data set, its classes matched with the model's by their names.
+    """A split of another data set (``auto``: test where there is one, else val), its classes matched with the model's
+    by their names.
 
     Objects of classes that the model doesn't know don't count; a note says how many.
 
@@ -80,6 +84,8 @@ def other_data(model: BasePredictor, dataset: Dataset, split: str = "val") -> Da
     if dataset.format != "digits" and not dataset.path:
         raise ConfigError(f"dataset.path is missing: dataset={dataset.format} needs the data set's folder.")
     bundle = prepare(dataset, model.task)
+    if split == AUTO:
+        split = "test" if "test" in bundle.splits else "val"
     if split not in bundle.splits:
         known = ", ".join(bundle.splits)
         raise DatasetError(f"split={split}: {bundle.name} has no such split, only {known}")

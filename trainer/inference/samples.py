@@ -86,7 +86,7 @@ def split_loader(config: dict[str, Any], split: str) -> dict[str, Any]:
         loader = val
     elif split == "test":
         loader = config.get("test_dataloader") or {}
-        if _files(leaf_dataset(loader)) in ({}, _files(leaf_dataset(val))):
+        if not has_test(config):
             raise DatasetError("split=test: the data set of this run has no test split; split=val is there")
     else:
         leaf = {**leaf_dataset(val), **_files(leaf_dataset(config["train_dataloader"]))}
@@ -98,6 +98,12 @@ def split_loader(config: dict[str, Any], split: str) -> dict[str, Any]:
             "python -m trainer show with the run's dataset=... prepares the data again"
         )
     return loader
+
+
+def has_test(config: dict[str, Any]) -> bool:
+    """Whether the data set of a run has a test split: images of its own."""
+    test = _files(leaf_dataset(config.get("test_dataloader") or {}))
+    return test not in ({}, _files(leaf_dataset(config["val_dataloader"])))
 
 
 def split_samples(

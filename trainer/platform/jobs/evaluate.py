@@ -5,24 +5,34 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trainer.config.schema import Evaluate
 from trainer.errors import ConfigError, FrameworkError, TrainerError
 from trainer.platform.bodies import Body, EvaluationCompletion
 from trainer.platform.datasets import find_dataset, split_of
-from trainer.platform.grammar import override
 from trainer.platform.jobs import Job
 from trainer.platform.jobs.operation import Operation, device, said, upload
-from trainer.platform.keys import Key, Reader
+from trainer.platform.keys import Facts, Key, Pair, Reader
 from trainer.platform.metrics import Scores
-from trainer.platform.sink import Failure
 from trainer.platform.supervise import Supervisor
 from trainer.platform.tasks import LONG
+from trainer.platform.uploads import PLOTS
 from trainer.platform.variables import Variables
 from trainer.secrets import mask_urls
 
-SPLITS = Evaluate.__dataclass_fields__["split"].metadata["choices"]
+
+def _split(value: Any, facts: Facts) -> list[Pair]:
+    """The backend writes ``test`` when nobody chose, whether there is such a split or not."""
+    return [("split", "auto" if value == "test" else value)]
+
+
 SETTINGS = (
-    Key("dataset_split", "split", type="text", choices=SPLITS, aliases=("split",)),
+    Key(
+        "dataset_split",
+        _split,
+        "`split`; test, also when nobody chose: val where the data set has no test split",
+        type="text",
+        choices=("train", "val", "test"),
+        aliases=("split",),
+    ),
     Key("batch_size", "batch_size", type="int", low=1, aliases=("batch",)),
     Key("workers", "workers", type="int", low=0, high=256),
     Key("device", device, "`device`: cpu, or the GPU where there is one", type="text", sample="0"),
@@ -34,8 +44,6 @@ SETTINGS = (
     Key("task_type", None, "the checkpoint says its task"),
     Key("model_name", None, "the checkpoint says its model"),
 )
-USUAL_SPLIT = "test"
-"""What the backend asks for when nobody chose; where a data set has none, ``val`` is taken."""
 
 
 class Evaluation(Operation):
@@ -53,23 +61,14 @@ class Evaluation(Operation):
         pairs, where = split_of(wanted if isinstance(wanted, dict) else None, job.variables, job.work)
         if pairs:
             reader.take(pairs, where, wanted or "")
-        if not config.get("dataset_split") and not config.get("split"):
-            reader.take([("split", USUAL_SPLIT)], "dataset_split, by default", USUAL_SPLIT)
+        reader.pairs["tracking"] = False
+
+    def read(self, config: dict[str, Any], source: str, reader: Reader) -> None:
+        super().read(config, source, reader)
+        reader.pairs.setdefault("split", "auto")
 
     def started(self, job: Job) -> None:
         return None
-
-    def command_line(
-        self, job: Job, overrides: list[str], supervisor: Supervisor
-    ) -> tuple[Failure | None, str | None]:
-        failure, trace = super().command_line(job, overrides, supervisor)
-        asked = override("split", USUAL_SPLIT)
-        if failure is None or asked not in overrides or "has no such split" not in failure.message:
-            return failure, trace
-        job.notes.append(f"the data set has no split {USUAL_SPLIT}: val is taken")
-        print(job.notes[-1], flush=True)
-        words = [override("split", "val") if word == asked else word for word in overrides]
-        return super().command_line(job, words, supervisor)
 
     def finished(self, job: Job) -> Body:
         folder = job.work / "results"
@@ -83,13 +82,16 @@ class Evaluation(Operation):
         per_class = result["metrics"]["per_class"]
         classes = content.get("classes") or list(per_class)
         scores = Scores(result["task"], classes, metrics, per_class, content)
-        told = {
-            name: {"class_id": index, **scores.classwise.get(name, {})} for index, name in enumerate(classes)
+        prefix = f"test-runs/{job.id}"
+        names = {
+            path: path.stem.removeprefix(f"{found[0].stem}_") for path in (folder / "plots").glob("*.png")
         }
-        prefix = f"test-runs/{job.id}/plots"
-        plots = sorted((folder / "plots").glob("*.png"))
+        plots = {PLOTS.get(name, name): path for path, name in sorted(names.items())}
         store = upload(
-            [(found[0], f"test-runs/{job.id}/result.json"), *((one, f"{prefix}/{one.name}") for one in plots)]
+            [
+                (found[0], f"{prefix}/result.json"),
+                *((path, f"{prefix}/plots/{name}.png") for name, path in plots.items()),
+            ]
         )
         return EvaluationCompletion(
             job.id,
@@ -97,15 +99,10 @@ class Evaluation(Operation):
             _task(job.variables) or LONG[result["task"]],
             training_job_id=_number(job.variables),
             metrics={**scores.aliased, "accuracy": _headline(result)},
-            per_class_metrics={
-                name: {key: float(value) for key, value in one.items()} for name, one in told.items()
-            },
+            per_class_metrics=scores.classwise or None,
             class_names=list(classes),
             num_images=result["images"],
-            visualization_urls={
-                one.stem.removeprefix(found[0].stem).strip("_") or one.stem: f"{store}/{prefix}/{one.name}"
-                for one in plots
-            },
+            visualization_urls={name: f"{store}/{prefix}/plots/{name}.png" for name in plots},
             config={"split": result["split"], "dataset": result["dataset"]},
             exit_code=0,
         )

@@ -34,18 +34,21 @@ class Exporting(Operation):
             )
         else:
             reader.take([("format", given.value.lower())], given.source, given.value)
-        reader.pairs["id"] = str(job.id)
+        # A platform's job is waited for: what torch.compile would make of the model is nobody's question there.
+        reader.pairs |= {"id": str(job.id), "compile_seconds": 0}
 
     def read(self, config: dict[str, Any], source: str, reader: Reader) -> None:
         try:
             overrides, notes = from_export_config(config)
         except ConfigError as error:
-            reader.mistakes.append(error.message)
+            reader.mistakes.append(error.message.replace("EXPORT_CONFIG", source, 1))
             return
         for word in overrides:
             typed = parse(word)
             reader.take([(typed.key, typed.value)], source, word.partition("=")[2])
-        reader.ignored += [note.removeprefix("EXPORT_CONFIG: ") for note in notes]
+        for note in notes:
+            name, _, why = note.removeprefix("EXPORT_CONFIG: ").partition(" is ignored: ")
+            reader.ignore(f"{source}.{name}", config[name], why)
 
     def started(self, job: Job) -> Body:
         return ExportStarted(job.id, timestamp=timestamp())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.compose import compose
-from trainer.errors import ConfigError, TrainerError, UnknownError
+from trainer.errors import CheckpointError, ConfigError, TrainerError, UnknownError
 from trainer.platform import ending, surroundings, tell
 from trainer.platform.bodies import Body, failure_text
 from trainer.platform.delivery import Delivery
@@ -25,7 +25,7 @@ from trainer.platform.grammar import override
 from trainer.platform.jobs import Job
 from trainer.platform.keys import Facts, Key, Pair, Reader, Row
 from trainer.platform.sink import Failure
-from trainer.platform.stores import Store, fetch_uri, local_path
+from trainer.platform.stores import Missing, Store, fetch_uri, local_path
 from trainer.platform.supervise import Supervisor
 from trainer.platform.variables import Given, Variables
 from trainer.run import environment as belonging
@@ -163,22 +163,21 @@ class Operation(ABC):
         return 1, self.failed(job.variables, job.id, text, mask_text(trace) if trace else None)
 
     def _fetched(self, job: Job, word: str) -> str:
-        """``checkpoint=s3://...`` with the file that was brought. A platform's ``best.pt`` is a ``.pth`` here."""
+        """``checkpoint=s3://...`` with the file that was brought.
+
+        Raises:
+            CheckpointError: it isn't there.
+            NetworkError: the store doesn't answer, or refuses.
+        """
         key, _, _ = word.partition("=")
-        if key != "checkpoint":
+        given = job.variables.text("CHECKPOINT_S3_URI")
+        if key != "checkpoint" or not given.startswith("s3://"):
             return word
-        given = job.variables.get("CHECKPOINT_S3_URI")
-        assert given is not None
-        if is_pretrained(given.value) or given.value.startswith(("http://", "https://")):
-            return word
-        name = Path(given.value.rstrip("/")).name
-        target = job.work / "checkpoint" / (f"{Path(name).stem}.pth" if name.endswith(".pt") else name)
-        path = fetch_uri(given.value, target)
-        if path.suffix == ".pt":
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(path.absolute())
-            path = target
-        return override("checkpoint", str(path))
+        try:
+            path = fetch_uri(given, job.work / "checkpoint" / Path(given).name)
+        except Missing as error:
+            raise CheckpointError(error.message) from None
+        return override(key, str(path))
 
     def _config(self, variables: Variables, mistakes: list[str]) -> tuple[dict[str, Any], str]:
         try:

@@ -11,14 +11,23 @@ from typing import Any
 from trainer.errors import ConfigError, FrameworkError, TrainerError
 from trainer.platform.bodies import Body, InferenceCompletion, InferenceResult, InferenceStarted, timestamp
 from trainer.platform.found import as_predictions
+from trainer.platform.grammar import READ
 from trainer.platform.jobs import Job
 from trainer.platform.jobs.operation import Operation, device, upload
-from trainer.platform.keys import Key, Reader
+from trainer.platform.keys import Facts, Key, Pair, Reader
 from trainer.platform.stores import local_path
 from trainer.platform.supervise import Supervisor
 from trainer.platform.variables import Variables
 from trainer.secrets import mask_urls
 from trainer.storage import atomic_write
+
+USUAL_CONF = 0.25
+
+
+def _nothing(value: Any, facts: Facts) -> list[Pair]:
+    """Of a setting that is read when the answers are there."""
+    return []
+
 
 SETTINGS = (
     Key(
@@ -27,7 +36,7 @@ SETTINGS = (
         type="float",
         low=0,
         high=1,
-        default=0.25,
+        default=USUAL_CONF,
         aliases=("confidence_threshold", "threshold"),
     ),
     Key("iou", "nms_iou", type="float", low=0, above=True, high=1, aliases=("iou_threshold",)),
@@ -35,7 +44,7 @@ SETTINGS = (
     Key("batch", "batch_size", type="int", low=1, aliases=("batch_size",)),
     Key("device", device, "`device`: cpu, or the GPU where there is one", type="text", sample="0"),
     Key("save_txt", "labels", type="bool"),
-    Key("save_conf", None, "labels/ has scores where it is true"),
+    Key("save_conf", _nothing, "whether lines of labels end with the score", type="bool"),
     Key("save_crop", None, "pictures are annotated whole"),
     Key("imgsz", None, "images get the size that the model was validated with", aliases=("image_size",)),
     Key("task_type", None, "the checkpoint says its task"),
@@ -67,8 +76,10 @@ class Inference(Operation):
         value = given.value if path is None else str(path)
         pairs = [("source", value), ("on_error", "skip")]
         reader.take(pairs, given.source, mask_urls(given.value))
-        if config.get("conf") is None and config.get("confidence_threshold") is None:
-            reader.take([("threshold", 0.25)], "conf, by default", 0.25)
+
+    def read(self, config: dict[str, Any], source: str, reader: Reader) -> None:
+        super().read(config, source, reader)
+        reader.pairs.setdefault("threshold", USUAL_CONF)
 
     def started(self, job: Job) -> Body:
         return InferenceStarted(job.id, timestamp=timestamp())
@@ -108,33 +119,19 @@ class Inference(Operation):
             content = json.loads((folder / "predictions.json").read_bytes())
         except (OSError, ValueError) as error:
             raise FrameworkError(f"the predictions can't be read: {error}") from None
-        scores = _config(job).get("save_conf") is not False
+        scores = _scores(job)
+        taken: set[str] = set()
         for entry in content["images"]:
             name = Path(entry["file"]).name
             if "error" in entry:
                 yield InferenceResult(entry["file"][-500:], name, error=entry["error"], num_detections=0)
                 continue
             found = as_predictions(entry, content)
-            self._picture(folder, entry, name)
-            _label(folder, name, entry, scores)
+            _label(folder, entry, name, scores, taken)
+            _picture(folder, entry, name, taken)
             yield InferenceResult(
                 entry["file"][-500:], name, found, float(entry["milliseconds"]), num_detections=len(found)
             )
-
-    def _picture(self, folder: Path, entry: dict[str, Any], name: str) -> None:
-        """``images/<name>`` as the object was called, since the backend finds it by that name."""
-        import cv2
-
-        target = folder / "images" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        drawn = folder / entry["picture"]
-        if drawn.suffix == target.suffix.lower():
-            shutil.move(drawn, target)
-            return
-        picture = cv2.imread(str(drawn))
-        assert picture is not None
-        atomic_write(target, cv2.imencode(target.suffix.lower(), picture)[1].tobytes())
-        drawn.unlink()
 
     def _uploaded(self, job: Job, folder: Path, file: Path) -> dict[str, str]:
         prefix = f"inference-results/{job.id}"
@@ -149,21 +146,47 @@ class Inference(Operation):
         return urls | ({"labels_prefix": f"{store}/{prefix}/labels/"} if (folder / "labels").is_dir() else {})
 
 
-def _label(folder: Path, name: str, entry: dict[str, Any], scores: bool) -> None:
-    """``labels/<the image's stem>.txt``, without the last number of each line where scores aren't wanted."""
+def _scores(job: Job) -> bool:
+    """Whether labels have scores: ``save_conf``, true unless it is said."""
+    said = job.variables.config()[0].get("save_conf")
+    return True if said is None else bool(READ["bool"](said))
+
+
+def _picture(folder: Path, entry: dict[str, Any], name: str, taken: set[str]) -> None:
+    """``images/<name>``: the backend finds it by the name of the object that it shows.
+
+    Of several images of one name, from sub-folders, the first has it.
+    """
+    drawn = folder / entry["picture"]
+    if name in taken:
+        name = f"{drawn.stem}{Path(name).suffix}"
+    taken.add(name)
+    target, kind = folder / "images" / name, Path(name).suffix.lower()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if drawn.suffix == kind:
+        shutil.move(drawn, target)
+        return
+    import cv2
+
+    picture: Any = cv2.imread(str(drawn))
+    atomic_write(target, cv2.imencode(kind, picture)[1].tobytes())
+    drawn.unlink()
+
+
+def _label(folder: Path, entry: dict[str, Any], name: str, scores: bool, taken: set[str]) -> None:
+    """``labels/<stem of name>.txt``, without the score at each line's end where they aren't wanted."""
     drawn = folder / "labels" / f"{Path(entry['picture']).stem}.txt"
     if not drawn.is_file():
         return
     lines = drawn.read_text(encoding="utf-8").splitlines()
     if not scores:
         lines = [line.rpartition(" ")[0] for line in lines]
-    if drawn.stem != Path(name).stem:
+    own = drawn.with_name(f"{Path(name).stem}.txt")
+    target = drawn if own.name in taken else own
+    taken.add(target.name)
+    if target != drawn:
         drawn.unlink()
-    atomic_write(drawn.with_name(f"{Path(name).stem}.txt"), "".join(f"{line}\n" for line in lines))
-
-
-def _config(job: Job) -> dict[str, Any]:
-    return job.variables.config()[0]
+    atomic_write(target, "".join(f"{line}\n" for line in lines))
 
 
 _JOB = Inference()
