@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep
 from trainer.config.infer import inferred
 from trainer.config.leaves import Leaf, leaves
 from trainer.config.paths import Conf
+from trainer.config.recipe_file import GROUP, choice_of
 from trainer.config.schema import COMMANDS
 from trainer.config.typed import Typed, parse
 from trainer.errors import ConfigError, did_you_mean, fold, nearest
@@ -123,6 +124,8 @@ class _Check:
         word = str(value)
         if group == "model":
             return self.models.resolve(word, self.chosen.get("task"))
+        if group == GROUP and (choice := choice_of(word)):
+            return choice
         same = [choice for choice in self.groups[group] if fold(choice) == fold(word)]
         if same:
             return same[0]

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.config.paths import Conf, config_name
 from trainer.config.schema import COMMANDS
-from trainer.config.sources import FolderSource, ZooSource
+from trainer.config.sources import FolderSource, RecipeSource, ZooSource
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -69,6 +69,7 @@ def search_path(conf: Conf, whole: bool = False) -> ConfigSearchPathImpl:
     for index, folder in enumerate(conf.folders):
         path.append("command-line" if index else "main", f"conf://{folder}")
     path.append("zoo", "zoo://")
+    path.append("recipe", "recipe://")
     path.append("schema", "structured://")
     return path
 
@@ -80,5 +81,5 @@ def register(command: str) -> None:
     name = config_name(command)
     if f"schema_{name}.yaml" not in store.repo:
         store.store(name=f"schema_{name}", node=COMMANDS[name], provider="trainer")
-    for source in (FolderSource, ZooSource, StructuredConfigSource):
+    for source in (FolderSource, ZooSource, RecipeSource, StructuredConfigSource):
         SourcesRegistry.instance().register(source)

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trainer.config.recipe_file import GROUP, path_of
 from trainer.errors import ConfigError
 
 _GROUPS = {"evaluate": ("dataset",)}
@@ -53,6 +54,8 @@ class Conf:
 
     def file(self, group: str, choice: str) -> Path | None:
         """The file of a choice, or None."""
+        if group == GROUP and (named := path_of(choice)):
+            return named
         for folder in self.folders:
             path = folder / group / f"{choice}.yaml"
             if path.is_file():

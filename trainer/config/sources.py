@@ -8,6 +8,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
+from trainer.config.recipe_file import GROUP, path_of
 from trainer.config.yamls import parse
 from trainer.errors import ConfigError
 from trainer.zoo.locate import PACKAGES, configs
@@ -51,6 +52,41 @@ class FolderSource(ConfigSource):
 
     def _file(self, config_path: str) -> Path:
         return Path(self.path, self._normalize_file_name(config_path))
+
+
+class RecipeSource(ConfigSource):
+    """``recipe://``: files that are named by their paths as choices of the group ``experiment``."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "recipe"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = self._file(config_path)
+        if path is None or not path.is_file():
+            raise ConfigLoadError(f"there is no file {path}")
+        text = path.read_text(encoding="utf-8")
+        content = OmegaConf.create(parse(text, str(path)))
+        header = ConfigSource._get_header_dict(text[:512])
+        return ConfigResult(provider=self.provider, path="recipe://", config=content, header=header)
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path == GROUP
+
+    def is_config(self, config_path: str) -> bool:
+        path = self._file(config_path)
+        return path is not None and path.is_file()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        return []
+
+    @staticmethod
+    def _file(config_path: str) -> Path | None:
+        group, _, choice = config_path.partition("/")
+        return path_of(choice) if group == GROUP else None
 
 
 class ZooSource(ConfigSource):
