@@ -69,7 +69,7 @@ def test_rows_say_everything_that_is_known() -> None:
     refused = record(1, state=states.PRUNED, refused=["a <= 1"])
     withdrawn = record(2, state=states.FAIL, withdrawn=True)
     memory = record(3, state=states.PRUNED, infeasible="memory", error="ResourceError: memory is full")
-    found = rows([record(0, 0.5, label="lr=0.01", epochs=3), refused, withdrawn, memory], plan())
+    found = rows([record(0, 0.5, label="lr=0.01", epochs=3), refused, withdrawn, memory], [MAP])
     assert [(row["number"], row["state"], row["best"]) for row in found] == [
         (0, "complete", True), (1, "refused", False), (3, "infeasible", False),
     ]  # fmt: skip

@@ -292,7 +292,7 @@ class Driver:
 
     def _write_trials(self) -> None:
         self.claims.look()
-        self.folder.write_trials(rows(self.claims.records, self.plan))
+        self.folder.write_trials(rows(self.claims.records, self.plan.objectives))
 
     def _patiently(self, step: Callable[[], Any]) -> Any:
         """A step that may be tried again while the store is away; trials go on meanwhile."""

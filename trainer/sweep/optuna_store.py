@@ -207,6 +207,12 @@ class OptunaStore:
 ABOUT = "sweep"
 
 
+def read_study(storage: Any, name: str) -> list[Record]:
+    """All trials of a study, without any part in it."""
+    study = optuna.load_study(study_name=name, storage=storage)
+    return [_record(trial) for trial in study.get_trials(deepcopy=False)]
+
+
 def _record(trial: FrozenTrial) -> Record:
     return Record(
         number=trial.number,

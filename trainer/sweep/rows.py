@@ -7,20 +7,19 @@ from typing import Any
 
 from trainer.sweep import store as states
 from trainer.sweep.objectives import Objective
-from trainer.sweep.space import Plan
 from trainer.sweep.store import Record
 
 INFEASIBLE, REFUSED = "infeasible", "refused"
 
 
-def rows(records: Sequence[Record], plan: Plan) -> list[dict[str, Any]]:
+def rows(records: Sequence[Record], objectives: Sequence[Objective]) -> list[dict[str, Any]]:
     """A row for each trial that was begun.
 
     ``values`` are by objective, ``figures`` all that was measured; ``seconds`` are wall seconds from the trial's
     first beginning to its end; ``best`` marks the best trial, or those of the Pareto front.
     """
-    leaders = {record.number for record in best(records, plan.objectives)}
-    return [_row(one, plan, one.number in leaders) for one in records if not one.withdrawn]
+    leaders = {record.number for record in best(records, objectives)}
+    return [_row(one, objectives, one.number in leaders) for one in records if not one.withdrawn]
 
 
 def state(record: Record) -> str:
@@ -51,8 +50,8 @@ def duration(record: Record) -> float | None:
     return max(0.0, record.ended - record.started)
 
 
-def _row(record: Record, plan: Plan, leads: bool) -> dict[str, Any]:
-    names = [objective.name for objective in plan.objectives]
+def _row(record: Record, objectives: Sequence[Objective], leads: bool) -> dict[str, Any]:
+    names = [objective.name for objective in objectives]
     notes, seconds = record.notes, duration(record)
     return {
         "number": record.number,

@@ -214,7 +214,7 @@ def summary(board: Board) -> str:
 
 def final_table(board: Board) -> Table:
     """Every trial, or the best of many."""
-    plan, found = board.plan, rows(board.records, board.plan)
+    plan, found = board.plan, rows(board.records, board.plan.objectives)
     title = f"{len(found)} trials"
     if len(found) > SHOWN_AT_END:
         found = sorted(found, key=lambda row: _rank(row, plan))[:SHOWN_AT_END]
