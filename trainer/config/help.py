@@ -26,6 +26,7 @@ _COMMANDS = {
     "models": "find a model: parameters, published figures; show one; fetch its weights",
     "replay": "tell MLflow (or another sink) about a run from its event log",
     "reproduce": "train a run again as it was, and say what differs",
+    "sweep": "where a sweep is, its best trial as a recipe, its plots",
 }
 
 _EXAMPLES = {

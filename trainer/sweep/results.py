@@ -113,7 +113,7 @@ def read_results(folder: SweepFolder, storage: str | None = None) -> Results:
         if storage is not None:
             raise
         note = f"as of the last trial that ended: {error}"
-        found = folder.read_trials()
+        found = [_numbered(row) for row in folder.read_trials()]
     return Results(folder, about, objectives, found, note, keys)
 
 
@@ -139,6 +139,11 @@ def _records(folder: SweepFolder, store: str) -> Sequence[Record]:
 def _counts(row: Row) -> bool:
     """As :attr:`trainer.sweep.store.Record.finished` has it."""
     return row["state"] in (COMPLETE, PRUNED, "infeasible") and row["state"] != FAIL
+
+
+def _numbered(row: Row) -> Row:
+    """A row as it was before JSON made texts of its epochs."""
+    return {**row, "reported": {int(epoch): value for epoch, value in (row.get("reported") or {}).items()}}
 
 
 def _is_sweep(folder: Path) -> bool:
