@@ -1,4 +1,4 @@
-"""Warm trials are processes as cold ones are. Little of it needs torch: most pools here have imported next to nothing."""
+"""Warm trials are processes as cold ones are. Little of it needs torch: most pools here import next to nothing."""
 
 from __future__ import annotations
 

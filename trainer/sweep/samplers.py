@@ -36,7 +36,7 @@ def make_sampler(sweep: Sweep, space: Space, *, objectives: int = 1, salt: int =
         raise ConfigError(f"sweep.sampler=cmaes goes with one objective, and there are {objectives}.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _MAKERS[sweep.sampler](sweep, space, objectives, sweep.seed + salt)
+        return _MAKERS[sweep.sampler](sweep, space, objectives, (sweep.seed + salt) % 2**32)
 
 
 def sampler_mistakes(sweep: Sweep, space: Space, objectives: int = 1) -> list[str]:
