@@ -30,21 +30,12 @@ from trainer.inference.samples import Sample
 
 POOLS, WINDOWS = "pools its features to a grid", "cuts features into windows"
 SLIDE = {"model": {"test_cfg": {"mode": "slide", "crop_size": [64, 64], "stride": [48, 48]}}}
-QUERIES = {
-    "model": {
-        "decode_head": {
-            "transformer_decoder": {"num_layers": 2},
-            "pixel_decoder": {"encoder": {"num_layers": 1}},
-            "num_queries": 20,
-        }
-    }
-}
 CASES = (
     Case("segformer-b0"),
     Case("pidnet-s"),
     Case("segnext-t"),
     Case("semantic_segmentation:mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py", fixed=POOLS),
-    Case("mask2former-semantic-r50", QUERIES, opset=16, slow=True),
+    Case("mask2former-semantic-r50", opset=16, slow=True),
     Case("bisenetv2", slow=True),
     Case("ddrnet-23-slim", slow=True),
     Case("fcn-r50", slow=True),

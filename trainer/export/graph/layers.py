@@ -54,6 +54,19 @@ class GridPool(nn.Module):
         return torch.matmul(torch.matmul(down, x), across.t())
 
 
+class Larger(nn.Module):
+    """mmseg's Upsample by a whole factor; its own fixes the size when it is traced."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.factor, self.mode, self.align_corners = int(layer.scale_factor), layer.mode, layer.align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        size = (height * self.factor, width * self.factor)
+        return functional.interpolate(x, size=size, mode=self.mode, align_corners=self.align_corners)
+
+
 class FixedBases(nn.Module):
     """SegNeXt's matrix decomposition from one draw of its starting bases instead of a new one at every answer."""
 
@@ -77,6 +90,13 @@ def _exportable(layer: nn.Module) -> nn.Module:
     kind = type(layer).__name__
     if isinstance(layer, nn.AdaptiveAvgPool2d) and not is_one(layer):
         return GridPool(layer.output_size)
+    if (
+        kind == "Upsample"
+        and hasattr(layer, "scale_factor")
+        and not layer.size
+        and _whole(layer.scale_factor)
+    ):
+        return Larger(layer)
     if kind == "Hamburger":
         layer.ham = FixedBases(layer.ham, layer.ham_out.in_channels)
     if isinstance(layer, nn.MultiheadAttention) and layer.bias_k is None and not layer.add_zero_attn:
@@ -91,6 +111,10 @@ def _window_reverse(window: int, windows: Tensor, height: Any, width: Any) -> Te
     rows, columns, channels = height // window, width // window, windows.shape[-1]
     x = windows.view(-1, rows, columns, window, window, channels)
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows * window, columns * window, channels)
+
+
+def _whole(layer: Any) -> bool:
+    return not layer.size and isinstance(layer.scale_factor, float) and layer.scale_factor.is_integer()
 
 
 def is_one(layer: Any) -> bool:
