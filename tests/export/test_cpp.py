@@ -46,7 +46,8 @@ def _metadata(resize):
     objects = {"boxes": [None, 1, 4], "scores": [1, 1], "labels": [1, 1]}
     shapes = {"keypoints": [None, 2, 3]} if resize == "crop" else objects
     return {
-        "task": "pose" if resize == "crop" else "detection", "model": "m", "classes": ["a"], "palette": [[1, 2, 3]], "format": "onnx", "precision": "fp32",
+        "task": "pose" if resize == "crop" else "detection",
+        "model": "m", "classes": ["a"], "palette": [[1, 2, 3]], "format": "onnx", "precision": "fp32",
         "file": "m.onnx", "input": given, "keypoints": ["x", "y"], "skeleton": [[0, 1]],
         "outputs": [{"name": name, "dtype": "float32", "shape": shape} for name, shape in shapes.items()],
         "thresholds": {"score": 0.0, "nms_iou": None, "max_detections": 1, "shown": 0.0},
