@@ -90,12 +90,7 @@ def _exportable(layer: nn.Module) -> nn.Module:
     kind = type(layer).__name__
     if isinstance(layer, nn.AdaptiveAvgPool2d) and not is_one(layer):
         return GridPool(layer.output_size)
-    if (
-        kind == "Upsample"
-        and hasattr(layer, "scale_factor")
-        and not layer.size
-        and _whole(layer.scale_factor)
-    ):
+    if kind == "Upsample" and not isinstance(layer, nn.Upsample) and _whole(layer):
         return Larger(layer)
     if kind == "Hamburger":
         layer.ham = FixedBases(layer.ham, layer.ham_out.in_channels)
