@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
 from trainer.config.compose import compose
 from trainer.config.paths import Conf, conf_dir
-from trainer.config.schema import Evaluate, Experiment
+from trainer.config.schema import COMMANDS, Evaluate, Experiment
 from trainer.config.yamls import load
 from trainer.errors import ConfigError
 
@@ -106,6 +107,13 @@ def test_other_commands_have_their_own_keys() -> None:
     config, tree = compose("evaluate", ["checkpoint=latest", "split=test"])
     assert (type(config), config.checkpoint, config.split) == (Evaluate, "latest", "test")
     assert "model" not in tree
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_plain_key_has_the_name_of_a_group(command: str) -> None:
+    # key=value would choose from the group then.
+    plain = {one.name for one in fields(COMMANDS[command]) if not is_dataclass(one.default_factory)}
+    assert not plain & set(Conf().groups)
 
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:

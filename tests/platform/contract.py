@@ -80,7 +80,7 @@ PREDICTION = record(
         "class_id": whole(), "class_name": text(),
         "bbox": lambda v: listed(number())(v) and len(v) == 4,
         "mask": lambda v: isinstance(v, dict), "keypoints": listed(listed(number())),
-        "polygon": listed(listed(number())),
+        "polygon": listed(listed(number())), "area": number(0),
     },
 )  # fmt: skip
 RESULT = record(

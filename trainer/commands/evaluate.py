@@ -1,7 +1,7 @@
 """``python -m trainer evaluate checkpoint=<run or file> split=val``: the metrics of a model, in a table and as JSON.
 
 On another data set: ``dataset=coco dataset.path=...``, in the words of training. The worst images are drawn
-(``worst``), the curves too (``plots``), and the tracker that the run is on is told (``tracking``).
+(``worst``), the curves too (``plots``), and the tracker that the run is on is told (``track``).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(config: Evaluate, overrides: list[str]) -> int:
     worst = report.write_worst(folder, name, model, evaluation)
     for picture in [*pictures, *([worst] if worst else [])]:
         console.print(f"drawn in {short(picture)}", soft_wrap=True)
-    if config.tracking and found.run:
+    if config.track and found.run:
         from trainer.tracking.evaluation import log_evaluation
 
         files = [path, *pictures, *([worst] if worst else [])]

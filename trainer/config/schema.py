@@ -377,7 +377,10 @@ class Experiment:
     mm: dict[str, Any] = leaf({}, "differences to any key of the MMEngine config")
 
 
-MODEL = "a run's id or folder, a .pth file, an exported file, its folder or package; also https://, s3://, models:/"
+MODEL = (
+    "a run's id or folder, a .pth file, an exported file, its folder or package; also https://, s3://, models:/, "
+    "pretrained:<model>"
+)
 
 
 @dataclass
@@ -395,7 +398,7 @@ class Evaluate:
     plots: bool = leaf(True, "draw the curves into plots/ of the run")
     output: str | None = leaf(None, "where to write; None: the run, or beside the file", kind="path")
     output_dir: str = leaf("runs", "where runs are looked up", kind="path")
-    tracking: bool = leaf(True, "also tell the tracker that the run is on")
+    track: bool = leaf(True, "also tell the tracker that the run is on")
     device: str = leaf("auto", "where to run", choices=("auto", "cpu", "gpu"))
     half: bool = leaf(False, "compute in bfloat16 (CPU) or float16 (GPU)")
     batch_size: int | None = leaf(None, "images a step; None: as in the run's validation", ge=1)

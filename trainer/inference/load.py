@@ -17,6 +17,8 @@ from trainer.inference.quiet import quiet
 from trainer.inference.trust import check_config
 
 DEVICES = ("auto", "cpu", "gpu")
+# The model, its config, what is said of it, its epoch, and whether the overlap of its NMS is as it was asked for.
+_Loaded = tuple[Any, dict[str, Any], dict[str, Any], int | None, bool]
 
 
 def load_model(
@@ -31,7 +33,8 @@ def load_model(
     Args:
         checkpoint: a run's folder, id or id prefix, ``latest`` (also None), a ``.pth`` file that was trained here, an
             exported file, its folder or its package; also as ``https://``, ``s3://`` or a model in MLflow
-            (``models:/...``, ``runs:/...``).
+            (``models:/...``, ``runs:/...``); ``pretrained:<model>`` is a model of the zoo with
+            its published weights and classes.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
         output_dir: where runs are looked up.
         half: compute in bfloat16 (CPU) or float16 (GPU) where that is safe. An exported file has its own precision.
@@ -56,21 +59,40 @@ def load_checkpoint(
     """The model of a ``.pth`` file, with its network and its config; raises as :func:`load_model`."""
     with quiet():
         where = _prepare(device)
-        meta, weights = _read(found.path)
-        about = meta["trainer"]
-        config = parse_config(about["config"])
-        check_config(config)
-        has_nms = nms_iou is None or _set_nms(config["model"], nms_iou)
-        model = _build(config, found.path)
-        _load_weights(model, weights, found.path, about["model"])
-        model.dataset_meta = meta.get("dataset_meta") or {}
+        model, config, about, epoch, has_nms = (_published if found.published else _own)(found, nms_iou)
         model.to(where).eval()
         if half:
             use_half(model)
-        predictor = Predictor(model=model, config=config, about=about, epoch=meta.get("epoch"), found=found)
+        predictor = Predictor(model=model, config=config, about=about, epoch=epoch, found=found)
         if not has_nms:
             predictor.notes.append(f"nms_iou is ignored: {predictor.name} removes no duplicates")
         return predictor
+
+
+def _own(found: Found, nms_iou: float | None) -> _Loaded:
+    """A model that was trained here."""
+    meta, weights = _read(found.path)
+    about = meta["trainer"]
+    config = parse_config(about["config"])
+    check_config(config)
+    has_nms = nms_iou is None or _set_nms(config["model"], nms_iou)
+    model = _build(config, found.path)
+    _load_weights(model, weights, found.path, about["model"])
+    model.dataset_meta = meta.get("dataset_meta") or {}
+    return model, config, about, meta.get("epoch"), has_nms
+
+
+def _published(found: Found, nms_iou: float | None) -> _Loaded:
+    """A model of the zoo."""
+    from trainer.inference.published import describe, fill
+
+    assert found.published is not None
+    config, about, facts = describe(found.path, found.published)
+    has_nms = nms_iou is None or _set_nms(config["model"], nms_iou)
+    model = _build(config, found.path)
+    model.dataset_meta = facts
+    fill(model, found.path, found.published, config)
+    return model, config, about, None, has_nms
 
 
 def _prepare(device: str) -> Any:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.engine.manifest import Manifest
 from trainer.errors import CheckpointError, ConfigError, did_you_mean
 from trainer.run import LATEST, Run
+
+if TYPE_CHECKING:
+    from trainer.inference.published import Published
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class Found:
     """A model's file and the run that it is of; None for a file outside a run directory.
 
     ``exported`` tells an exported file from a checkpoint. ``home`` is where answers go when neither the run nor the
-    file's own folder is the place for them: the file lies in a cache.
+    file's own folder is the place for them: the file lies in a cache. ``published`` is the model of the zoo that the
+    file's weights are of.
     """
 
     path: Path
@@ -23,6 +28,7 @@ class Found:
     notes: tuple[str, ...] = ()
     exported: bool = False
     home: Path | None = None
+    published: Published | None = None
 
     def folder(self, name: str) -> Path:
         """Where a command's files go when it isn't told: ``name`` in the run, or beside the file."""
@@ -35,15 +41,19 @@ def find_checkpoint(checkpoint: str | Path | None, output_dir: str | Path = "run
     A run (its folder, id or id prefix, ``latest``, also None) means its best checkpoint, its last where there is no
     best one. Files are ``.pth`` of this trainer, and what it exported: the model file, its folder or the package.
     Addresses are ``https://...``, ``s3://bucket/key`` and MLflow's ``models:/...`` and ``runs:/...``.
+    ``pretrained:<model>`` is a model of the zoo as its authors published it.
 
     Raises:
         CheckpointError: there is no such file, or none in the run is whole.
         ConfigError: no run, or more than one, has that name.
         NetworkError: it can't be brought here.
     """
-    from trainer.inference import fetched, packages
+    from trainer.inference import fetched, packages, published
 
     name = str(checkpoint or LATEST)
+    if published.is_published(name):
+        path, model = published.find(name)
+        return Found(path, None, home=Path.cwd(), published=model)
     if fetched.is_address(name):
         return _local(fetched.bring(name, output_dir), Path.cwd())
     path = Path(name).expanduser()

@@ -37,16 +37,19 @@ def names_of_base(base: str, pose: bool) -> list[str] | None:
         cfg = load_base(base)
     except ConfigError:
         return None
+    known = metainfo_of(cfg)
+    return _keypoints(known) if pose else _listed(known.get("classes"))
+
+
+def metainfo_of(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is known of the data set that a base config trains on: ``classes`` and ``palette``, or for pose what
+    MMPose's ``parse_pose_metainfo`` takes; empty when its package doesn't say."""
     dataset = leaf_dataset(cfg.get("train_dataloader") or {})
     own = dataset.get("metainfo") or {}
-    if not pose and (names := _listed(own.get("classes"))):
-        return names
     known = _metainfo(str(dataset.get("type", "")), cfg.get("default_scope"))
-    if not pose:
-        return _listed(known.get("classes"))
     if isinstance(own.get("from_file"), str):
-        known = {"from_file": own["from_file"]}
-    return _keypoints(known)
+        return {"from_file": own["from_file"]}
+    return {**known, **own}
 
 
 def rows(theirs: Sequence[str] | None, ours: Sequence[str]) -> list[int | None]:

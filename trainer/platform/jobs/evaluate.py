@@ -9,7 +9,7 @@ from trainer.errors import ConfigError, FrameworkError, TrainerError
 from trainer.platform.bodies import Body, EvaluationCompletion
 from trainer.platform.datasets import find_dataset, split_of
 from trainer.platform.jobs import Job
-from trainer.platform.jobs.operation import Operation, device, said, upload
+from trainer.platform.jobs.operation import Operation, device, elsewhere, said, upload
 from trainer.platform.keys import Facts, Key, Pair, Reader
 from trainer.platform.metrics import Scores
 from trainer.platform.supervise import Supervisor
@@ -40,7 +40,7 @@ SETTINGS = (
     Key("conf_threshold", None, "metrics take every score", aliases=("conf", "confidence_threshold")),
     Key("iou_threshold", None, "metrics have overlaps of their own", aliases=("iou",)),
     Key("imgsz", None, "images get the size that the model was validated with", aliases=("image_size",)),
-    Key("split_config", None, "read with the data set"),
+    Key("split_config", elsewhere, "`dataset.split_file`, written from it", type="object"),
     Key("task_type", None, "the checkpoint says its task"),
     Key("model_name", None, "the checkpoint says its model"),
 )
@@ -61,7 +61,6 @@ class Evaluation(Operation):
         pairs, where = split_of(wanted if isinstance(wanted, dict) else None, job.variables, job.work)
         if pairs:
             reader.take(pairs, where, wanted or "")
-        reader.pairs["tracking"] = False
 
     def read(self, config: dict[str, Any], source: str, reader: Reader) -> None:
         super().read(config, source, reader)

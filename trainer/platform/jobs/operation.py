@@ -229,6 +229,11 @@ def said(config: dict[str, Any], name: str) -> Given | None:
     return Given(value.strip(), f"CONFIG.{name}") if isinstance(value, str) and value.strip() else None
 
 
+def elsewhere(value: Any, facts: Facts) -> list[Pair]:
+    """A setting that is read in another place."""
+    return []
+
+
 def device(value: Any, facts: Facts) -> list[Pair]:
     """``cpu``, or the GPU where there is one."""
     return [("device", "cpu" if str(value).strip().lower().startswith("cpu") else "auto")]

@@ -13,8 +13,8 @@ from trainer.platform.bodies import Body, InferenceCompletion, InferenceResult, 
 from trainer.platform.found import as_predictions
 from trainer.platform.grammar import READ
 from trainer.platform.jobs import Job
-from trainer.platform.jobs.operation import Operation, device, upload
-from trainer.platform.keys import Facts, Key, Pair, Reader
+from trainer.platform.jobs.operation import Operation, device, elsewhere, upload
+from trainer.platform.keys import Key, Reader
 from trainer.platform.stores import local_path
 from trainer.platform.supervise import Supervisor
 from trainer.platform.variables import Variables
@@ -22,11 +22,6 @@ from trainer.secrets import mask_urls
 from trainer.storage import atomic_write
 
 USUAL_CONF = 0.25
-
-
-def _nothing(value: Any, facts: Facts) -> list[Pair]:
-    """Of a setting that is read when the answers are there."""
-    return []
 
 
 SETTINGS = (
@@ -44,7 +39,7 @@ SETTINGS = (
     Key("batch", "batch_size", type="int", low=1, aliases=("batch_size",)),
     Key("device", device, "`device`: cpu, or the GPU where there is one", type="text", sample="0"),
     Key("save_txt", "labels", type="bool"),
-    Key("save_conf", _nothing, "whether lines of labels end with the score", type="bool"),
+    Key("save_conf", elsewhere, "whether lines of labels end with the score", type="bool"),
     Key("save_crop", None, "pictures are annotated whole"),
     Key("imgsz", None, "images get the size that the model was validated with", aliases=("image_size",)),
     Key("task_type", None, "the checkpoint says its task"),
