@@ -17,6 +17,7 @@ from trainer.config.resume import OF_THE_COMMAND
 from trainer.config.typed import key_of
 from trainer.errors import ConfigError
 from trainer.sweep.lease import Owner
+from trainer.sweep.leave import leave_behind
 from trainer.sweep.loop import Driver
 from trainer.sweep.open import open_sweep
 from trainer.sweep.space import make_plan
@@ -61,10 +62,13 @@ def run_sweep(
     launch = make_launch(plan, opened.folder, program)
     try:
         with _logged(opened.folder.log):
-            return Driver(plan, opened, owner, launch, dirs).run()
+            code = Driver(plan, opened, owner, launch, dirs).run()
     finally:
         launch.close()
         opened.store.close()
+    if program is None:
+        leave_behind(plan, opened.folder, wait=code in (0, 1))
+    return code
 
 
 def _refuse_names(overrides: Sequence[str]) -> None:

@@ -120,14 +120,15 @@ def _spawn(run: Run, sink: str, uri: str | None = None) -> subprocess.Popen[byte
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=_environment(uri),
+                env=environment(uri),
             )
     except OSError as error:
         logger.warning("%s isn't told about this run: its process can't be started (%s)", sink, error)
         return None
 
 
-def _environment(uri: str | None) -> dict[str, str]:
+def environment(uri: str | None) -> dict[str, str]:
+    """The variables of a process that tells MLflow at ``uri``, and finds this package."""
     # In the environment, not on the command line, which everybody on the machine can read: it may hold a password.
     environment = {**os.environ, **({ENVIRONMENT: uri} if uri else {})}
     root = Path(trainer.__file__).resolve().parents[1]
