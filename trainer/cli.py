@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.config.plain import PLAIN
-from trainer.errors import ConfigError, TrainerError, did_you_mean, missing_package
+from trainer.errors import ConfigError, TrainerError, did_you_mean, of_the_machine
 from trainer.secrets import learn_environment, mask_text
 
 if TYPE_CHECKING:
@@ -41,12 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone (| head); what Python would still flush must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except ModuleNotFoundError as error:
-        missing = missing_package(error)
-        print(f"{missing.kind}: {missing.message}", file=sys.stderr)
-        _report(missing.kind, missing.message, error)
-        return missing.exit_code
     except Exception as error:  # a user gets one line; the log gets the rest
+        if known := of_the_machine(error):
+            print(f"{known.kind}: {mask_text(known.message)}", file=sys.stderr)
+            _report(known.kind, known.message, error)
+            return known.exit_code
         _report("UnknownError", f"{type(error).__name__}: {error}", error)
         return _unexpected(error)
 

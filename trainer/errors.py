@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 from collections.abc import Iterable
 
@@ -72,6 +73,22 @@ def missing_package(error: ModuleNotFoundError) -> FrameworkError:
         f"{sys.executable} has no package {name!r}: scripts/demo installs everything into .venv; use its Python, "
         "by . .venv/bin/activate or as .venv/bin/python"
     )
+
+
+def of_the_machine(error: BaseException) -> TrainerError | None:
+    """What a machine or its set-up, and no mistake in a program, is to blame for, by the error's type; else None."""
+    text = (str(error).strip() or type(error).__name__).partition("\n")[0][:500]
+    if isinstance(error, MemoryError):
+        return ResourceError(f"memory is full ({text})")
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
+    if isinstance(error, ImportError):
+        return FrameworkError(f"{type(error).__name__}: {text}")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(f"the disk is full: {error.filename or text}")
+    if isinstance(error, PermissionError):
+        return ResourceError(f"no permission: {error.filename or text}")
+    return None
 
 
 def nearest(word: str, choices: Iterable[str], n: int = 3) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import traceback
 import urllib.error
@@ -13,7 +12,7 @@ from trainer.errors import (
     NetworkError,
     ResourceError,
     TrainerError,
-    missing_package,
+    of_the_machine,
 )
 
 TRACEBACK = 20_000  # characters
@@ -48,16 +47,12 @@ def _classify(error: BaseException) -> TrainerError:
         return ResourceError(
             f"memory is full ({text}). Smaller: runtime.batch_size, runtime.workers, dataset.image_size"
         )
-    if isinstance(error, ModuleNotFoundError):
-        return missing_package(error)
+    if known := of_the_machine(error):
+        return known
     if isinstance(error, urllib.error.URLError):
         return NetworkError(f"a server doesn't answer: {text}")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ResourceError(f"the disk is full: {error.filename or text}")
     if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
         return DatasetError(f"a file is missing: {error.filename or text}")
-    if isinstance(error, PermissionError):
-        return ResourceError(f"no permission: {error.filename or text}")
     if isinstance(error, RuntimeError) and re.search(
         r"(?i)gloo|nccl|connection (closed|reset) by peer", text
     ):

@@ -1,6 +1,6 @@
 """The tables of docs/platform.md, written from the code: ``python -m trainer.platform.docs`` rewrites them in place.
 
-They stand between ``<!-- variables -->`` and ``<!-- /variables -->``, and likewise ``settings``.
+They stand between ``<!-- variables -->`` and ``<!-- /variables -->``, and likewise ``settings`` and ``operations``.
 """
 
 from __future__ import annotations
@@ -10,18 +10,45 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.export.settings import from_export_config
 from trainer.platform.keys import NOTHING, Key
 from trainer.platform.mapping import ADVANCED, BASIC, FORM, JOB, NESTED
 from trainer.platform.tasks import LONG, SPELLINGS
 from trainer.platform.variables import ALIASES, OPTIONS, SHARED_OPTIONS
 from trainer.storage import atomic_write
 
+# The keys of an export's settings, each with a value that does something where any does.
+EXPORT: dict[str, object] = {
+    "opset_version": 17,
+    "input_shape": [1, 3, 640, 640],
+    "dynamic_axes": {"images": [0]},
+    "dynamic": True,
+    "batch_size": 8,
+    "imgsz": 640,
+    "embed_preprocessing": True,
+    "simplify": False,
+    "fp16": True,
+    "int8": True,
+    "quantization_type": "static",
+    "calibration_dataset_size": 100,
+    "confidence_threshold": 0.25,
+    "iou_threshold": 0.45,
+    "max_detections": 300,
+    "workspace_size_gb": 4,
+    "tolerance": 0.001,
+    "validate_outputs": False,
+    "num_samples": 10,
+    "minimum_deployment_target": "iOS16",
+    "pruning_amount": 0.3,
+    "task_type": "detection",
+}
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "platform.md"
 
 
 def written(page: str) -> str:
     """The page with its tables as the code has them now."""
-    for name, text in (("variables", variables()), ("settings", settings())):
+    for name, text in (("variables", variables()), ("settings", settings()), ("operations", operations())):
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         head, _, rest = page.partition(begin)
         _, found, tail = rest.partition(end)
@@ -58,6 +85,18 @@ def settings() -> str:
     return "\n".join(parts)
 
 
+def operations() -> str:
+    """What every setting of the other jobs becomes."""
+    from trainer.platform.jobs import evaluate, predict
+
+    parts = [
+        "### CONFIG of predict.py\n\n" + _plain(predict.SETTINGS),
+        "### CONFIG of evaluate.py\n\n" + _plain(evaluate.SETTINGS),
+        "### CONFIG, or EXPORT_CONFIG, of export.py\n\n" + _export(),
+    ]
+    return "\n".join(parts)
+
+
 def main() -> int:
     """Rewrite docs/platform.md."""
     atomic_write(PAGE, written(PAGE.read_text(encoding="utf-8")))
@@ -82,6 +121,15 @@ def _plain(table: Sequence[Key]) -> str:
         else:
             lines.append(f"| {_names(key)} | {_takes(key)} | {_becomes(key)} |")
     lines += [f"| {', '.join(names)} | | ignored: {why} |" for why, names in ignored.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _export() -> str:
+    lines = ["| Key | For example | Becomes |", "|---|---|---|"]
+    for name, value in EXPORT.items():
+        overrides, notes = from_export_config({name: value})
+        becomes = f"`{' '.join(overrides)}`" if overrides else notes[0].partition(" is ")[2]
+        lines.append(f"| `{name}` | `{_literal(value)}` | {becomes} |")
     return "\n".join(lines) + "\n"
 
 

@@ -28,10 +28,10 @@ SETTINGS = (
     Key(
         "conf",
         "threshold",
+        f"`threshold`; without it {USUAL_CONF}",
         type="float",
         low=0,
         high=1,
-        default=USUAL_CONF,
         aliases=("confidence_threshold", "threshold"),
     ),
     Key("iou", "nms_iou", type="float", low=0, above=True, high=1, aliases=("iou_threshold",)),
