@@ -70,7 +70,6 @@ CASES = (
     Case("cascade-mask-rcnn-r50", _two_stage(), opset=16, rows=24, slow=True),
     Case("rtmdet-m", slow=True),
     Case("yolox-tiny", rows=400, slow=True),
-    Case("detection:mmdet::vfnet/vfnet_r50-mdconv-c3-c5_fpn_ms-2x_coco.py", opset=16, slow=True),
     Case("detection:mmdet::fsaf/fsaf_r50_fpn_1x_coco.py", R18, slow=True),
     Case(
         "detection:mmdet::dcnv2/faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py",
