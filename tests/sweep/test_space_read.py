@@ -176,7 +176,10 @@ def test_conditions_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ("optimizer: choice(sgd, adamw) | optimizer.lr if optimizer=sdg: interval(1,2)", "Did you mean 'sgd'"),
+        (
+            "optimizer: choice(sgd, adamw) | optimizer.lr if optimizer=sdg: interval(1,2)",
+            "Did you mean 'sgd'",
+        ),
         ("optimizer: choice(sgd, adamw) | optimizer.lr if optimizer=adam: interval(1,2)", "is never adam"),
         ("optimizer.lr if optimzer=sgd: interval(1,2)", "there is no key 'optimzer'"),
         ("optimizer.lr if optimizer: interval(1,2)", "expected key, or 'key if other=value'"),
@@ -219,6 +222,18 @@ def test_other_commands_have_grids_too() -> None:
         ["split=val", "checkpoint=b"],
     ]
     assert found.objectives == ()
+
+
+def test_mappings_can_be_typed_too() -> None:
+    found = plan(
+        "sweep=lr_schedule",
+        "sweep.params={runtime.seed: [1,2]}",
+        "sweep.sampler_options={n_startup_trials: 4}",
+        "sweep.pruner_options.n_warmup_steps=3",
+    )
+    assert {"runtime.seed", "scheduler"} <= {one.key for one in found.space.searched}  # added to the file's
+    assert found.sweep.sampler_options == {"n_startup_trials": 4}
+    assert found.sweep.pruner_options == {"n_warmup_steps": 3}
 
 
 def test_the_sweeps_own_words_are_for_no_trial() -> None:
@@ -266,3 +281,15 @@ def test_words_of_a_trial_compose_to_its_values() -> None:
         assert config.optimizer.name == values["optimizer"]
         assert config.mm["a"] == {"[1,2]": [1, 2]}.get(values["mm.a"], values["mm.a"])
         assert config.augmentation.scaling == {"[1,2]": [1, 2]}.get(values["augmentation.scaling"])
+
+
+def test_the_pages_own_file_is_a_space(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sweeps-spaces.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(text)
+    found = plan("sweep=mine", "experiment=digits", conf=Conf([conf_dir(), tmp_path]))
+    assert found.n_trials == 40
+    assert {one.key for one in found.space.searched} == {
+        *("optimizer", "optimizer.lr", "optimizer.momentum", "optimizer.weight_decay", "runtime.batch_size")
+    }

@@ -162,6 +162,8 @@ class _Check:
         for value in typed.values():
             if complaint := leaf.complaint(value):
                 return complaint + self._whole(typed, leaf)
+        if leaf.type == dict[str, Any]:
+            return self._option(typed)
         self.result.typed_keys.add(key)
         self.result.overrides.append(typed)
         return None
@@ -173,8 +175,8 @@ class _Check:
         return several and not self.groups
 
     def _option(self, typed: Typed) -> str | None:
-        """An argument of something of Optuna's; which there are is for who builds it."""
-        if typed.sign != "~":
+        """A mapping, or a key of one: which there are is for who uses it."""
+        if typed.sign != "~" and not typed.is_sweep:
             typed = Typed(typed.text, parse(f"++{typed.text.lstrip('+')}").override)
         self.result.typed_keys.add(typed.key)
         self.result.overrides.append(typed)
