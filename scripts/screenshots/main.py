@@ -3,6 +3,7 @@
 
   .venv/bin/python scripts/screenshots/main.py                 trains a sweep of three short runs first (5 minutes)
   .venv/bin/python scripts/screenshots/main.py --runs runs     of runs that are there: runs/mlflow.db
+  .venv/bin/python scripts/screenshots/main.py --runs runs --of sweep    of the newest sweep there
 
 Needs, beside this project's environment with MLflow: node and npm, and Chromium (apt-get install nodejs npm chromium);
 another browser of its kind by CHROMIUM=/path/to/it. playwright-core, which steers it, is installed from npm into a
@@ -40,6 +41,7 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=Path, help="an output_dir with runs; without it, some are trained")
     parser.add_argument("--experiment", default=EXPERIMENT, help="the experiment that is shown")
+    parser.add_argument("--of", choices=("mlflow", "sweep"), default="mlflow", help="sweep: its newest sweep")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "images")
     options = parser.parse_args()
     browser = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -50,7 +52,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         runs = options.runs or train(Path(folder))
         subprocess.run(["npm", "install", "--silent", "--prefix", folder, PLAYWRIGHT], check=True)
-        shutil.copy(Path(__file__).with_name("mlflow.mjs"), folder)
+        for script in Path(__file__).parent.glob("*.mjs"):
+            shutil.copy(script, folder)
         port = free_port()
         server = serve(runs, port)
         try:
@@ -58,7 +61,7 @@ def main() -> int:
             address = f"http://127.0.0.1:{port}"
             taken = Path(folder, "taken")
             taken.mkdir()
-            command = ["node", str(Path(folder, "mlflow.mjs")), address, options.experiment, str(taken)]
+            command = ["node", str(Path(folder, f"{options.of}.mjs")), address, options.experiment, str(taken)]
             subprocess.run(command, check=True, env={**os.environ, "CHROMIUM": str(browser)}, timeout=300)
         finally:
             server.terminate()

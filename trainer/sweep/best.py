@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from trainer.config.compose import compose
 from trainer.config.paths import Conf, with_dirs
 from trainer.config.resume import OF_THE_COMMAND
+from trainer.config.schema import Experiment
 from trainer.config.typed import Typed, parse
 from trainer.config.yamls import dump
 from trainer.errors import ConfigError
@@ -21,7 +23,7 @@ from trainer.words import short
 
 logger = logging.getLogger("trainer")
 
-BEST, PARETO = "best.yaml", "pareto"
+BEST, PARETO, DEBUG = "best.yaml", "pareto", "debug"
 # Where a run goes and who is told isn't what it is.
 _ELSEWHERE = ("output_dir", "sweep", "tracking", "callback", "launcher", *OF_THE_COMMAND)
 
@@ -72,8 +74,9 @@ def recipe(results: Results, row: Row, path: Path) -> str:
     lost = [word.partition("=")[0] for word in words if has_mask(word)]
     kept = [word for word in words if not has_mask(word) and not _elsewhere(word)]
     conf = with_dirs(list(results.about.get("config_dirs") or []))
-    chosen, content = _split(kept, conf)
-    for key, value in _missed(kept, chosen, content, conf).items():
+    config, _ = compose("train", kept, conf=conf, runnable=False)
+    chosen, content = _split(kept, config, conf)
+    for key, value in _missed(config, chosen, content, conf).items():
         _put(content, key, value)
     return "\n".join([*_header(results, row, path, lost), dump({"defaults": chosen, **content})])
 
@@ -97,13 +100,14 @@ def _header(results: Results, row: Row, path: Path, lost: Sequence[str]) -> list
     return lines + ([f"# Secrets are not saved; type {', '.join(lost)} again."] if lost else [])
 
 
-def _split(words: Sequence[str], conf: Conf) -> tuple[list[Any], dict[str, Any]]:
-    """A recipe's defaults list, and its keys."""
-    config, _ = compose("train", words, conf=conf, runnable=False)
+def _split(words: Sequence[str], config: Experiment, conf: Conf) -> tuple[list[Any], dict[str, Any]]:
+    """A recipe's defaults list, and its keys, for words that compose to ``config``."""
     chosen: dict[str, str] = {"task": config.task.name}
     content: dict[str, Any] = {}
     base: list[Any] = []
     for typed in map(parse, words):
+        if typed.key == DEBUG:
+            continue  # composed after recipes, which can't choose one: what it says is missed, and put in
         if typed.key in conf.groups:
             chosen[typed.key] = _choice(typed)
         else:
@@ -122,10 +126,8 @@ def _choice(typed: Typed) -> str:
     return (choice_of(word) or word) if typed.key == GROUP else word
 
 
-def _missed(words: Sequence[str], chosen: list[Any], content: dict[str, Any], conf: Conf) -> dict[str, Any]:
-    """What typed words give and the recipe wouldn't: a key that is typed may change others with it."""
-    import tempfile
-
+def _missed(wanted: Experiment, chosen: list[Any], content: dict[str, Any], conf: Conf) -> dict[str, Any]:
+    """What the trial's words gave and the recipe wouldn't: a key that is typed may change others with it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, BEST)
         path.write_text("# @package _global_\n" + dump({"defaults": chosen, **content}), encoding="utf-8")
@@ -134,7 +136,6 @@ def _missed(words: Sequence[str], chosen: list[Any], content: dict[str, Any], co
         except ConfigError as error:
             logger.warning("%s may not be what the trial was: %s", BEST, error.message)
             return {}
-    wanted, _ = compose("train", words, conf=conf, runnable=False)
     is_, should = _flat(dataclasses.asdict(found)), _flat(dataclasses.asdict(wanted))
     return {
         key: value for key, value in should.items() if is_.get(key, _flat) != value and not _elsewhere(key)

@@ -6,6 +6,7 @@ import html
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainer.sweep.best import best_row
 from trainer.sweep.pictures import subtitle
 from trainer.sweep.results import Results, Row
 from trainer.sweep.store import COMPLETE
-from trainer.sweep.study import importances, make_study
+from trainer.sweep.study import importances, make_study, value_of
 
 logger = logging.getLogger("trainer")
 
@@ -41,10 +42,15 @@ def write_page(results: Results, path: Path) -> bool:
         body = plotly.io.to_html(figure, include_plotlyjs=script, full_html=False, default_height="460px")
         sections.append(f"<h2>{html.escape(title)}</h2>{body}")
         script = False
-    atomic_write(path, _PAGE.format(
-        id=html.escape(results.folder.id), about=html.escape(subtitle(results)), best=_best(results),
-        table=_table(results), plots="\n".join(sections), font=_FONT,
-    ))  # fmt: skip
+    text = _PAGE.format(
+        id=html.escape(results.folder.id),
+        about=html.escape(subtitle(results).partition(" · ")[2]),
+        best=_best(results),
+        table=_table(results),
+        plots="\n".join(sections),
+        font=_FONT,
+    )
+    atomic_write(path, text)
     return True
 
 
@@ -55,28 +61,22 @@ def _figures(results: Results) -> Iterator[tuple[str, Any]]:
     several = len(results.objectives) > 1
     wanted: list[tuple[str, Callable[[], Any]]] = []
     if several and len(results.objectives) <= 3:
-        wanted.append(("Pareto front", lambda: plots.plot_pareto_front(study)))
+        wanted.append(("Pareto front", partial(plots.plot_pareto_front, study)))
     shares = importances(results)
     for place, objective in enumerate(results.objectives):
         about = f": {objective.name}" if several else ""
-
-        def given(place: int = place, name: str = objective.name) -> dict[str, Any]:
-            return {"target": lambda trial: trial.values[place], "target_name": name}
-
-        wanted.append(
-            (f"Trials{about}", lambda given=given: plots.plot_optimization_history(study, **given()))
-        )
+        given: dict[str, Any] = {"target_name": objective.name}
+        if several:
+            given["target"] = partial(value_of, place=place)
+        wanted.append((f"Trials{about}", partial(plots.plot_optimization_history, study, **given)))
         if objective.name in shares:
-            wanted.append((f"What mattered{about}", lambda name=objective.name: _bars(shares[name])))
+            wanted.append((f"What mattered{about}", partial(_bars, shares[objective.name])))
         wanted.append(
-            (
-                f"Parallel coordinates{about}",
-                lambda given=given: plots.plot_parallel_coordinate(study, **given()),
-            )
+            (f"Parallel coordinates{about}", partial(plots.plot_parallel_coordinate, study, **given))
         )
-        wanted.append((f"Over each parameter{about}", lambda given=given: plots.plot_slice(study, **given())))
+        wanted.append((f"Over each parameter{about}", partial(plots.plot_slice, study, **given)))
     if not several and any(len(row["reported"]) > 1 for row in results.rows):
-        wanted.append(("Learning curves", lambda: plots.plot_intermediate_values(study)))
+        wanted.append(("Learning curves", partial(plots.plot_intermediate_values, study)))
     for title, make in wanted:
         try:
             with warnings.catch_warnings():

@@ -103,10 +103,10 @@ def _tags(results: Results) -> dict[str, str]:
         values = ", ".join(f"{name} {value:.6g}" for name, value in row["values"].items())
         which = "best" if len(results.objectives) == 1 else f"knee of {len(results.best)} on the Pareto front"
         again = command(results, results.folder.dir / "best.yaml")
-        searched = "\n".join(f"- `{key}` {value}" for key, value in results.searched(row).items())
+        searched = "\n".join(f"- `{key}` {_text(value)}" for key, value in results.searched(row).items())
         tags |= {
             "sweep.best_trial": row["number"],
-            **{f"sweep.best.{key}": value for key, value in results.searched(row).items()},
+            **{f"sweep.best.{key}": _text(value) for key, value in results.searched(row).items()},
             "mlflow.note.content": (
                 f"**Sweep, {results.counted} of {results.n_trials} trials.** {which}: trial {row['number']}, {values}"
                 f"\n\n{searched}\n\n`{again}`\n\nPlots are among the artifacts; `sweep.html` is the interactive one."
