@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import warnings
+from functools import partial
 from typing import Any
 
 import optuna
@@ -14,6 +15,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from trainer.sweep.results import Results, Row
@@ -31,7 +33,8 @@ def make_study(results: Results) -> optuna.Study:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
-            directions=[objective.direction for objective in results.objectives], study_name=results.folder.id
+            directions=[StudyDirection[objective.direction.upper()] for objective in results.objectives],
+            study_name=results.folder.id,
         )
         study.set_metric_names([objective.name for objective in results.objectives])
     known = distributions(results)
@@ -59,13 +62,18 @@ def importances(results: Results) -> dict[str, dict[str, float]]:
             shares = optuna.importance.get_param_importances(
                 study,
                 evaluator=optuna.importance.FanovaImportanceEvaluator(seed=SEED),
-                target=lambda trial, place=place: trial.values[place],
+                target=partial(value_of, place=place),
             )
         except (ImportError, ValueError, RuntimeError) as error:
             logger.warning("importances for %s can't be told: %s", objective.name, error)
             continue
         found[objective.name] = {key: float(share) for key, share in shares.items()}
     return found
+
+
+def value_of(trial: FrozenTrial, place: int) -> float:
+    """A complete trial's value for the objective at ``place``."""
+    return float(trial.values[place])
 
 
 def distributions(results: Results) -> dict[str, BaseDistribution]:
