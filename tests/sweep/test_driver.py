@@ -89,6 +89,18 @@ def test_what_is_wrong_is_found_before_the_first_trial(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("toy/*"))
 
 
+def test_trials_do_not_answer_for_one_job_of_the_platform(tmp_path: Path) -> None:
+    words = [
+        "callback=platform",
+        "callback.url=http://127.0.0.1:9/api/v1",
+        "callback.job_id=1",
+        "runtime.seed=0,1",
+    ]
+    with pytest.raises(ConfigError, match="callback=platform: a sweep's trials would all answer for one job"):
+        run_sweep("train", [f"output_dir={tmp_path}", *words], Conf(), program=["false"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_m_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["-m", "optimizer.lr=abc,1", f"output_dir={tmp_path}"]) == 2
     assert "expected a number > 0, got 'abc'" in capsys.readouterr().err

@@ -55,6 +55,11 @@ def run_sweep(
         from trainer.sweep.each import run_each
 
         return run_each(plan, dirs, program)
+    if plan.config.callback.name != "none":
+        raise ConfigError(
+            f"callback={plan.config.callback.name}: a sweep's trials would all answer for one job of the platform; "
+            "leave it out, or start single runs."
+        )
     from trainer.commands.rundir import experiment_name
 
     owner = Owner()
