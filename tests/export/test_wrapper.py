@@ -177,6 +177,34 @@ def test_objects():
     assert (draw(WIDE, result, metadata) != WIDE).any()
 
 
+def test_boxes_at_the_edges_are_as_the_model_has_them():
+    """Some models cut boxes at the picture's edges, and some of those drop what is empty then."""
+    outputs = {
+        "boxes": np.array(
+            [[[-8, 10, 50, 80], [10, 70, 20, 90], [4, 4, 8, 8]]], np.float32
+        ),  # the picture ends at 64
+        "scores": np.array([[0.9, 0.8, 0.7]], np.float32),
+        "labels": np.array([[0, 1, 1]]),
+    }
+
+    def found(**metadata):
+        return Model.around(_Fixed(**outputs), _metadata(_given(), **metadata)).predict(WIDE)[0]
+
+    whole = found(boxes={"cut": False, "drop_empty": False})
+    assert np.allclose(whole.boxes, outputs["boxes"][0] * 150 / 96)
+    cut = found(boxes={"cut": True, "drop_empty": False})
+    assert (
+        cut.boxes.min() == 0 and cut.boxes[:, 3].max() == 100 and cut.scores.tolist() == whole.scores.tolist()
+    )
+    left = found(boxes={"cut": True, "drop_empty": True})
+    assert (
+        left.boxes.tolist() == cut.boxes[[0, 2]].tolist()
+        and left.names == ("a", "b")
+        and len(left.scores) == 2
+    )
+    assert found().boxes.tolist() == cut.boxes.tolist()  # files made before this was told
+
+
 def test_many_images_and_a_fixed_batch():
     outputs = {
         "boxes": np.zeros((1, 1, 4), np.float32), "scores": np.ones((1, 1), np.float32), "labels": np.zeros((1, 1), int)

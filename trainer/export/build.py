@@ -17,7 +17,7 @@ from trainer.config.schema import Export
 from trainer.errors import FrameworkError, ResourceError
 from trainer.export.graph import Graph, GraphOptions, graph_for
 from trainer.export.inputs import input_of
-from trainer.export.metadata import Metadata, Thresholds, build_metadata, inside, now
+from trainer.export.metadata import Boxes, Metadata, Thresholds, build_metadata, inside, now
 from trainer.export.onnx_file import check_opset, write_onnx
 from trainer.export.outputs import outputs_of, thresholds_of
 from trainer.export.package import copy_runtimes, safe, write_package
@@ -245,6 +245,7 @@ class Exporter:
 
     def _metadata(self, kind: str, asked: str, name: str) -> Metadata:
         config = asdict(self.config)
+        objects = self.predictor.task in ("detection", "instance_segmentation")
         return build_metadata(
             self.predictor,
             kind,
@@ -252,6 +253,7 @@ class Exporter:
             copy.deepcopy(self.input),  # type: ignore[arg-type]
             self.outputs,
             self.thresholds,
+            boxes=Boxes(cut=self.graph.cut_at_edges, drop_empty=self.graph.drop_empty) if objects else None,
             precision=asked,
             opset=None if kind == "torchscript" else self.config.opset,
             settings={name: config[name] for name in SETTINGS},

@@ -63,6 +63,13 @@ class Thresholds(TypedDict):
     shown: float
 
 
+class Boxes(TypedDict):
+    """What a model does with boxes that reach out of the picture; where the picture ends, only the caller knows."""
+
+    cut: bool  # at the picture's edges
+    drop_empty: bool  # those of which nothing is left
+
+
 class Metadata(TypedDict, total=False):
     """The keys of metadata.json. The first part is the trainer's own, the second is the platform's."""
 
@@ -81,6 +88,7 @@ class Metadata(TypedDict, total=False):
     input: Input
     outputs: list[Output]
     thresholds: Thresholds
+    boxes: Boxes  # detection, instance segmentation
     flip_test: bool  # pose: whether the mirrored image is looked at too; never in a graph
     run_id: str | None
     dataset: str
@@ -119,6 +127,7 @@ def build_metadata(
     outputs: Sequence[Output],
     thresholds: Thresholds,
     *,
+    boxes: Boxes | None = None,
     precision: str,
     opset: int | None,
     settings: Mapping[str, Any],
@@ -128,6 +137,7 @@ def build_metadata(
     Args:
         file: the model file's name.
         given: its input.
+        boxes: what the model does with boxes at the edges, if it finds objects.
         settings: what the export was asked for, as ``export_config``.
     """
     about = predictor.about
@@ -151,6 +161,8 @@ def build_metadata(
         trainer_version=__version__,
         file=file,
     )
+    if boxes is not None:
+        metadata["boxes"] = boxes
     if predictor.task == "pose":
         facts = predictor.model.dataset_meta
         names = facts.get("keypoint_id2name") or {}

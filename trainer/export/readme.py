@@ -13,6 +13,7 @@ _REQUIREMENTS = {
     "torchscript": ("torch>=2.3",),
     "tensorrt": ("tensorrt", "torch>=2.3"),
 }
+_UNCUT = "Boxes may reach out of the image: this model doesn't cut them."
 _RESIZED = {
     "fit": "resized to fit (aspect kept, bilinear, px = floor(side * factor + 0.5)), in the upper left corner, "
     "the rest filled with {pad}",
@@ -47,6 +48,7 @@ def readmes(metadata: Metadata, languages: Iterable[str]) -> dict[str, str]:
 def header(metadata: Metadata) -> str:
     """model_metadata.h: what the C++ code needs of metadata.json."""
     given = metadata["input"]
+    edges = metadata.get("boxes", {"cut": True, "drop_empty": False})
     palette = ", ".join("{{" + ", ".join(map(str, colour)) + "}}" for colour in metadata["palette"])
     bones = ", ".join("{{" + ", ".join(map(str, pair)) + "}}" for pair in metadata.get("skeleton", []))
     lines = [
@@ -73,6 +75,7 @@ def header(metadata: Metadata) -> str:
         f"inline constexpr float pad[3] = {_floats(given['pad_value'])};",
         f"inline constexpr float box_padding = {_floats([given['box_padding']])[1:-1]};",
         f"inline constexpr bool udp = {_bool(given['udp'])};",
+        f"inline constexpr bool cut_boxes = {_bool(edges['cut'])}, drop_empty = {_bool(edges['drop_empty'])};",
         f"inline constexpr float shown = {_floats([metadata['thresholds']['shown']])[1:-1]};",
         f"inline const std::vector<std::string> classes = {{{', '.join(map(_text, metadata['classes']))}}};",
         f"inline const std::vector<std::array<int, 3>> palette = {{{palette}}};",
@@ -121,6 +124,12 @@ def _general(metadata: Metadata, languages: Iterable[str]) -> str:
             else f", duplicates that overlap by more than {thresholds['nms_iou']:g}"
         )
         lines += [f"Left out in the file: scores below {thresholds['score']:g}{nms}.", ""]
+    if edges := metadata.get("boxes"):
+        empty = ", and drops those of which nothing is left" if edges["drop_empty"] else ""
+        cut = (
+            f"The code cuts boxes at the image's edges{empty}, as the model does." if edges["cut"] else _UNCUT
+        )
+        lines += [cut, ""]
     lines += [f"**Classes**: {', '.join(metadata['classes'])}", ""]
     if metadata.get("keypoints"):
         lines += [f"**Keypoints**: {', '.join(metadata['keypoints'])}", ""]

@@ -1,8 +1,9 @@
 """The base of all exported graphs, and what every one of them answers.
 
 Coordinates are px of the network's input tensor; the caller maps them back by the scale and the padding that it
-applied, clips boxes to the picture and drops those that are empty then. Outputs by task, for N pictures with K rows
-each (``max_detections``; unused rows have score 0 and label -1), the best score first:
+applied, and then cuts boxes at the picture's edges and drops empty ones where the model does (``cut_at_edges``,
+``drop_empty``). Outputs by task, for N pictures with K rows each (``max_detections``; unused rows have score 0 and
+label -1), the best score first:
 
 ===================== ==============================================================================================
 detection             boxes (N, K, 4) float32 xyxy, scores (N, K) float32, labels (N, K) int64
@@ -46,6 +47,8 @@ class Graph(nn.Module):
         output_names: of what :meth:`forward` returns, in its order.
         min_opset: the lowest ONNX opset that has the operators, ``min_opset_reason`` says which one needs it.
         not_the_network: parts of the graph that are modules, too, without being the network.
+        cut_at_edges: whether the model cuts boxes at the picture's edges.
+        drop_empty: whether it then leaves out those of which nothing is left.
         multiple_of: height and width must be multiples of it where they are open (``dynamic_size``).
     """
 
@@ -54,6 +57,8 @@ class Graph(nn.Module):
     not_the_network: ClassVar[tuple[str, ...]] = ("prepare", "priors", "field", "proposals")
     min_opset: int = 13
     min_opset_reason: str = ""
+    cut_at_edges: bool = True
+    drop_empty: bool = False
     multiple_of: int = 32
 
     def __init__(self, predictor: Any, options: GraphOptions) -> None:

@@ -32,6 +32,7 @@ class CenterNet(Graph):
     """Coordinates count from the corner of the input, the border around the picture included."""
 
     output_names = DETECTION
+    cut_at_edges = False
 
     def __init__(self, predictor: Any, options: GraphOptions) -> None:
         super().__init__(predictor, options)

@@ -61,7 +61,7 @@ class Dense(Graph):
     """The common decoding: a score for each class at each place of each level, the best ``nms_pre`` of a level."""
 
     output_names: tuple[str, ...] = DETECTION
-    cut_at_edges = True
+    cuts = True
 
     def __init__(self, predictor: Any, options: GraphOptions) -> None:
         super().__init__(predictor, options)
@@ -73,6 +73,8 @@ class Dense(Graph):
         self.before = int(config.get("nms_pre", -1))
         self.limit = min(options.max_detections, int(config.get("max_per_img", options.max_detections)))
         self.smallest = float(config.get("min_bbox_size", -1))
+        self.cut_at_edges = self.cuts and bool(getattr(head.bbox_coder, "clip_border", True))
+        self.drop_empty = self.cut_at_edges and self.smallest >= 0
         self.priors = Priors(head.prior_generator, self.probe(self._maps)[0], options.dynamic_size)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -112,7 +114,7 @@ class Dense(Graph):
             before = before + priors.shape[0]
         scores, labels, priors, deltas, rows = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
         boxes = self.decode(priors, deltas)
-        if self.cut_at_edges and getattr(head.bbox_coder, "clip_border", True):
+        if self.cut_at_edges:
             boxes = clip(boxes, pixels)
         return Candidates(scores, labels, boxes, priors, rows, self._available(levels, classes))
 

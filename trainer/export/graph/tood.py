@@ -35,7 +35,7 @@ def build(predictor: Any, options: GraphOptions) -> Graph:
 class Tood(Dense):
     """The head's forward is written anew: its own repeats anchors by a Python loop over the pictures."""
 
-    cut_at_edges = False
+    cuts = False
     min_opset = 16
     min_opset_reason = "where GridSample is: its head samples at learned places"
 

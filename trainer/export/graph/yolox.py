@@ -33,9 +33,10 @@ def build(predictor: Any, options: GraphOptions) -> Graph:
 
 
 class Yolox(Graph):
-    """Boxes aren't cut at the edges before duplicates go, as in the model itself."""
+    """Boxes aren't cut at the edges, as in the model itself."""
 
     output_names = DETECTION
+    cut_at_edges = False
 
     def __init__(self, predictor: Any, options: GraphOptions) -> None:
         super().__init__(predictor, options)

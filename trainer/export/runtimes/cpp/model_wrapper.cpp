@@ -134,9 +134,12 @@ Result Model::predict(const cv::Mat& image, float threshold, cv::Rect2f box) {
       if (!(found.score > 0) || found.score < threshold) continue;
       const float* corner = floats(outputs, "boxes") + row * 4;
       const float wide = float(image.cols), high = float(image.rows);
-      auto at = [&](float value, float most) { return posed ? value : std::clamp(value, 0.f, most); };
+      auto at = [&](float value, float most) {
+        return posed || !metadata::cut_boxes ? value : std::clamp(value, 0.f, most);
+      };
       found.box = cv::Rect2f(cv::Point2f(at(place.x(corner[0]), wide), at(place.y(corner[1]), high)),
                              cv::Point2f(at(place.x(corner[2]), wide), at(place.y(corner[3]), high)));
+      if (!posed && metadata::drop_empty && found.box.empty()) continue;
     }
     if (outputs.count("labels")) found.label = int(outputs.at("labels").GetTensorData<int64_t>()[row]);
     for (int64_t point = 0; point < points; ++point) {

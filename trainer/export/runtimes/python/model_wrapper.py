@@ -186,7 +186,12 @@ class Model:
             points = outputs["keypoints"][0][kept].astype(np.float32)
             points[..., :2] = places[0].back(points[..., :2])
             return Result(size, boxes, scores, np.full(len(kept), -1), ("",) * len(kept), keypoints=points)
-        boxes = np.clip(boxes, 0, np.array([*size, *size], np.float32))
+        edges = self.metadata.get("boxes", {"cut": True, "drop_empty": False})
+        if edges["cut"]:
+            boxes = np.clip(boxes, 0, np.array([*size, *size], np.float32))
+        if edges["drop_empty"]:
+            some = (boxes[:, 2:] > boxes[:, :2]).all(-1)
+            kept, boxes, scores = kept[some], boxes[some], scores[some]
         labels = outputs["labels"][0][kept].astype(np.int64)
         masks = None
         if self.task == "instance_segmentation":
