@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.plots.style import shorten
-from trainer.sweep.results import Results, Row
+from trainer.sweep.results import Results, Row, text
 
 ABSENT = "–"  # of a parameter that doesn't apply to a trial
 _MOST_TICKS = 12
@@ -64,8 +64,4 @@ def axes(results: Results) -> list[Axis]:
 
 def shown(value: Any) -> str:
     """A value as a tick's words."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return shorten(str(value), 22)
+    return f"{value:.4g}" if isinstance(value, float) else shorten(text(value), 22)

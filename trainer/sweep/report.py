@@ -16,7 +16,7 @@ from trainer.events.reader import events
 from trainer.run import Run
 from trainer.sweep.best import BEST, best_row, command
 from trainer.sweep.outcome import find_run
-from trainer.sweep.results import Results, Row
+from trainer.sweep.results import Results, Row, text
 from trainer.sweep.store import COMPLETE, RUNNING
 from trainer.words import short
 
@@ -91,8 +91,8 @@ def print_status(results: Results, console: Console | None = None) -> None:
     if chosen is not None:
         which = "best" if len(results.objectives) == 1 else f"knee of {len(results.best)}"
         rows[which] = f"{_values(chosen)} (trial {chosen['number']}: {chosen['label'] or 'as typed'})"
-    for name, text in rows.items():
-        table.add_row(Text(name, "dim"), Text(text))
+    for name, words in rows.items():
+        table.add_row(Text(name, "dim"), Text(words))
     console.print(table)
     if said["running"]:
         console.print(_running(results, said["running"]))
@@ -112,12 +112,12 @@ def print_best(results: Results, console: Console | None = None) -> None:
         console.print(_front(results, chosen))
     table = _pairs()
     rows = {"trial": f"{chosen['number']} of {results.folder.id}", "value": _values(chosen)}
-    rows |= {key: str(value) for key, value in results.searched(chosen).items()}
+    rows |= {key: text(value) for key, value in results.searched(chosen).items()}
     rows |= {"run": short(Path(chosen["run_dir"]))} if chosen["run_dir"] else {}
     checkpoint = _checkpoint(chosen)
     rows |= {"checkpoint": short(Path(checkpoint))} if checkpoint else {}
-    for name, text in rows.items():
-        table.add_row(Text(name, "dim"), Text(text))
+    for name, words in rows.items():
+        table.add_row(Text(name, "dim"), Text(words))
     console.print(table)
     console.print("again:", command(results, results.folder.dir / BEST), soft_wrap=True, markup=False)
     _print_note(results, console)

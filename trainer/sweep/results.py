@@ -117,6 +117,13 @@ def read_results(folder: SweepFolder, storage: str | None = None) -> Results:
     return Results(folder, about, objectives, found, note, keys)
 
 
+def text(value: Any) -> str:
+    """A searched value as it is typed: ``true``, ``null``, 0.001."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
 def _records(folder: SweepFolder, store: str) -> Sequence[Record]:
     if store == folder.plain_journal.name:
         from trainer.sweep.journal import PlainStore

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.sweep.best import best_row, command
-from trainer.sweep.results import Results, Row
+from trainer.sweep.results import Results, Row, text
 from trainer.sweep.store import COMPLETE
 from trainer.tracking.points import Point, clean_key
 from trainer.tracking.state import State, load, name_for
@@ -103,10 +103,10 @@ def _tags(results: Results) -> dict[str, str]:
         values = ", ".join(f"{name} {value:.6g}" for name, value in row["values"].items())
         which = "best" if len(results.objectives) == 1 else f"knee of {len(results.best)} on the Pareto front"
         again = command(results, results.folder.dir / "best.yaml")
-        searched = "\n".join(f"- `{key}` {_text(value)}" for key, value in results.searched(row).items())
+        searched = "\n".join(f"- `{key}` {text(value)}" for key, value in results.searched(row).items())
         tags |= {
             "sweep.best_trial": row["number"],
-            **{f"sweep.best.{key}": _text(value) for key, value in results.searched(row).items()},
+            **{f"sweep.best.{key}": text(value) for key, value in results.searched(row).items()},
             "mlflow.note.content": (
                 f"**Sweep, {results.counted} of {results.n_trials} trials.** {which}: trial {row['number']}, {values}"
                 f"\n\n{searched}\n\n`{again}`\n\nPlots are among the artifacts; `sweep.html` is the interactive one."
@@ -116,12 +116,12 @@ def _tags(results: Results) -> dict[str, str]:
 
 
 def _searched(results: Results, row: Row) -> dict[str, str]:
-    return {clean_key(f"{PREFIX}{key}"): _text(value) for key, value in results.searched(row).items()}
+    return {clean_key(f"{PREFIX}{key}"): text(value) for key, value in results.searched(row).items()}
 
 
 def _trial_tags(results: Results, row: Row) -> dict[str, str]:
     told = {"trial": row["number"], "state": row["state"], "best": row["best"]}
-    return {**_searched(results, row), **{f"{PREFIX}{name}": _text(value) for name, value in told.items()}}
+    return {**_searched(results, row), **{f"{PREFIX}{name}": text(value) for name, value in told.items()}}
 
 
 def _points(results: Results) -> Iterator[Point]:
@@ -170,7 +170,3 @@ def _tell_trials(rows: Sequence[Row], uri: str) -> str | None:
         if state.error:
             return f"MLflow at {without_credentials(uri)} doesn't have all of trial {row['number']}: {state.error}"
     return None
-
-
-def _text(value: Any) -> str:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
