@@ -93,7 +93,7 @@ def _type(name):
     return TensorProto.INT64 if name == "labels" else TensorProto.FLOAT
 
 
-@pytest.mark.parametrize("resize", ["fit", "stretch", "center", "crop"])
+@pytest.mark.parametrize("resize", ["fit", "stretch", "center", "border", "crop"])
 def test_it_answers_as_python(tmp_path, resize):
     metadata = _metadata(resize)
     copy_runtimes(tmp_path / "runtimes", metadata)

@@ -21,6 +21,7 @@ from trainer.export.inputs import input_of
 from trainer.export.runtimes.python import model_wrapper
 from trainer.export.runtimes.python.model_wrapper import Model, draw
 
+CENTERNET = "mmdet::centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco.py"
 WIDE = pictures((150, 100), 1)[0]
 BOX = np.array([20, 10, 70, 95], np.float32)
 
@@ -98,6 +99,7 @@ def _packages():
         (YOLOX, "detection", (96, 96), "fit"),
         (FASTER, "detection", (96, 64), "fit"),
         ("mmdet::ssd/ssd300_coco.py", "detection", (96, 96), "stretch"),
+        (CENTERNET, "detection", (150, 100), "border"),
         (SEGFORMER, "semantic_segmentation", (96, 64), "fit"),
         (RTMPOSE, "pose", (64, 96), "crop"),
         (HRNET, "pose", (64, 96), "crop"),
@@ -109,11 +111,15 @@ def _packages():
 def test_images_are_prepared_as_in_validation(base, task, size, resize):
     config = build(base, task, dataset__image_size=list(size))
     given = input_of(config, None, batch=None, dynamic_size=False, preprocess=False)
+    if resize == "border":
+        size = (160, 128)  # the next multiples of 32
     assert given["resize"] == resize and tuple(given["size"]) == size
     model = Model.around(_Fixed(), _metadata(given, task))
     box = BOX if resize == "crop" else None
     # A base's (96, 64) is the long and the short side, a file's are width and height.
-    tall = [np.ascontiguousarray(WIDE[:, :60])] if resize != "fit" or size[0] == size[1] else []
+    # And a bordered file's size is for images of one size.
+    any_shape = resize in ("stretch", "center", "crop") or size[0] == size[1]
+    tall = [np.ascontiguousarray(WIDE[:, :60])] if any_shape else []
     for image in (WIDE, *tall):
         mine, place = model.prepare(image, box)
         its = _network_input(config, image, box)
@@ -139,7 +145,7 @@ def test_images_are_prepared_as_in_validation(base, task, size, resize):
     )  # the padding is rounded
 
 
-@pytest.mark.parametrize("resize", ["fit", "stretch", "center", "crop"])
+@pytest.mark.parametrize("resize", ["fit", "stretch", "center", "border", "crop"])
 def test_answers_are_put_back(resize):
     model = Model.around(_Fixed(), _metadata(_given(resize=resize)))
     dot = np.zeros((100, 150, 3), np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from trainer.bridge.size import nominal_size
 from trainer.bridge.walk import leaf_dataset, type_name
 from trainer.errors import FrameworkError
 from trainer.export.metadata import Input
@@ -43,6 +44,8 @@ def input_of(
     rgb = bool(preprocessor.get("bgr_to_rgb"))
     if preprocess and not rgb:  # such a file takes RGB, whatever the network has
         mean, std, pad, rgb = mean[::-1], std[::-1], pad[::-1], True
+    if size is None and resize == "border":
+        size = _bordered_size(config)
     width, height = size or _validation_size(steps, preprocessor)
     return Input(
         name="images",
@@ -63,6 +66,8 @@ def input_of(
 
 def _resize(steps: dict[str, dict[str, Any]]) -> str:
     known = {"TopdownAffine": "crop", "BottomupResize": "center", "Resize": "fit", "FixScaleResize": "fit"}
+    if _bordered(steps.get("RandomCenterCropPad", {})):
+        known["RandomCenterCropPad"] = "border"
     strange = sorted(set(steps) - {*known, *_WITHOUT_EFFECT, "Pad"})
     if strange:
         raise FrameworkError(
@@ -74,6 +79,19 @@ def _resize(steps: dict[str, dict[str, Any]]) -> str:
     if kind == "fit" and not steps.get("Resize", {"keep_ratio": True}).get("keep_ratio", False):
         return "stretch"
     return kind
+
+
+def _bordered(step: dict[str, Any]) -> bool:
+    """CenterNet's validation: an image in its own size in the middle of the next larger multiple of 32."""
+    return bool(step.get("test_mode")) and (
+        (*step.get("test_pad_mode", ()), step.get("test_pad_add_pix")) == ("logical_or", 31, 1)
+    )
+
+
+def _bordered_size(config: dict[str, Any]) -> Size:
+    """Such an input for images of the size that the model is trained for."""
+    width, height = nominal_size(config, "detection") or (512, 512)
+    return (width | 31) + 1, (height | 31) + 1
 
 
 def _validation_size(steps: dict[str, dict[str, Any]], preprocessor: dict[str, Any]) -> Size:
@@ -94,7 +112,9 @@ def _pad_value(steps: dict[str, dict[str, Any]], mean: list[float]) -> list[floa
     if "TopdownAffine" in steps:
         return [0.0] * 3
     value: Any = None
-    if "BottomupResize" in steps:
+    if "RandomCenterCropPad" in steps:
+        value = steps["RandomCenterCropPad"].get("mean") or 0
+    elif "BottomupResize" in steps:
         value = steps["BottomupResize"].get("pad_val", 0)
     elif "Pad" in steps:
         value = steps["Pad"].get("pad_val", 0)

@@ -26,7 +26,8 @@ class Input(TypedDict):
     """What the file takes, and how an image becomes it.
 
     An image is resized as ``resize`` says (``fit``: aspect kept, in the upper left corner; ``stretch``: to the whole
-    size; ``center``: aspect kept, warped to the middle; ``crop``: a box of the image, widened by ``box_padding`` and to
+    size; ``center``: aspect kept, warped to the middle; ``border``: in its own size in the middle, made smaller only
+    where it doesn't fit; ``crop``: a box of the image, widened by ``box_padding`` and to
     the input's aspect, warped), the rest filled with ``pad_value``. Where ``dtype`` is float32, ``mean`` is taken off
     and the result divided by ``std``; a uint8 file does so itself.
     """
@@ -40,7 +41,7 @@ class Input(TypedDict):
     channels: str  # order of the channels: rgb | bgr
     mean: list[float]  # of each channel, in the file's order, in 0 to 255
     std: list[float]
-    resize: str  # fit | stretch | center | crop
+    resize: str  # fit | stretch | center | border | crop
     pad_value: list[float]  # of each channel, in the file's order, in 0 to 255
     box_padding: float  # crop: how much larger than the box
     udp: bool  # crop: pixel centres, not corners, are mapped on each other

@@ -19,6 +19,8 @@ _RESIZED = {
     "the rest filled with {pad}",
     "stretch": "resized (bilinear) to the whole size",
     "center": "warped to fit, in the middle, the rest filled with {pad}",
+    "border": "put in its own size in the middle, its left upper corner at side // 2 - image's side // 2 (made smaller "
+    "only where it doesn't fit), the rest filled with {pad}",
     "crop": "a box of the image, {box:g} times as large and widened to the input's aspect, warped to the whole size; "
     "outside of the image {pad}",
 }
@@ -60,7 +62,7 @@ def header(metadata: Metadata) -> str:
         "#include <vector>",
         "",
         "namespace metadata {",
-        "enum class Resize { fit, stretch, center, crop };",
+        "enum class Resize { fit, stretch, center, border, crop };",
         f"inline constexpr const char* task = {_text(metadata['task'])};",
         f"inline constexpr const char* input_name = {_text(given['name'])};",
         f"inline constexpr bool uint8_input = {_bool(given['dtype'] == 'uint8')};",

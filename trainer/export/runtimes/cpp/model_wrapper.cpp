@@ -55,6 +55,24 @@ cv::Mat Model::prepare(const cv::Mat& image, cv::Rect2f box, Place& place) const
     cv::warpAffine(image, pixels, matrix, cv::Size(width, height), cv::INTER_LINEAR, cv::BORDER_CONSTANT, pad_bgr());
     // Answers are in px whose corners lie on each other, whatever was done with the pixels.
     place = {image.size(), pixels.size(), factor, factor, width / 2.f - x * factor, height / 2.f - y * factor};
+  } else if (metadata::resize == Resize::border) {
+    cv::Size size = image.size();
+    if (size.width > width || size.height > height) {
+      const double factor = std::min(double(width) / size.width, double(height) / size.height);
+      size = cv::Size(std::max(1, int(image.cols * factor + 0.5)), std::max(1, int(image.rows * factor + 0.5)));
+      cv::resize(image, pixels, size, 0, 0, cv::INTER_LINEAR);
+    } else {
+      pixels = image;
+    }
+    if (metadata::dynamic_size) {  // the next larger multiple
+      width = std::min(width, (size.width / metadata::divisor + 1) * metadata::divisor);
+      height = std::min(height, (size.height / metadata::divisor + 1) * metadata::divisor);
+    }
+    const int left = width / 2 - size.width / 2, top = height / 2 - size.height / 2;
+    cv::copyMakeBorder(pixels, pixels, top, height - size.height - top, left, width - size.width - left,
+                       cv::BORDER_CONSTANT, pad_bgr());
+    place = {image.size(), pixels.size(), float(size.width) / image.cols, float(size.height) / image.rows,
+             float(left), float(top)};
   } else {
     cv::Size size(width, height);
     if (metadata::resize == Resize::fit) {

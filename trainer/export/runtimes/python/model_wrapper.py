@@ -140,6 +140,9 @@ class Model:
         pixels: Any
         if given["resize"] in ("crop", "center"):
             pixels, place = _warped(image, box, given)
+        elif given["resize"] == "border":
+            pixels, place = _bordered(image, given)
+            height, width = pixels.shape[:2]
         else:
             pixels, place = _resized(image, (width, height), given["resize"] == "stretch")
             if given["dynamic_size"]:
@@ -401,6 +404,27 @@ def _warped(image: np.ndarray, box: np.ndarray | None, given: dict[str, Any]) ->
     # Answers are in px whose corners lie on each other, whatever was done with the pixels.
     back = width / 2 - middle[0] * factor, height / 2 - middle[1] * factor
     return pixels, Place(size, (width, height), (factor, factor), back)
+
+
+def _bordered(image: np.ndarray, given: dict[str, Any]) -> tuple[np.ndarray, Place]:
+    """The image in its own size in the middle of the input; smaller where it is larger than that."""
+    pixels: Any = image
+    width, height = given["size"]
+    if image.shape[1] > width or image.shape[0] > height:
+        pixels = _resized(image, (width, height), False)[0]
+    high, wide = pixels.shape[:2]
+    if given["dynamic_size"]:
+        # The next larger multiple.
+        width, height = (
+            min(most, (side // given["divisor"] + 1) * given["divisor"])
+            for side, most in ((wide, width), (high, height))
+        )
+    left, top = width // 2 - wide // 2, height // 2 - high // 2
+    fill = given["pad_value"] if given["channels"] == "bgr" else given["pad_value"][::-1]
+    sides = (top, height - high - top, left, width - wide - left)
+    pixels = cv2.copyMakeBorder(pixels, *sides, cv2.BORDER_CONSTANT, value=fill)
+    size = image.shape[1], image.shape[0]
+    return pixels, Place(size, (width, height), (wide / size[0], high / size[1]), (left, top))
 
 
 def _mask(mask: np.ndarray, place: Place) -> np.ndarray:
