@@ -205,3 +205,34 @@ def test_one_that_is_tracked_nowhere_says_so(
     code, text = said(capsys, "plot", str(folder.dir), "--upload")
     assert code == 1 and "NetworkError: no trial of this sweep is in MLflow" in text
     assert (folder.dir / "sweep.html").is_file()
+
+
+def test_an_outage_is_told_with_the_command_that_catches_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer.sweep import tracked
+    from trainer.tracking.state import State
+
+    monkeypatch.setattr(tracked, "PAUSE", 0.0)
+    copy = made_up(tmp_path / "runs" / "sweeps" / "mine", trials=2, store="journal.log")
+    run = tmp_path / "runs" / "toy" / "mine-1"
+    state = State(uri="http://127.0.0.1:9", experiment="toy", run_name="x", mlflow_run_id="0" * 32)
+    state.save(run / "sinks" / "mlflow.json")
+    copy.write_trials([{**row, "run_dir": str(run)} for row in copy.read_trials()])
+    told, error = tracked.tell(read_results(copy), [])
+    assert told is None and error is not None
+    assert error.startswith("MLflow at http://127.0.0.1:9 doesn't have all of the sweep (")
+    assert error.endswith(f"python -m trainer sweep plot {copy.dir} --upload")
+
+
+def test_a_plain_grid_is_told_of_alike(
+    drivers: Drivers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    driver = drivers.run(tmp_path, "runtime.seed=1,2", "optimizer=sgd,adamw", TOY_TROUBLE='{"fail": [2]}')
+    assert driver.poll() == 1, driver.output
+    code, text = said(capsys, "status", f"output_dir={tmp_path}", "--json")
+    assert code == 0 and json.loads(text)["trials"] == {"complete": 2, "failed": 2}
+    code, text = said(capsys, "status", f"output_dir={tmp_path}")
+    assert "the toy of seed 2 broke" in text and "2 of 4 (2 complete, 2 failed)" in text
+    code, text = said(capsys, "plot", f"output_dir={tmp_path}")
+    assert code == 0 and "plots/history.png" in text and "sweep.html" in text and "best.yaml" in text
