@@ -33,18 +33,15 @@ def is_published(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def find(name: str) -> tuple[Path, Published]:
-    """The weights of ``pretrained:<model>``, from the cache of weights or fetched into it.
+def model_of(name: str) -> Published:
+    """The model that ``pretrained:<model>`` names.
 
     Raises:
-        ConfigError: there is no such model, it has no published weights, or a package is missing that it needs.
-        NetworkError: they can't be fetched.
+        ConfigError: there is no such model, or a package is missing that it needs.
     """
     from trainer.config.paths import Conf
-    from trainer.inference.fetched import bring
     from trainer.zoo.names import Models
     from trainer.zoo.needs import refusal
-    from trainer.zoo.weights import settle
 
     conf = Conf()
     models = Models(conf)
@@ -53,11 +50,25 @@ def find(name: str) -> tuple[Path, Published]:
     base = f"{package}::{path}.py" if slash else str(conf.read("model", choice)["base"])
     if said := refusal(choice, base):
         raise ConfigError(said)
+    return Published(choice, base, models.tasks(choice)[0])
+
+
+def find(name: str) -> tuple[Path, Published]:
+    """The weights of ``pretrained:<model>``, from the cache of weights or fetched into it.
+
+    Raises:
+        ConfigError: there is no such model, it has no published weights, or a package is missing that it needs.
+        NetworkError: they can't be fetched.
+    """
+    from trainer.inference.fetched import bring
+    from trainer.zoo.weights import settle
+
+    published = model_of(name)
     try:
-        url = settle("coco", base)
+        url = settle("coco", published.base)
     except ConfigError:
-        raise ConfigError(f"checkpoint={name}: no weights are published for {choice}") from None
-    return bring(url), Published(choice, base, models.tasks(choice)[0])
+        raise ConfigError(f"checkpoint={name}: no weights are published for {published.model}") from None
+    return bring(url), published
 
 
 def describe(path: Path, published: Published) -> tuple[Cfg, dict[str, Any], dict[str, Any]]:

@@ -58,7 +58,7 @@ def write(
     Args:
         threshold: the lowest score of a keypoint that is drawn; stated in the files.
         pictures: ``png``, ``jpg`` or ``none``.
-        labels: whether ``labels/<name>.txt`` is written in YOLO's form.
+        labels: whether ``labels/<name>.txt`` is written in YOLO's form, which has none for a segmentation.
         video: the answers are its frames: one annotated video is written instead of pictures.
         written: is told what was written.
     """
@@ -161,7 +161,7 @@ class _Files:
             return
         if answer.prediction.segmentation is not None:
             save_picture(self.folder / "maps" / f"{stem}.png", answer.prediction.segmentation)
-        if self.labels:
+        if self.labels and not self.semantic:
             lines = yolo_lines(answer.prediction, scores=True)
             atomic_write(self.folder / "labels" / f"{stem}.txt", "".join(f"{line}\n" for line in lines))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trainer
 from trainer.platform.variables import Variables
+from trainer.secrets import mask_text
 
 # What the platform's own client of the stores takes where nothing at all is set.
 STORES = {
@@ -43,6 +44,22 @@ def for_child(environment: Mapping[str, str]) -> dict[str, str]:
         return dict(environment)
     paths = [str(root), environment.get("PYTHONPATH", "")]
     return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def hidden(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Overrides with secrets in them by way of the environment: everybody can read a command line."""
+    from trainer.config.typed import parse
+
+    words: list[str] = []
+    environment: dict[str, str] = {}
+    for index, word in enumerate(overrides):
+        value = parse(word).value if mask_text(word) != word else None
+        if isinstance(value, str):
+            name = f"TRAINER_SETTING_{index}"
+            environment[name] = value
+            word = f"{word.partition('=')[0]}=${{oc.env:{name}}}"
+        words.append(word)
+    return words, environment
 
 
 def _stores(environment: Mapping[str, str]) -> dict[str, str]:

@@ -18,21 +18,28 @@ from typing import Any
 
 from trainer.config.compose import compose
 from trainer.errors import CheckpointError, ConfigError, TrainerError, UnknownError
+from trainer.inference.published import PREFIX, model_of
 from trainer.platform import ending, surroundings, tell
 from trainer.platform.bodies import Body, failure_text
 from trainer.platform.delivery import Delivery
-from trainer.platform.grammar import override
+from trainer.platform.grammar import override, shown
 from trainer.platform.jobs import Job
 from trainer.platform.keys import Facts, Key, Pair, Reader, Row
 from trainer.platform.sink import Failure
 from trainer.platform.stores import Missing, Store, fetch_uri, local_path
 from trainer.platform.supervise import Supervisor
 from trainer.platform.variables import Given, Variables
+from trainer.platform.weights import leave_read_only
 from trainer.run import environment as belonging
 from trainer.secrets import mask_text, mask_urls
 
 PRETRAINED = "pretrained"
 UPLOADS = 8
+# Shown at the start besides what is mapped.
+SHOWN = (
+    *("CALLBACK_URL", "TRAINING_JOB_ID", "TASK_TYPE", "MODEL_NAME"),
+    *("INTERNAL_STORAGE_ENDPOINT", "EXTERNAL_STORAGE_ENDPOINT"),
+)
 FLUSH_SECONDS = 120.0
 logger = logging.getLogger("trainer")
 
@@ -76,7 +83,9 @@ class Operation(ABC):
         """Run the command; why it failed and its traceback, if it did."""
         report = job.work / "failure.json"
         report.unlink(missing_ok=True)
-        environment = {**job.environment, **belonging({"job": str(job.id)}), ending.REPORT: str(report)}
+        overrides, hidden = surroundings.hidden(overrides)
+        told = {**belonging({"job": str(job.id)}), ending.REPORT: str(report)}
+        environment = {**job.environment, **hidden, **told}
         code = supervisor.run([sys.executable, "-m", "trainer", self.command, *overrides], environment)
         if code == 0:
             return None, None
@@ -100,14 +109,9 @@ class Operation(ABC):
         job.notes += [f"ignored: {line}" for line in reader.ignored]
         reader.pairs.setdefault("output", str(job.work / "results"))
         job.overrides = [override(key, value) for key, value in reader.pairs.items()]
-        for name in (
-            "CALLBACK_URL",
-            "TRAINING_JOB_ID",
-            "INTERNAL_STORAGE_ENDPOINT",
-            "EXTERNAL_STORAGE_ENDPOINT",
-        ):
+        for name in SHOWN:
             if given := variables.get(name):
-                job.rows.append(Row(given.source, mask_urls(given.value), "as it is"))
+                job.rows.append(Row(given.source, shown(mask_urls(given.value), name), "as it is"))
         if not mistakes:
             try:
                 compose(self.command, job.overrides)
@@ -207,15 +211,13 @@ class Operation(ABC):
                 f"{given.source}={given.value}: MODEL_NAME (or CONFIG.model_name) has to name the model"
             )
             return
-        from trainer.config.paths import Conf
-        from trainer.zoo.names import Models
-
         try:
-            choice = Models(Conf()).resolve(model.value)
+            published = model_of(model.value)
         except ConfigError as error:
             mistakes.append(f"{model.source}: {error.message}")
             return
-        reader.take([("checkpoint", f"{PRETRAINED}:{choice}")], given.source, given.value)
+        leave_read_only(job.environment, published.base)
+        reader.take([("checkpoint", f"{PREFIX}{published.model}")], given.source, given.value)
 
 
 def is_pretrained(checkpoint: str) -> bool:
@@ -247,6 +249,10 @@ def upload(files: Iterable[tuple[Path, str]]) -> str:
     """
     store = Store()
     with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as pool:
-        for future in [pool.submit(store.put, path, key) for path, key in files]:
-            future.result()
+        futures = [pool.submit(store.put, path, key) for path, key in files]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # the others would fail alike
     return f"s3://{store.bucket}"

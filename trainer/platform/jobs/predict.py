@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from trainer.secrets import mask_urls
 from trainer.storage import atomic_write
 
 USUAL_CONF = 0.25
+THREADS = 4  # that put pictures into the images' own formats
 
 
 SETTINGS = (
@@ -48,7 +49,6 @@ SETTINGS = (
     Key("tta", "tta", type="bool", aliases=("augment",)),
     Key("half", "half", type="bool", aliases=("fp16",)),
 )
-_SHOWN = 5
 
 
 class Inference(Operation):
@@ -123,10 +123,10 @@ class Inference(Operation):
                 continue
             found = as_predictions(entry, content)
             _label(folder, entry, name, scores, taken)
-            _picture(folder, entry, name, taken)
             yield InferenceResult(
                 entry["file"][-500:], name, found, float(entry["milliseconds"]), num_detections=len(found)
             )
+        _pictures(folder, [entry for entry in content["images"] if "picture" in entry])
 
     def _uploaded(self, job: Job, folder: Path, file: Path) -> dict[str, str]:
         prefix = f"inference-results/{job.id}"
@@ -147,19 +147,30 @@ def _scores(job: Job) -> bool:
     return True if said is None else bool(READ["bool"](said))
 
 
-def _picture(folder: Path, entry: dict[str, Any], name: str, taken: set[str]) -> None:
-    """``images/<name>``: the backend finds it by the name of the object that it shows.
+def _pictures(folder: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """``images/<name>`` of each image: the backend finds it by the name of the object that it shows.
 
     Of several images of one name, from sub-folders, the first has it.
     """
-    drawn = folder / entry["picture"]
-    if name in taken:
-        name = f"{drawn.stem}{Path(name).suffix}"
-    taken.add(name)
-    target, kind = folder / "images" / name, Path(name).suffix.lower()
-    target.parent.mkdir(parents=True, exist_ok=True)
+    (folder / "images").mkdir()
+    taken: set[str] = set()
+    pairs: list[tuple[Path, Path]] = []
+    for entry in entries:
+        drawn, name = folder / entry["picture"], Path(entry["file"]).name
+        if name in taken:
+            name = f"{drawn.stem}{Path(name).suffix}"
+        taken.add(name)
+        pairs.append((drawn, folder / "images" / name))
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="pictures") as pool:
+        for _ in pool.map(lambda pair: _as(*pair), pairs):
+            pass
+
+
+def _as(drawn: Path, target: Path) -> None:
+    """Move a picture, into another format where ``target`` has one."""
+    kind = target.suffix.lower()
     if drawn.suffix == kind:
-        shutil.move(drawn, target)
+        drawn.rename(target)
         return
     import cv2
 

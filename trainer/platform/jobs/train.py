@@ -14,7 +14,6 @@ from trainer.commands.rundir import experiment_name
 from trainer.config.compose import compose
 from trainer.config.paths import Conf
 from trainer.config.schema import Experiment
-from trainer.config.typed import parse
 from trainer.errors import ConfigError, TrainerError
 from trainer.platform import ending, resume, surroundings, tell
 from trainer.platform.bodies import Body, Completion, failure_text
@@ -92,7 +91,7 @@ def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job
 
 def run(job: Job, supervisor: Supervisor) -> int:
     """Train in a process of its own, and see to it that the backend knows how that ended."""
-    overrides, hidden = _hidden(job.overrides)
+    overrides, hidden = surroundings.hidden(job.overrides)
     environment = {**job.environment, **hidden, **belonging({"job": str(job.id)})}
     watch = ending.Watch(job)
     environment[ending.REPORT] = str(watch.report)
@@ -241,17 +240,3 @@ def _go_on(job: Job, exp: Experiment, reader: Reader) -> None:
         word, note = usual_weights(exp.model.base)
         job.overrides.append(override("model.weights", word))
         job.notes.append(note)
-
-
-def _hidden(overrides: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Overrides with secrets in them by way of the environment: everybody can read a command line."""
-    words: list[str] = []
-    environment: dict[str, str] = {}
-    for index, word in enumerate(overrides):
-        value = parse(word).value if mask_text(word) != word else None
-        if isinstance(value, str):
-            name = f"TRAINER_SETTING_{index}"
-            environment[name] = value
-            word = f"{word.partition('=')[0]}=${{oc.env:{name}}}"
-        words.append(word)
-    return words, environment
