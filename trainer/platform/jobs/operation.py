@@ -10,6 +10,7 @@ import logging
 import shutil
 import signal
 import sys
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.compose import compose
-from trainer.errors import CheckpointError, ConfigError, TrainerError, UnknownError
+from trainer.errors import CheckpointError, ConfigError, TrainerError, UnknownError, of_the_machine
 from trainer.inference.published import PREFIX, model_of
 from trainer.platform import ending, surroundings, tell
 from trainer.platform.bodies import Body, failure_text
@@ -160,9 +161,9 @@ class Operation(ABC):
             failure, trace = Failure(error.kind, error.message), None
             logger.error("%s: %s", error.kind, mask_text(error.message))
         except Exception as error:
-            unknown = UnknownError(f"{type(error).__name__}: {error}")
-            failure, trace = Failure(unknown.kind, unknown.message), None
-            logger.exception("unexpected")
+            known = of_the_machine(error) or UnknownError(f"{type(error).__name__}: {error}")
+            failure, trace = Failure(known.kind, known.message), traceback.format_exc()
+            logger.exception("%s", known.kind)
         text = failure_text(failure.kind, mask_text(failure.message))
         return 1, self.failed(job.variables, job.id, text, mask_text(trace) if trace else None)
 
