@@ -61,7 +61,13 @@ def main() -> int:
             address = f"http://127.0.0.1:{port}"
             taken = Path(folder, "taken")
             taken.mkdir()
-            command = ["node", str(Path(folder, f"{options.of}.mjs")), address, options.experiment, str(taken)]
+            command = [
+                "node",
+                str(Path(folder, f"{options.of}.mjs")),
+                address,
+                options.experiment,
+                str(taken),
+            ]
             subprocess.run(command, check=True, env={**os.environ, "CHROMIUM": str(browser)}, timeout=300)
         finally:
             server.terminate()

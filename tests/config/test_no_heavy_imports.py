@@ -82,7 +82,9 @@ def test_nothing_heavy_is_loaded(outcome: dict[str, list[str]]) -> None:
     assert not {name for name in outcome["loaded"] if name.partition(".")[0] in BLOCKED}
 
 
-@pytest.mark.parametrize("module", ["cli", "sweep.driver", "zoo.names", "config.completion", "config.inspect"])
+@pytest.mark.parametrize(
+    "module", ["cli", "sweep.driver", "zoo.names", "config.completion", "config.inspect"]
+)
 def test_modules_import_without_the_heavy_ones(module: str) -> None:
     done = run(f"import trainer.{module}, sys; print(sorted(set(sys.modules) & set({BLOCKED!r})))")
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

@@ -113,7 +113,9 @@ def test_cancelled_says_how_to_go_on(saved: str | None) -> None:
 @pytest.mark.parametrize("saved", ["checkpoints/last.pth", None])
 def test_pruned_says_by_whom(saved: str | None) -> None:
     shown = show([{"type": "pruned", "saved": saved, "result": RESULT}], terminal=False)
-    assert "pruned by its sweep after" in shown and ("saved checkpoints/last.pth" in shown) is (saved is not None)
+    assert "pruned by its sweep after" in shown and ("saved checkpoints/last.pth" in shown) is (
+        saved is not None
+    )
 
 
 def test_numbers() -> None:

@@ -158,7 +158,9 @@ def _latency(runner: Any) -> float | None:
         return None
     whole, loading = (buffer.data[0][-len(runner.val_dataloader) :] for buffer in buffers)
     batches = sorted(float(total - waited) for total, waited in zip(whole, loading, strict=False))
-    return round(1000 * batches[len(batches) // 2] / _batch_size(runner.val_dataloader), 3) if batches else None
+    return (
+        round(1000 * batches[len(batches) // 2] / _batch_size(runner.val_dataloader), 3) if batches else None
+    )
 
 
 def _epoch(runner: Any, done: int) -> int:
