@@ -93,7 +93,7 @@ def test_loss_that_is_not_finite_is_told(run: Run) -> None:
     [
         ({"data": {"fail_at": 3}}, DatasetError, "/data/missing.jpg"),
         ({"data": {"fail_at": 3}, "workers": 1}, DatasetError, "/data/missing.jpg"),
-        ({"model": {"error": "oom"}}, ResourceError, "runtime.batch_size"),
+        ({"model": {"error": "oom"}}, ResourceError, "Not even one image fits: a smaller dataset.image_size"),
         ({"model": {"nonsense": 1}}, FrameworkError, "nonsense"),
     ],
 )

@@ -26,7 +26,7 @@ class RunLog:
         self.handler.setLevel(logging.INFO)
         self.handler.setFormatter(MaskingFormatter(FORMAT))
         self.others: list[logging.Handler] = []
-        self._taken: list[logging.Logger] = []
+        self._taken: list[tuple[logging.Logger, int]] = []
         self.stdout = sys.stdout
 
     def __enter__(self) -> RunLog:
@@ -49,8 +49,9 @@ class RunLog:
             logger.setLevel(level)
             logger.propagate = propagate
         # mmengine keeps its loggers, and writes into the file of each handler that it finds there.
-        for logger in self._taken:
+        for logger, level in self._taken:
             logger.handlers = [one for one in logger.handlers if one not in (self.handler, *self.others)]
+            logger.setLevel(level)
         self.handler.close()
 
     def also(self, handler: logging.Handler) -> None:
@@ -75,9 +76,10 @@ class RunLog:
         from mmengine.logging import MMLogger
 
         current = MMLogger.get_instance("trainer", logger_name="mmengine")
-        self._taken = list(MMLogger._instance_dict.values())
-        for logger in self._taken:
+        self._taken = [(logger, logger.level) for logger in MMLogger._instance_dict.values()]
+        for logger, _ in self._taken:
             logger.handlers = [self.handler, *self.others]
+            logger.setLevel(logging.INFO)  # predicting in the same process has made it silent
         return current
 
 
