@@ -18,7 +18,7 @@ from tests.data import folders
 from trainer.config.compose import compose
 from trainer.data.prepare import prepare
 from trainer.errors import ConfigError, DatasetError, NetworkError
-from trainer.platform import resume, stores, weights
+from trainer.platform import resume, stores, surroundings, weights
 from trainer.platform.datasets import find_dataset, split_of
 from trainer.platform.jobs import Job, train
 from trainer.platform.variables import Variables, read
@@ -163,7 +163,7 @@ def test_a_results_store_that_is_away_does_not_keep_a_job_from_starting(
 
 
 def test_settings_with_secrets_stay_off_the_command_line(tmp_path: Path) -> None:
-    words, hidden = train._hidden(
+    words, hidden = surroundings.hidden(
         ["callback.url='http://me:it''s@h/api/v1'".replace("''", "\\'"), "runtime.epochs=3"]
     )
     assert words[1] == "runtime.epochs=3" and hidden == {"TRAINER_SETTING_0": "http://me:it's@h/api/v1"}
