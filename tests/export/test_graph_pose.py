@@ -65,7 +65,12 @@ CASES = (
         slow=True,
     ),
     Case(
-        f"pose:{TOP}/td-hm_hrnet-w32_udp-regress-8xb64-210e_coco-256x192.py", MAPS, CROP, fixed=ONE, slow=True
+        f"pose:{TOP}/td-hm_hrnet-w32_udp-regress-8xb64-210e_coco-256x192.py",
+        MAPS,
+        CROP,
+        fixed=ONE,
+        calm=_positive,
+        slow=True,
     ),
     Case(f"pose:{TOP}/td-hm_mspn50_8xb32-210e_coco-256x192.py", size=CROP, fixed=ONE, slow=True),
     Case(f"pose:{TOP}/td-hm_cpm_8xb64-210e_coco-256x192.py", size=CROP, fixed=ONE, slow=True),
