@@ -14,46 +14,50 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ORDERS = 40
+ORDERS, NEAR = 40, 0.9
 FILE = Path(__file__).with_name("sweep_curves.json")
 METRIC = "mAP50-95"
 PRUNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
-    "median": ("median", {"n_warmup_steps": 2}),
-    "percentile 25": ("percentile", {"percentile": 25.0, "n_warmup_steps": 2}),
+    "median from epoch 3": ("median", {"n_warmup_steps": 2}),
+    "median from epoch 5": ("median", {"n_warmup_steps": 4}),
+    "worst quarter from 4": ("percentile", {"percentile": 75.0, "n_warmup_steps": 3}),
     "hyperband": ("hyperband", {}),
     "successive_halving": ("successive_halving", {"min_resource": 2}),
 }
 
 
 def replay() -> bool:
-    """Print the table; whether the median pruner saves nothing."""
+    """Print the table; whether no pruner saves anything."""
     recorded = json.loads(FILE.read_text())
     best = max(max(trial["curve"]) for trial in recorded)
     epochs = len(recorded[0]["curve"])
     print(
         f"\n{len(recorded)} recorded trainings of {epochs} epochs, {ORDERS} orders; the best: {METRIC} {best:.4f}\n"
     )
-    head = ("pruner", "epochs spent", "of all", "found the best", "best found (median)", "epochs to the best")
-    print("".join(f"{name:>20}" for name in head))
+    head = ("epochs in all", "found the best", "epochs to it", f"found {NEAR:.0%} of it", "epochs to that")
+    print(f"{'pruner':<22}" + "".join(f"{name:>17}" for name in head))
     spent: dict[str, float] = {}
     for name, (pruner, settings) in PRUNERS.items():
         found = [sweep(recorded, pruner, settings, seed) for seed in range(ORDERS)]
         spent[name] = statistics.median(one[0] for one in found)
-        hit = [one for one in found if one[1] == best]
-        until = f"{statistics.median(one[2] for one in hit):.0f}" if hit else "-"
-        cells = (
-            name, f"{spent[name]:.0f}", f"{spent[name] / (epochs * len(recorded)):.0%}", f"{len(hit)}/{ORDERS}",
-            f"{statistics.median(one[1] for one in found):.4f}", until,
-        )  # fmt: skip
-        print("".join(f"{cell:>20}" for cell in cells))
-    return spent["median"] >= spent["none"]
+        cells = [f"{spent[name]:.0f} ({spent[name] / (epochs * len(recorded)):.0%})"]
+        for enough in (best, NEAR * best):
+            reached = [epoch for one in found if (epoch := first(one[1], enough)) is not None]
+            cells += [f"{len(reached)}/{ORDERS}", f"{statistics.median(reached):.0f}" if reached else "-"]
+        print(f"{name:<22}" + "".join(f"{cell:>17}" for cell in cells))
+    return min(spent.values()) >= spent["none"]
+
+
+def first(told: list[tuple[int, float]], enough: float) -> int | None:
+    """Epochs spent when a trial ended that was good enough; None where none was."""
+    return next((spent for spent, value in told if value >= enough), None)
 
 
 def sweep(
     recorded: list[dict[str, Any]], pruner: str, settings: dict[str, Any], seed: int
-) -> tuple[int, float, int]:
-    """One order of the trials: epochs spent in all, the best value of a trial, and epochs spent until it ended."""
+) -> tuple[int, list[tuple[int, float]]]:
+    """One order of the trials: epochs spent in all; of each complete trial those spent until then, and its value."""
     import optuna
 
     from trainer.config.schema import Sweep
@@ -72,7 +76,7 @@ def sweep(
     )  # fmt: skip
     order = list(range(len(recorded)))
     random.Random(seed).shuffle(order)
-    spent, best, until = 0, -1.0, 0
+    spent, told = 0, list[tuple[int, float]]()
     for place in order:
         curve = recorded[place]["curve"]
         record = store.ask({}, {"trial": place})
@@ -83,9 +87,9 @@ def sweep(
                 state = states.PRUNED
                 break
         store.finish(record.number, state, [max(curve)] if state == states.COMPLETE else None)
-        if state == states.COMPLETE and max(curve) > best:
-            best, until = max(curve), spent
-    return spent, best, until
+        if state == states.COMPLETE:
+            told.append((spent, max(curve)))
+    return spent, told
 
 
 def record(trials: Path) -> None:
