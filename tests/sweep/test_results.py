@@ -17,6 +17,7 @@ from tests.sweep.test_driver import LR
 from trainer import cli
 from trainer.errors import ConfigError
 from trainer.sweep.results import Results, find_sweep, read_results
+from trainer.sweep.tracked import tell
 
 WORDS = (LR, "optimizer=sgd,adamw", "sweep=optuna", "sweep.n_trials=5", "sweep.sampler=random", "name=toy")
 
@@ -165,9 +166,13 @@ def test_mlflow_is_told_all_of_it_and_twice_changes_nothing(
         }
         Path(row["run_dir"], "config.yaml").write_text(yaml.safe_dump(config))
     before: tuple[Any, ...] = ()
-    for _ in range(2):
-        code, text = said(capsys, "plot", str(results.folder.dir), f"uri={uri}")
-        assert code == 0, text
+    for again in (False, True):
+        if again:
+            told, error = tell(results, [results.folder.dir / "best.yaml"], uri)
+            assert told and error is None
+        else:
+            code, text = said(capsys, "plot", str(results.folder.dir), f"uri={uri}")
+            assert code == 0, text
         client = MlflowClient(tracking_uri=uri)
         (experiment,) = [one for one in client.search_experiments() if one.name == "toy"]
         runs = client.search_runs([experiment.experiment_id])
