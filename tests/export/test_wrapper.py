@@ -64,8 +64,9 @@ def _network_input(config, image, box=None):
 
     from trainer.inference.predictor import _build_step, _collate
 
+    first, *steps = leaf_dataset(config["val_dataloader"])["pipeline"]
     facts = {
-        "img": image,
+        "img": image.astype(np.float32) if first.get("to_float32") else image,
         "img_shape": image.shape[:2],
         "ori_shape": image.shape[:2],
         "img_id": 0,
@@ -74,7 +75,7 @@ def _network_input(config, image, box=None):
     if box is not None:
         facts |= {"bbox": box[None], "bbox_score": np.ones(1, np.float32)}
     with DefaultScope.overwrite_default_scope(config["default_scope"]):
-        for step in leaf_dataset(config["val_dataloader"])["pipeline"][1:]:
+        for step in steps:
             if step["type"] != "LoadAnnotations":
                 facts = _build_step(step)(facts)
         preprocessor = MODELS.build(ConfigDict(config["model"]["data_preprocessor"]))
