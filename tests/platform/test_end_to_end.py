@@ -95,7 +95,8 @@ def test_a_model_is_trained_and_used(
     best = last["best_checkpoint_path"]
     assert best == f"{RESULTS}/checkpoints/5/best.pt" and last["exit_code"] == 0
 
-    predict(platform, task, best, backend, shared | ({} if backend else known))
+    if task != "instance_segmentation":  # after one epoch RTMDet-Ins is sure of nothing: see below
+        predict(platform, task, best, backend, shared | ({} if backend else known))
     evaluate(platform, task, word, best, backend, number, shared)
     export(platform, task, best, backend, shared)
 
@@ -103,7 +104,7 @@ def test_a_model_is_trained_and_used(
 def test_the_masks_that_are_told_are_those_of_the_things_seen(
     platform: Platform, home: Path, trained_run: Callable[[str], Path]
 ) -> None:
-    """A model that has learnt something, as a file of this machine, on images of a folder."""
+    """A model that has learnt something, from the store, on images of a folder."""
     from pycocotools.coco import COCO
 
     run = trained_run("instance_segmentation")
@@ -115,14 +116,15 @@ def test_the_masks_that_are_told_are_those_of_the_things_seen(
         target = home / "images" / image["file_name"]
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / leaf["data_prefix"]["img"] / image["file_name"], target)
-    shutil.copyfile(run / "checkpoints" / "best.pth", home / "best.pth")
+    client = s3_client(platform.stores["INTERNAL_STORAGE_ENDPOINT"])
+    client.upload_file(str(run / "checkpoints" / "best.pth"), "training-checkpoints", "checkpoints/6/best.pt")
     told = platform.job(
         "predict",
         CALLBACK_URL=platform.backend.address,
-        JOB_ID="9",
-        CHECKPOINT_PATH=f"file://{home}/best.pth",
-        IMAGES_PATH=str(home / "images"),
-        CONFIG='{"conf": 0.1}',
+        INFERENCE_JOB_ID="9",
+        CHECKPOINT_S3_URI=f"{RESULTS}/checkpoints/6/best.pt",
+        IMAGES_S3_URI=f"file://{home}/images",
+        CONFIG='{"task_type": "instance_segmentation", "conf": 0.1, "save_txt": true, "device": "cpu"}',
     )
     results = {one["image_name"]: one for one in told[-1][1]["results"]}
     names = {one["id"]: one["name"] for one in truth.dataset["categories"]}
@@ -163,9 +165,7 @@ def predict(platform: Platform, task: str, best: str, backend: bool, shared: dic
     labels = []
     for name in IMAGES[:2]:
         one = found[name]
-        assert one["inference_time_ms"] > 0 and len(one["predictions"]) == one["num_detections"]
-        # After one epoch RTMDet-Ins is sure of nothing, and leaves out what it isn't sure of.
-        assert one["predictions"] or task == "instance_segmentation"
+        assert one["inference_time_ms"] > 0 and len(one["predictions"]) == one["num_detections"] > 0
         for prediction in one["predictions"]:
             x1, y1, x2, y2 = prediction["bbox"]
             assert -50 <= x1 <= x2 <= folders.WIDTH + 50 and -50 <= y1 <= y2 <= folders.HEIGHT + 50
