@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,11 @@ def home(tmp_path: Path) -> Path:
     """A folder that anybody may work in, whatever user the script has."""
     folder = tmp_path / "work"
     folder.mkdir()
-    for one in (folder, *list(folder.parents)[:3]):
-        one.chmod(0o777)
+    shared = Path(tempfile.gettempdir())
+    for one in (folder, *folder.parents):
+        if one == shared or one.stat().st_uid != os.getuid():
+            break
+        one.chmod(one.stat().st_mode | 0o777 if one == folder else one.stat().st_mode | 0o755)
     return folder
 
 
