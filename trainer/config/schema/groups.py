@@ -1,13 +1,14 @@
-"""Every leaf a configuration may have: its type, its range and what it means.
-
-The YAML files in ``conf/`` only choose values; this file says which keys there are. ``None`` means *as the
-model's authors wrote it* wherever a key changes something that the OpenMMLab base config already has.
-"""
+"""The groups of a training, but those that say where it runs (``launch.py``)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from trainer.config.schema.leaf import leaf
+
+# ruff: noqa: RUF009  leaf() makes a dataclass field
+
 
 TASKS = ("detection", "instance_segmentation", "semantic_segmentation", "pose")
 BOX_TASKS = TASKS[:2]
@@ -20,43 +21,9 @@ METRICS = {
     "semantic_segmentation": ("mIoU", "mDice", "aAcc", "mAcc"),
     "pose": ("mAP50-95", "mAP50", "mAP75", "AR", "PCK"),
 }
-SAMPLERS = ("grid", "tpe", "random", "cmaes", "gp", "nsgaii", "nsgaiii", "qmc", "auto")
-PRUNERS = (
-    *("none", "median", "hyperband", "successive_halving"),
-    *("patient", "threshold", "percentile"),
-)
 _ADAMS = ("default", "adam", "adamw")
 FORMATS = ("auto", "dice", "coco", "yolo", "voc", "labelme", "masks")
 _FILES = ("auto", "dice", "coco")
-
-
-def leaf(
-    default: Any = None,
-    doc: str = "",
-    *,
-    choices: tuple[str, ...] | None = None,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    kind: str | None = None,
-    only: tuple[str, ...] | None = None,
-    tasks: tuple[str, ...] | None = None,
-) -> Any:
-    """A typed leaf: its default, one line of help, and what :mod:`trainer.config.check` holds it to.
-
-    ``kind`` names a form that Python's types can't say: ``size`` (an integer or ``[width, height]``),
-    ``path``, ``pair`` (two numbers), ``range`` (two numbers, smallest first), ``ascending``, ``resume``.
-    Limits hold for each number of a list. ``only``: the choices of its group that use this leaf; ``tasks``:
-    the tasks that do.
-    """
-    limits = {"choices": choices, "ge": ge, "gt": gt, "le": le, "kind": kind, "only": only, "tasks": tasks}
-    metadata = {"doc": doc, **{name: value for name, value in limits.items() if value is not None}}
-    if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-# ruff: noqa: RUF009  leaf() makes a dataclass field
 
 
 @dataclass
@@ -302,44 +269,6 @@ class Callback:
 
 
 @dataclass
-class Launcher:
-    name: str = leaf("local", "how the run is started", choices=("local",))
-
-
-@dataclass
-class Sweep:
-    name: str = leaf("grid", "the sweep: every combination, Optuna, or a ready search space")
-    sampler: str = leaf("grid", "who chooses the next trial's values", choices=SAMPLERS)
-    sampler_options: dict[str, Any] = leaf({}, "arguments of Optuna's sampler, n_startup_trials: 5")
-    pruner: str = leaf("none", "who stops hopeless trials early, by the primary metric", choices=PRUNERS)
-    pruner_options: dict[str, Any] = leaf({}, "arguments of Optuna's pruner, n_warmup_steps: 3")
-    n_trials: int | None = leaf(
-        None, "trials in all, finished or pruned; None: every combination of a grid, otherwise 20", ge=1
-    )
-    max_minutes: float | None = leaf(None, "minutes after which no trial is started any more", gt=0)
-    workers: Any = leaf("auto", "trials at a time; auto: what cores and GPUs allow", kind="workers")
-    gpus_per_trial: float = leaf(1.0, "GPUs a trial gets; 0.5: two share one", gt=0)
-    threads: int | None = leaf(None, "CPU threads a trial gets; None: its share of the cores", ge=1)
-    objectives: list[str] = leaf([], "metrics to improve, name or name:min; none: the task's primary metric")
-    params: dict[str, Any] = leaf(
-        {}, "what is searched: key, or 'key if group=choice', to choice(..), range(..), interval(..)"
-    )
-    constraints: list[str] = leaf([], "what a good trial must fulfil: 'parameters <= 10e6'")
-    storage: str | None = leaf(
-        None, "where trials are kept, a database's URL; None: a journal file in the sweep's folder"
-    )
-    study: str | None = leaf(None, "the sweep's name; None: from what was typed")
-    seed: int = leaf(0, "seed of the sampler", ge=0)
-    max_failures: int = leaf(3, "failed trials after which the sweep stops", ge=1)
-    retries: int = leaf(1, "times a trial is started again after its process was killed", ge=0)
-    lease_seconds: float = leaf(
-        60.0, "a running trial whose driver hasn't been heard of for so long is taken over", gt=0
-    )
-    warm: Any = leaf("auto", "start trials from a process that has imported everything", kind="switch")
-    fresh: bool = leaf(False, "start anew, whatever is left of an earlier sweep of that name")
-
-
-@dataclass
 class Debug:
     name: str = leaf(
         "none", "a short-cut for finding mistakes", choices=("none", "one_batch", "overfit", "profile")
@@ -347,150 +276,3 @@ class Debug:
     max_batches: int | None = leaf(None, "training and validation batches an epoch", ge=1)
     overfit: int | None = leaf(None, "train and validate on the same first images", ge=1)
     profile: bool = leaf(False, "write a torch profile of a few iterations")
-
-
-@dataclass
-class Experiment:
-    """``python -m trainer [train]``."""
-
-    task: Task = field(default_factory=Task)
-    model: Model = field(default_factory=Model)
-    dataset: Dataset = field(default_factory=Dataset)
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    scheduler: Scheduler = field(default_factory=Scheduler)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    runtime: Runtime = field(default_factory=Runtime)
-    tracking: Tracking = field(default_factory=Tracking)
-    callback: Callback = field(default_factory=Callback)
-    launcher: Launcher = field(default_factory=Launcher)
-    sweep: Sweep = field(default_factory=Sweep)
-    debug: Debug = field(default_factory=Debug)
-    name: str | None = leaf(None, "the experiment's folder; None: <dataset>-<task>")
-    output_dir: str = leaf("runs", "where run directories are made", kind="path")
-    id: str | None = leaf(None, "the run's id, which is its folder's name; None: model, date and time")
-    resume: Any = leaf(
-        False,
-        "false | true (the newest run of this experiment) | auto (the run of this id, or a new one) "
-        "| a run's id or folder",
-        kind="resume",
-    )
-    mm: dict[str, Any] = leaf({}, "differences to any key of the MMEngine config")
-
-
-MODEL = (
-    "a run's id or folder, a .pth file, an exported file, its folder or package; also https://, s3://, models:/, "
-    "pretrained:<model>"
-)
-
-
-@dataclass
-class Evaluate:
-    """``python -m trainer evaluate``: the metrics of a model on a split."""
-
-    dataset: Dataset = field(default_factory=Dataset)
-    checkpoint: str | None = leaf(None, MODEL, kind="path")
-    split: str = leaf(
-        "val",
-        "which split; auto: test where there is one, else val",
-        choices=("train", "val", "test", "auto"),
-    )
-    worst: int = leaf(12, "how many of the worst images are drawn", ge=0)
-    plots: bool = leaf(True, "draw the curves into plots/ of the run")
-    output: str | None = leaf(None, "where to write; None: the run, or beside the file", kind="path")
-    output_dir: str = leaf("runs", "where runs are looked up", kind="path")
-    track: bool = leaf(True, "also tell the tracker that the run is on")
-    device: str = leaf("auto", "where to run", choices=("auto", "cpu", "gpu"))
-    half: bool = leaf(False, "compute in bfloat16 (CPU) or float16 (GPU)")
-    batch_size: int | None = leaf(None, "images a step; None: as in the run's validation", ge=1)
-    workers: int = leaf(0, "data loader processes", ge=0, le=256)
-
-
-@dataclass
-class Predict:
-    """``python -m trainer predict``: annotated pictures and predictions.json for images."""
-
-    checkpoint: str | None = leaf(None, MODEL, kind="path")
-    source: str | None = leaf(
-        None,
-        "an image, a folder, a glob, a video, a text file of names or s3://bucket/prefix; "
-        "None: the run's validation images",
-        kind="path",
-    )
-    output: str | None = leaf(None, "where to write; None: predictions/ in the run", kind="path")
-    output_dir: str = leaf("runs", "where runs are looked up", kind="path")
-    threshold: float = leaf(0.3, "lowest score drawn and written", ge=0, le=1)
-    classes: list[str] = leaf([], "names of the classes that are kept; none: all")
-    nms_iou: float | None = leaf(
-        None, "overlap from which two boxes are duplicates; None: the model's own", gt=0, le=1
-    )
-    max_detections: int | None = leaf(None, "most instances of an image, the best ones", ge=1)
-    max_images: int | None = leaf(None, "stop after so many images or frames", ge=1)
-    tta: bool = leaf(False, "look at mirrored and smaller copies too, and merge the answers")
-    tile: int | None = leaf(None, "cut larger images into squares of so many px, and join the answers", ge=32)
-    overlap: float = leaf(0.2, "the share of a tile that its neighbour has too", ge=0, le=0.9)
-    pictures: str = leaf("png", "annotated pictures", choices=("png", "jpg", "none"))
-    labels: bool = leaf(False, "also write labels/<image>.txt as YOLO has them, with scores")
-    on_error: str | None = leaf(
-        None,
-        "an image that can't be read: fail, or skip and say so; None: fail for a single one",
-        choices=("fail", "skip"),
-    )
-    device: str = leaf("auto", "where to run", choices=("auto", "cpu", "gpu"))
-    half: bool = leaf(False, "compute in bfloat16 (CPU) or float16 (GPU)")
-    batch_size: int = leaf(8, "images a step", ge=1)
-
-
-EXPORT_FORMATS = ("onnx", "torchscript", "tensorrt")
-
-
-@dataclass
-class Export:
-    """``python -m trainer export``: files that answer for images without OpenMMLab, with the proof that they do."""
-
-    checkpoint: str | None = leaf(None, "a run's id or folder, or a .pth file", kind="path")
-    format: Any = leaf("onnx", "what to write, one or several", choices=EXPORT_FORMATS, kind="words")
-    output: str | None = leaf(None, "where to write; None: export/ in the run", kind="path")
-    output_dir: str = leaf("runs", "where runs are looked up", kind="path")
-    batch: Any = leaf("dynamic", "images at a time: a number, or dynamic", kind="batch")
-    size: Any = leaf(None, "the network's input in px; None: that of the run's validation", kind="size")
-    dynamic_size: bool = leaf(False, "height and width are open, size is what images are fitted into")
-    preprocess: bool = leaf(False, "normalising is in the file: uint8 RGB goes in")
-    score_threshold: float | None = leaf(
-        None, "detections below it are left out; None: the model's own", ge=0, le=1
-    )
-    nms_iou: float | None = leaf(
-        None, "overlap from which two boxes are duplicates; None: the model's own", gt=0, le=1
-    )
-    max_detections: int | None = leaf(None, "answers an image; None: the model's own", ge=1)
-    opset: int = leaf(17, "ONNX operator set", ge=13, le=20)
-    simplify: bool = leaf(True, "ONNX: fold constants and take out what has no effect")
-    half: bool = leaf(False, "fp16 inside; inputs and outputs stay as they are")
-    int8: bool = leaf(False, "8-bit integers inside, calibrated on the training images (ONNX, TensorRT)")
-    calibration_images: int = leaf(100, "int8: how many of them", ge=1)
-    workspace_gb: float = leaf(4.0, "TensorRT: memory the builder may use", gt=0)
-    tolerance: float = leaf(
-        1e-3, "fp32: largest difference to PyTorch's answers, relative to the largest answer", gt=0
-    )
-    metric_tolerance: float | None = leaf(
-        None, "largest difference to PyTorch's primary metric; None: 0.001, fp16 0.01, int8 0.05", gt=0
-    )
-    max_images: int = leaf(500, "validation images the metric is computed on", ge=1)
-    images: str | None = leaf(
-        None, "images to compare answers on, without a metric; None: the validation split", kind="path"
-    )
-    compile_seconds: int = leaf(
-        60, "the latency with torch.compile is measured if it compiles in so long; 0: not", ge=0
-    )
-    force: bool = leaf(False, "keep a file whose proof failed, marked so")
-    package: bool = leaf(True, "write export_<id>.zip")
-    id: str | None = leaf(None, "the package's id; None: <run's id>-<format>")
-
-
-COMMANDS: dict[str, type] = {
-    "train": Experiment,
-    "show": Experiment,
-    "check": Experiment,
-    "evaluate": Evaluate,
-    "predict": Predict,
-    "export": Export,
-}
