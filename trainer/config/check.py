@@ -241,4 +241,7 @@ class _Check:
         return self.conf.groups
 
 
-_OPTIONS = ("sweep.sampler_options", "sweep.pruner_options")
+_OPTIONS = (
+    *("sweep.sampler_options", "sweep.pruner_options"),
+    *("launcher.labels", "launcher.annotations", "launcher.node_selector"),
+)

@@ -12,6 +12,8 @@ from trainer.config.schema.leaf import leaf
 
 LAUNCHERS = ("local", "torchrun", "slurm", "ray", "kubernetes")
 _SEVERAL = LAUNCHERS[1:]
+_SCHEDULED = ("slurm", "kubernetes")
+_K8S = ("kubernetes",)
 SAMPLERS = ("grid", "tpe", "random", "cmaes", "gp", "nsgaii", "nsgaiii", "qmc", "auto")
 PRUNERS = (
     *("none", "median", "hyperband", "successive_halving"),
@@ -36,6 +38,57 @@ class Launcher:
         ge=0,
         only=_SEVERAL,
     )
+    gpus: int | None = leaf(None, "GPUs on each node; None: none", ge=1, only=_SCHEDULED)
+    memory_gb: float | None = leaf(
+        None, "memory on each node, GB; None: as the cluster gives", gt=0, only=_SCHEDULED
+    )
+    time_minutes: float | None = leaf(
+        None, "minutes after which the cluster ends the job, which saves first; None: no end of its own",
+        gt=0, only=_SCHEDULED,
+    )  # fmt: skip
+    kind: str = leaf(
+        "job", "the object that is made: an Indexed Job, or Kubeflow's PyTorchJob",
+        choices=("job", "pytorchjob"), only=_K8S,
+    )  # fmt: skip
+    image: str | None = leaf(None, "the container image that holds this trainer", only=_K8S)
+    image_pull_policy: str | None = leaf(
+        None, "when the image is fetched; None: as Kubernetes does by its tag",
+        choices=("Always", "IfNotPresent", "Never"), only=_K8S,
+    )  # fmt: skip
+    image_pull_secrets: list[str] = leaf([], "secrets that open the image's registry", only=_K8S)
+    namespace: str | None = leaf(None, "the namespace; None: the context's", only=_K8S)
+    context: str | None = leaf(None, "kubeconfig's context; None: the current one", only=_K8S)
+    kubeconfig: str | None = leaf(
+        None, "the kubeconfig; None: KUBECONFIG, ~/.kube/config, or the pod's own account",
+        kind="path", only=_K8S,
+    )  # fmt: skip
+    gpu_resource: str = leaf("nvidia.com/gpu", "what the cluster calls a GPU", only=_K8S)
+    cpus: float | None = leaf(None, "cores of each pod; None: as the namespace gives", gt=0, only=_K8S)
+    shm_gb: float = leaf(8.0, "most of /dev/shm, GB of the pod's memory, for data workers", gt=0, only=_K8S)
+    pvc: list[str] = leaf(
+        [], "persistent volume claims: claim:/path, claim/folder:/path, claim:/path:ro", only=_K8S
+    )
+    node_selector: dict[str, Any] = leaf({}, "labels that a node must have", only=_K8S)
+    tolerations: list[str] = leaf(
+        [], "taints that don't matter, as kubectl writes them: key, key:Effect, key=value:Effect", only=_K8S
+    )
+    priority_class: str | None = leaf(None, "the pods' priority class", only=_K8S)
+    service_account: str | None = leaf(
+        None, "the pods' service account, its token mounted; None: no token", only=_K8S
+    )
+    env_from: list[str] = leaf([], "secrets of the cluster whose keys become variables", only=_K8S)
+    labels: dict[str, Any] = leaf({}, "labels of all that is made", only=_K8S)
+    annotations: dict[str, Any] = leaf({}, "annotations of the job and its pods", only=_K8S)
+    workdir: str | None = leaf(None, "the folder that it starts in; None: the image's", only=_K8S)
+    python: str = leaf("python", "the image's Python", only=_K8S)
+    user: int | None = leaf(1000, "user and group of the pods; None: the cluster chooses", ge=1, only=_K8S)
+    grace_seconds: int = leaf(
+        300, "seconds from being told to stop until it is killed; saving must fit in", ge=1, only=_K8S
+    )
+    ttl_seconds: int | None = leaf(
+        86400, "seconds after its end in which the job is still there; None: for ever", ge=0, only=_K8S
+    )
+    port: int = leaf(29500, "where the pods of several nodes meet, on the first", ge=1, le=65535, only=_K8S)
 
 
 @dataclass
