@@ -119,6 +119,10 @@ def _command(command: str, overrides: list[str], conf: Conf, args: argparse.Name
         from trainer.config import inspect
 
         return inspect.print_config(tree, args.package, resolve=args.resolve)
+    from trainer.launch.start import elsewhere, start
+
+    if elsewhere(command, config):
+        return start(command, config, overrides, args.config_dir)
     module = importlib.import_module(f"trainer.commands.{command}")
     return int(module.main(config, overrides) or 0)
 

@@ -53,13 +53,17 @@ class Run:
         if id is not None:
             return _begin(cls.named(output_dir, experiment, id))
         while True:
-            stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime())
-            new = f"{_slug(model)}-{stamp}-{secrets.token_hex(2)}"
+            new = cls.new_id(model)
             try:
                 (folder / new).mkdir(parents=True)
             except FileExistsError:
                 continue  # the same name within the same second
             return _begin(cls(folder / new, new, folder.name))
+
+    @staticmethod
+    def new_id(model: str) -> str:
+        """An id for a run that has none: the model, the time and four hex digits."""
+        return f"{_slug(model)}-{time.strftime('%Y%m%d-%H%M%S', time.localtime())}-{secrets.token_hex(2)}"
 
     @classmethod
     def named(cls, output_dir: str | Path, experiment: str, id: str) -> Run:

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import IO, Any
 
 
-def atomic_write(path: str | Path, content: bytes | str | Callable[[IO[bytes]], Any]) -> Path:
+def atomic_write(
+    path: str | Path, content: bytes | str | Callable[[IO[bytes]], Any], mode: int = 0o666
+) -> Path:
     """Write ``path`` so that a reader, or a kill at any moment, sees the old file or the new one, never a part.
 
     Args:
         path: the file; its folder is made when missing.
         content: bytes, text (UTF-8), or a function that writes to the open binary file it is given.
+        mode: who may do what with it, as far as the process's umask allows; 0o600 for what is secret.
     """
     path = Path(path)
-    with atomic_file(path) as file:
+    with atomic_file(path, mode) as file:
         if callable(content):
             content(file)
         else:
@@ -27,7 +30,7 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[IO[bytes]], 
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: str | Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """The open temporary file that takes the name ``path`` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,7 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_UMASK)
+        os.chmod(name, mode & ~_UMASK)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

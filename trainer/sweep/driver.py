@@ -8,6 +8,7 @@ any moment, and the same command goes on.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from trainer.config.paths import Conf
 from trainer.config.resume import OF_THE_COMMAND
 from trainer.config.typed import key_of
 from trainer.errors import ConfigError
+from trainer.launch import LAUNCHED
 from trainer.sweep.lease import Owner
 from trainer.sweep.leave import leave_behind
 from trainer.sweep.loop import Driver
@@ -51,6 +53,10 @@ def run_sweep(
     """
     _refuse_names(overrides)
     plan = make_plan(command, overrides, conf)
+    if plan.config.launch.detach and not os.environ.get(LAUNCHED):
+        from trainer.launch.start import start_sweep
+
+        return start_sweep(command, plan.config, overrides, dirs)
     if command != "train":
         from trainer.sweep.each import run_each
 

@@ -25,6 +25,11 @@ PRUNERS = (
 class Launcher:
     name: str = leaf("local", "how the run is started", choices=LAUNCHERS)
     dry_run: bool = leaf(False, "print exactly what would be submitted, and stop")
+    env: list[str] = leaf(
+        [],
+        "variables that the job gets besides the trainer's own: NAME as it is here, or NAME=value",
+        only=_SEVERAL,
+    )
     nproc: Any = leaf(
         "auto",
         "processes of a training on each node; auto: one a GPU, 1 without",

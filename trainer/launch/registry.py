@@ -1,0 +1,49 @@
+"""Launchers by name and by their handles' scheme, imported when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING
+
+from trainer.config.schema import Launcher as Options
+from trainer.errors import ResourceError
+
+if TYPE_CHECKING:
+    from trainer.launch.base import Launcher
+    from trainer.launch.records import Launched
+
+_CLASSES = {
+    "local": "trainer.launch.local:Local",
+    "torchrun": "trainer.launch.torchrun:Torchrun",
+    "slurm": "trainer.launch.slurm:Slurm",
+    "ray": "trainer.launch.ray_cluster:RayCluster",
+    "kubernetes": "trainer.launch.k8s:Kubernetes",
+}
+# The package that a launcher can't do without, and the extra that brings it.
+_NEEDS = {
+    "slurm": ("submitit", "slurm"),
+    "ray": ("ray", "ray"),
+    "kubernetes": ("kubernetes", "kubernetes"),
+    "torchrun": ("torch", ""),
+}
+
+
+def make(options: Options) -> Launcher:
+    """The launcher of that name.
+
+    Raises:
+        ResourceError: its package isn't installed.
+    """
+    package, extra = _NEEDS.get(options.name, (None, ""))
+    if package and importlib.util.find_spec(package) is None:
+        how = f"pip install 'openmmlab-trainer[{extra}]'" if extra else f"pip install {package}"
+        raise ResourceError(f"launcher={options.name} needs the package {package}: {how}")
+    module, _, name = _CLASSES[options.name].partition(":")
+    made: Launcher = getattr(importlib.import_module(module), name)(options)
+    return made
+
+
+def of(launched: Launched) -> Launcher:
+    """The launcher that something was launched with."""
+    return make(launched.job.options)
