@@ -27,6 +27,10 @@ _COMMANDS = {
     "replay": "tell MLflow (or another sink) about a run from its event log",
     "reproduce": "train a run again as it was, and say what differs",
     "sweep": "where a sweep is, its best trial as a recipe, its plots",
+    "status": "how a launched job is doing, or all of them (launch.detach=true, launcher=...)",
+    "logs": "what a launched job says",
+    "cancel": "have a launched job save and end",
+    "resume": "start a launched job again: its run goes on",
 }
 
 _EXAMPLES = {
@@ -39,7 +43,8 @@ python -m trainer dataset=coco dataset.path=data/cats        your own data
 python -m trainer model=mmdet/rtmdet/rtmdet_s_8xb32-300e_coco    any config of the installed packages
 python -m trainer mm.train_pipeline.RandomFlip.prob=0.3      any key of MMEngine's config
 python -m trainer -m optimizer.lr=1e-3,2e-3                  a sweep
-python -m trainer resume=latest                              go on with the newest run""",
+python -m trainer resume=latest                              go on with the newest run
+python -m trainer launcher=torchrun launch.detach=true       all GPUs, in the background""",
     "show": "python -m trainer show model=rtmdet-s optimizer=adamw",
     "check": "python -m trainer check dataset=auto dataset.path=data/cats task=detection",
     "evaluate": """\

@@ -18,7 +18,7 @@ from trainer.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
-PLAIN = ("convert", "models", "replay", "reproduce", "sweep")
+PLAIN = ("cancel", "convert", "logs", "models", "replay", "reproduce", "resume", "status", "sweep")
 
 
 def run(command: str, words: Sequence[str]) -> int:

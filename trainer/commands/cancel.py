@@ -1,0 +1,54 @@
+"""``python -m trainer cancel <handle>``: have a launched job save and end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from trainer.config.schema import leaf
+from trainer.errors import ConfigError
+from trainer.launch import registry
+from trainer.launch.records import find
+from trainer.words import program
+
+# ruff: noqa: RUF009  leaf() makes a dataclass field
+
+
+@dataclass
+class Options:
+    """Have a launched job save what it has trained, and end; resume goes on with it.
+
+    python -m trainer cancel slurm:4711
+    python -m trainer cancel latest --wait
+    """
+
+    job: list[str] = leaf([], "the job: its handle, its run's id, or latest", kind="words")
+    output_dir: str = leaf("runs", "the output_dir that it was launched with", kind="path")
+    now: bool = leaf(False, "end it at once, without saving")
+    wait: bool = leaf(False, "return only when it has ended")
+
+
+def main(options: Options) -> int:
+    """0 once the job is told to end, or had ended already.
+
+    Raises:
+        ConfigError: there is no such job.
+        ResourceError: its launcher's engine can't be asked.
+    """
+    if len(options.job) != 1:
+        raise ConfigError("cancel: name one job: python -m trainer cancel <handle>, or latest")
+    launched = find(options.output_dir, options.job[0])
+    launcher = registry.of(launched)
+    status = launcher.status(launched)
+    if status.ended:
+        print(f"{launched.handle} has ended already: {status.state}")
+        return 0
+    launcher.cancel(launched, now=options.now)
+    while options.wait and not (status := launcher.status(launched)).ended:
+        time.sleep(launcher.poll)
+    if options.wait:
+        print(f"{launched.handle} is {status.state}")
+    else:
+        print(f"{launched.handle} is told to {'end' if options.now else 'save and end'}")
+    print(f"going on: {program()} resume {launched.handle}")
+    return 0

@@ -1,0 +1,53 @@
+"""``python -m trainer logs <handle>``: what a launched job says."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from trainer.config.schema import leaf
+from trainer.errors import ConfigError
+from trainer.launch import registry
+from trainer.launch.records import find
+from trainer.secrets import mask_text
+
+# ruff: noqa: RUF009  leaf() makes a dataclass field
+
+
+@dataclass
+class Options:
+    """What a launched job has said, or says until it ends.
+
+    Training's own log, with everything in it, is train.log in the run directory.
+
+        python -m trainer logs local:4711
+        python -m trainer logs latest lines=20
+        python -m trainer logs latest --follow
+    """
+
+    job: list[str] = leaf([], "the job: its handle, its run's id, or latest", kind="words")
+    output_dir: str = leaf("runs", "the output_dir that it was launched with", kind="path")
+    lines: int | None = leaf(None, "only so many of the newest lines; None: all", ge=1)
+    follow: bool = leaf(False, "go on until the job has ended")
+
+
+def main(options: Options) -> int:
+    """0; Ctrl-C ends the listening, not the job.
+
+    Raises:
+        ConfigError: there is no such job.
+        ResourceError: its launcher's engine can't be asked.
+    """
+    if len(options.job) != 1:
+        raise ConfigError("logs: name one job: python -m trainer logs <handle>, or latest")
+    if options.follow and options.lines:
+        raise ConfigError("logs: --follow tells everything; leave lines out")
+    launched = find(options.output_dir, options.job[0])
+    launcher = registry.of(launched)
+    if options.lines is None:
+        for line in launcher.logs(launched, options.follow):
+            print(mask_text(line), flush=True)
+        return 0
+    newest = deque(launcher.logs(launched), maxlen=options.lines)
+    print("\n".join(map(mask_text, newest)))
+    return 0

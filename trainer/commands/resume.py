@@ -1,0 +1,41 @@
+"""``python -m trainer resume <handle>``: start a launched job that has ended once more, on the same run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer.config.schema import leaf
+from trainer.errors import ConfigError
+from trainer.launch import registry
+from trainer.launch.records import find
+from trainer.launch.start import say_handle
+
+# ruff: noqa: RUF009  leaf() makes a dataclass field
+
+
+@dataclass
+class Options:
+    """Start a job that has ended again, through the same launcher: its run goes on from its checkpoint.
+
+    The run directory and MLflow's run stay the same. A run that was never launched, or one that is to go on with other
+    words, goes on with `python -m trainer resume=<run> ...`.
+
+        python -m trainer resume slurm:4711
+    """
+
+    job: list[str] = leaf([], "the job: its handle, its run's id, or latest", kind="words")
+    output_dir: str = leaf("runs", "the output_dir that it was launched with", kind="path")
+
+
+def main(options: Options) -> int:
+    """0 once it is handed over; prints its handle, a new one mostly.
+
+    Raises:
+        ConfigError: there is no such job.
+        ResourceError: it hasn't ended, or its launcher's engine refuses.
+    """
+    if len(options.job) != 1:
+        raise ConfigError("resume: name one job: python -m trainer resume <handle>, or latest")
+    launched = find(options.output_dir, options.job[0])
+    say_handle(registry.of(launched).resume(launched))
+    return 0
