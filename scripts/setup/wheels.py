@@ -11,12 +11,15 @@ from pathlib import Path
 from environment import HERE, Environment
 from mmcv_build import VERSION
 
+# FORCE_CUDA is mmcv's own word for compiling with nvcc where there is no GPU, as in an image's build; without a
+# list of GPUs torch compiles for the one that is there.
 _KEY = """
-import platform, sys, torch
+import os, platform, sys, torch
 from torch.utils.cpp_extension import CUDA_HOME
 cuda = 'cpu'
-if torch.cuda.is_available():
-    cuda = 'cuda' + str(torch.version.cuda) if CUDA_HOME else 'cpu'
+if CUDA_HOME and torch.version.cuda and (torch.cuda.is_available() or os.environ.get('FORCE_CUDA') == '1'):
+    cuda = 'cuda' + torch.version.cuda
+    cuda += ''.join('-' + word for word in os.environ.get('TORCH_CUDA_ARCH_LIST', '').replace(';', ' ').split())
 tag = sys.implementation.cache_tag
 print(int(cuda != 'cpu'), int(torch.cuda.is_available()), '-'.join(
     ['mmcv', VERSION, 'torch', torch.__version__, tag, platform.system(), platform.machine(), cuda]))
