@@ -244,4 +244,5 @@ class _Check:
 _OPTIONS = (
     *("sweep.sampler_options", "sweep.pruner_options"),
     *("launcher.labels", "launcher.annotations", "launcher.node_selector"),
+    *("launcher.resources", "launcher.runtime_env"),
 )
