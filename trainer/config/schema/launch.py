@@ -13,7 +13,10 @@ from trainer.config.schema.leaf import leaf
 LAUNCHERS = ("local", "torchrun", "slurm", "ray", "kubernetes")
 _SEVERAL = LAUNCHERS[1:]
 _SCHEDULED = ("slurm", "kubernetes")
+_GIVING = ("slurm", "kubernetes", "ray")
+_SLURM = ("slurm",)
 _K8S = ("kubernetes",)
+_RAY = ("ray",)
 SAMPLERS = ("grid", "tpe", "random", "cmaes", "gp", "nsgaii", "nsgaiii", "qmc", "auto")
 PRUNERS = (
     *("none", "median", "hyperband", "successive_halving"),
@@ -45,12 +48,34 @@ class Launcher:
     )
     gpus: int | None = leaf(None, "GPUs on each node; None: none", ge=1, only=_SCHEDULED)
     memory_gb: float | None = leaf(
-        None, "memory on each node, GB; None: as the cluster gives", gt=0, only=_SCHEDULED
+        None, "memory on each node (Ray: of each worker), GB; None: as the cluster gives", gt=0, only=_GIVING
     )
     time_minutes: float | None = leaf(
         None, "minutes after which the cluster ends the job, which saves first; None: no end of its own",
         gt=0, only=_SCHEDULED,
     )  # fmt: skip
+    partition: str | None = leaf(None, "SLURM's partition; None: the cluster's own choice", only=_SLURM)
+    account: str | None = leaf(None, "whom SLURM charges", only=_SLURM)
+    qos: str | None = leaf(None, "SLURM's quality of service", only=_SLURM)
+    constraint: str | None = leaf(None, "features that a node must have, as sbatch has them: a100|h100", only=_SLURM)
+    nodelist: str | None = leaf(None, "nodes that must be among the job's: gpu[01-04]", only=_SLURM)
+    exclude: str | None = leaf(None, "nodes that must not be", only=_SLURM)
+    cpus_per_task: int | None = leaf(
+        None, "cores of each process; None: as the cluster gives, often one", ge=1, only=_SLURM
+    )
+    signal_delay_s: int = leaf(
+        120, "seconds before the end of its time in which a job saves and goes back into the queue",
+        ge=0, only=_SLURM,
+    )  # fmt: skip
+    setup: list[str] = leaf([], "lines of the shell before it starts: module load cuda/12.4", only=_SLURM)
+    sbatch: dict[str, Any] = leaf(
+        {}, "any other option of sbatch: mail-type: END, reservation: mine; true for one without a value",
+        only=_SLURM,
+    )  # fmt: skip
+    srun: list[str] = leaf([], "further options of srun: --container-image=...", only=_SLURM)
+    interpreter: str | None = leaf(
+        None, "what starts Python on the nodes, apptainer exec image.sif python; None: this Python", only=_SLURM
+    )
     kind: str = leaf(
         "job", "the object that is made: an Indexed Job, or Kubeflow's PyTorchJob",
         choices=("job", "pytorchjob"), only=_K8S,
@@ -94,6 +119,25 @@ class Launcher:
         86400, "seconds after its end in which the job is still there; None: for ever", ge=0, only=_K8S
     )
     port: int = leaf(29500, "where the pods of several nodes meet, on the first", ge=1, le=65535, only=_K8S)
+    address: str = leaf(
+        "auto",
+        "the cluster: http://<head>:8265, ray://<head>:10001; auto: RAY_ADDRESS, or the one on this machine",
+        only=_RAY,
+    )
+    num_cpus: float = leaf(1.0, "cores that each worker of a training holds", gt=0, only=_RAY)
+    num_gpus: float = leaf(0.0, "GPUs that each worker holds, 0.5: two share one", ge=0, only=_RAY)
+    resources: dict[str, Any] = leaf({}, "the cluster's own resources that each worker holds", only=_RAY)
+    placement: str = leaf(
+        "auto", "where workers are placed; auto: PACK on one node, SPREAD over several",
+        choices=("auto", "PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"), only=_RAY,
+    )  # fmt: skip
+    runtime_env: dict[str, Any] = leaf({}, "Ray's runtime environment: image_uri, env_vars ...", only=_RAY)
+    remote_python: str | None = leaf(
+        None, "Python on the cluster's machines; None: the same path as here", only=_RAY
+    )
+    stop_seconds: int = leaf(
+        120, "seconds in which a training may save when Ray itself stops it", ge=1, only=_RAY
+    )
 
 
 @dataclass
