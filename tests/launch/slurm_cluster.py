@@ -130,8 +130,7 @@ class Cluster:
         host, user = socket.gethostname().partition(".")[0], getpass.getuser()
         ports = _free_ports(1 + len(NODES))
         nodes = [
-            NODE.format(name=name, host=host, port=port)
-            for name, port in zip(NODES, ports[1:], strict=True)
+            NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports[1:], strict=True)
         ]
         self.conf.write_text(
             CONF.format(host=host, user=user, folder=self.folder, ports=ports, nodes="\n".join(nodes))
