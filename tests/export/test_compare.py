@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from trainer.export.proof.compare import Agreement, Difference, compare
 from trainer.export.proof.report import Latency, Limits, Metric, Proof, plain
+from trainer.export.proof.rounding import Rounding, nudged
 
 
 def _objects(boxes, scores, labels=None, rows=6):
@@ -134,6 +136,29 @@ def test_what_fails(proof, words):
     assert not proof.holds and any(words in failure for failure in proof.failures), proof.failures
     content = plain(proof.to_json())
     assert content["holds"] is False and content["failures"] == proof.failures
+
+
+def test_no_more_is_asked_of_a_file_than_of_pytorch():
+    """Where PyTorch's own answers move with the last bits of its weights, the file's may, and the proof says so."""
+    apart = {"difference": 0.2, "agreement": (100, 100, 70)}
+    own = Rounding(0.72, {"boxes": 0.15})
+    assert not _proof(**apart).holds
+    proof = _proof(**apart, rounding=own)
+    assert proof.holds and "70.0% of the file's" in proof.remarks[0] and "72.0%" in proof.remarks[0]
+    assert plain(proof.to_json())["rounding"] == {"share": 0.72, "relative": {"boxes": 0.15}}
+    # Worse than that is the file's own.
+    assert not _proof(**apart, rounding=Rounding(0.99, {"boxes": 0.15})).holds
+    assert not _proof(**apart, rounding=Rounding(0.72, {"boxes": 1e-5})).holds
+    assert not _proof(**apart, rounding=own, metric=(0.5, 0.4)).holds
+    # It says nothing where nothing hung on it.
+    assert not _proof(rounding=own).remarks
+
+
+def test_nudged_weights_are_nearly_the_same():
+    layer = torch.nn.Linear(64, 64)
+    other = nudged(layer)
+    apart = ((other.weight - layer.weight) / layer.weight).abs()
+    assert 0 < apart.max() < 2e-6 and (layer.weight != other.weight).any()
 
 
 def test_json_has_no_nan():

@@ -147,13 +147,14 @@ def _simcc_imports_torchvision() -> bool:
         return "import ToPILImage" in file.read()
 
 
-# --- SSD ----------------------------------------------------------------------------------------------------
+# --- classes of mmdet and mmseg -----------------------------------------------------------------------------
 
 
-class _SsdFinder(importlib.abc.MetaPathFinder):
-    """Gives mmdet's SSDHead, as its module is imported, the attribute that its base class asks for."""
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Changes a module as it is imported."""
 
-    target = "mmdet.models.dense_heads.ssd_head"
+    def __init__(self, target: str, change: Callable[[types.ModuleType], None]) -> None:
+        self.target, self.change = target, change
 
     def find_spec(
         self, name: str, path: Any = None, target: Any = None
@@ -162,17 +163,23 @@ class _SsdFinder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
-            vars(spec.loader)["exec_module"] = _with_loss_cls(spec.loader.exec_module)
+            vars(spec.loader)["exec_module"] = _then(spec.loader.exec_module, self.change)
         return spec
 
 
-def _with_loss_cls(execute: Callable[[types.ModuleType], None]) -> Callable[[types.ModuleType], None]:
+def _then(
+    execute: Callable[[types.ModuleType], None], change: Callable[[types.ModuleType], None]
+) -> Callable[[types.ModuleType], None]:
     def exec_module(module: types.ModuleType) -> None:
         execute(module)
-        if not hasattr(module.SSDHead, "loss_cls"):
-            module.SSDHead.loss_cls = None
+        change(module)
 
     return exec_module
+
+
+def _give_loss_cls(module: types.ModuleType) -> None:
+    if not hasattr(module.SSDHead, "loss_cls"):
+        module.SSDHead.loss_cls = None
 
 
 def _ssd_lacks_loss_cls() -> bool:
@@ -184,6 +191,29 @@ def _ssd_lacks_loss_cls() -> bool:
         asked = "getattr(self.loss_cls," in file.read()
     with open(os.path.join(heads, "ssd_head.py"), encoding="utf-8") as file:
         return asked and "self.loss_cls =" not in file.read()
+
+
+def _draw_once(module: types.ModuleType) -> None:
+    stock = module.NMF2D._build_bases
+
+    def _build_bases(self: Any, B: int, S: int, D: int, R: int, device: Any = None) -> Any:
+        if self.training:
+            return stock(self, B, S, D, R, device)
+        import torch
+
+        draw = torch.rand((S, D, R), generator=torch.Generator().manual_seed(0)).to(device)
+        return torch.nn.functional.normalize(draw, dim=1).repeat(B, 1, 1)
+
+    module.NMF2D._build_bases = _build_bases
+
+
+def _bases_are_drawn_anew() -> bool:
+    spec = importlib.util.find_spec("mmseg")
+    if spec is None or spec.origin is None:
+        return True  # can't tell
+    head = os.path.join(os.path.dirname(spec.origin), "models", "decode_heads", "ham_head.py")
+    with open(head, encoding="utf-8") as file:
+        return "bases = torch.rand((B * S, D, R))" in file.read()
 
 
 # --- network ------------------------------------------------------------------------------------------------
@@ -264,8 +294,15 @@ REPAIRS = (
         "ssd-predicts",
         "SSDHead has no loss_cls, which mmdet's dense heads ask for when they predict: SSD can't be validated",
         "onedl-mmdetection 3.5.1 (and mmdet 3.1 to 3.3)",
-        lambda: sys.meta_path.insert(0, _SsdFinder()),
+        lambda: sys.meta_path.insert(0, _AfterImport("mmdet.models.dense_heads.ssd_head", _give_loss_cls)),
         _ssd_lacks_loss_cls,
+    ),
+    Repair(
+        "same-bases",
+        "SegNeXt's head starts from a new random draw at every answer: the same image gets another answer each time",
+        "onedl-mmsegmentation 1.4.2",
+        lambda: sys.meta_path.insert(0, _AfterImport("mmseg.models.decode_heads.ham_head", _draw_once)),
+        _bases_are_drawn_anew,
     ),
     Repair(
         "fast-pretty-text",

@@ -68,14 +68,14 @@ class Larger(nn.Module):
 
 
 class FixedBases(nn.Module):
-    """SegNeXt's matrix decomposition from one draw of its starting bases instead of a new one at every answer."""
+    """SegNeXt's matrix decomposition with its starting bases as a constant; compat.py makes them the same for every
+    answer."""
 
     def __init__(self, layer: Any, channels: int) -> None:
         super().__init__()
         self.layer = layer
-        depth = channels // layer.S
-        draw = torch.rand((layer.S, depth, layer.R), generator=torch.Generator().manual_seed(0))
-        self.register_buffer("bases", functional.normalize(draw, dim=1), persistent=False)
+        bases = layer._build_bases(1, layer.S, channels // layer.S, layer.R, device="cpu")
+        self.register_buffer("bases", bases, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,8 @@ class Validation:
         size = 1 if predictor.one_at_a_time else batch_size
 
         def samples() -> Iterator[list[Any]]:
-            for start in range(0, len(self._items), size):
-                batch = pseudo_collate([self._dataset[item] for item in self._items[start : start + size]])
-                yield predictor.model.val_step(batch)
+            for batch in batches((self._dataset[item] for item in self._items), size, predictor.together):
+                yield predictor.model.val_step(pseudo_collate(batch))
 
         with without_flip(predictor.model):
             return self._evaluated(samples())
@@ -98,6 +98,13 @@ class Validation:
                 evaluator.process(data_samples=batch)
             values, _ = split_per_class(evaluator.evaluate(len(self._items)))
         return {name: float(value) for name, value in values.items()}
+
+
+def batches(items: Iterable[Any], size: int, together: Callable[[Any], Any]) -> Iterator[list[Any]]:
+    """``items`` in order, up to ``size`` at a time, as long as ``together`` is the same for them."""
+    for _, same in groupby(items, together):
+        while batch := list(islice(same, size)):
+            yield batch
 
 
 @contextmanager

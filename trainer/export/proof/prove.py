@@ -22,6 +22,7 @@ from trainer.export.proof.images import looks_of
 from trainer.export.proof.metric import Validation, without_flip
 from trainer.export.proof.process import median_seconds
 from trainer.export.proof.report import Latency, Limits, Metric, Proof
+from trainer.export.proof.rounding import Rounding, nudged
 from trainer.export.proof.runtime import Answers, Look, run_file
 from trainer.export.runtimes.python.model_wrapper import Model, Result, read_image
 from trainer.inference.predictor import Predictor
@@ -121,6 +122,11 @@ def prove(
             limits=limits,
             modules=tuple(answers.modules),
         )
+        if asked == "fp32" and proof.failures:
+            say("asking PyTorch how much hangs on rounding")
+            shaken = Model.around(Eager(nudged(graph)), dict(metadata))
+            own = compare(expected, [shaken.run(batch) for batch in inputs], side, border)
+            proof = replace(proof, rounding=Rounding.of(*own))
         if proof.failures and not config.force:
             return proof  # nobody will look at its speed
         proof = replace(proof, forced=bool(proof.failures))
