@@ -26,7 +26,6 @@ from trainer.export.graph import GraphOptions, graph_for
 
 TOP = "mmpose::body_2d_keypoint/topdown_heatmap/coco"
 ONE, PLACES = "decoded for", "knows the places of one size"
-MAPS = {"model": {"head": {"out_channels": 12}}}  # three a keypoint
 CROP, SQUARE = (192, 256), (128, 128)
 
 
@@ -66,8 +65,7 @@ CASES = (
     ),
     Case(
         f"pose:{TOP}/td-hm_hrnet-w32_udp-regress-8xb64-210e_coco-256x192.py",
-        MAPS,
-        CROP,
+        size=CROP,
         fixed=ONE,
         calm=_positive,
         slow=True,

@@ -53,6 +53,8 @@ def set_num_keypoints(model: Cfg, count: int) -> int:
     old = next((head[key] for key in _POINT_KEYS if isinstance(head.get(key), int)), None)
     if old is None:
         return 0
+    if any(path[-1] == "heatmap_type" and value == "combined" for path, value in walk(head)):
+        count *= 3  # UDP's: where a keypoint is, and how far off in x and y
     changed = 0
     for path, value in list(walk(head)):
         if path[-1] in _POINT_KEYS and value == old:
