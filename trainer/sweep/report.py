@@ -18,6 +18,7 @@ from trainer.sweep.best import BEST, best_row, command
 from trainer.sweep.outcome import find_run
 from trainer.sweep.results import Results, Row, text
 from trainer.sweep.store import COMPLETE, RUNNING
+from trainer.sweep.table import Column, Fitted
 from trainer.words import short
 
 STATES = ("complete", "pruned", "infeasible", "failed", "running", "waiting", "refused")
@@ -130,31 +131,28 @@ def _pairs() -> Table:
     return table
 
 
-def _running(results: Results, running: list[dict[str, Any]]) -> Table:
-    table = Table()
-    for column in ("trial", "searched", "epoch", results.objectives[0].name, "left"):
-        table.add_column(column, overflow="fold")
+def _running(results: Results, running: list[dict[str, Any]]) -> Fitted:
+    columns = [Column("trial"), Column("searched", words=True), Column("epoch", rank=1)]
+    table = Fitted([*columns, Column(results.objectives[0].name), Column("left", rank=2)])
     for one in running:
         of = f"/{one['epochs']}" if one["epochs"] else ""
-        table.add_row(
-            str(one["number"]), Text(one["label"] or ""), f"{one['epoch']}{of}",
+        table.add(
+            str(one["number"]), one["label"] or "", f"{one['epoch']}{of}",
             "" if one["value"] is None else describe.number(one["value"]),
             "" if one["seconds_left"] is None else describe.duration(one["seconds_left"]),
         )  # fmt: skip
     return table
 
 
-def _front(results: Results, chosen: Row) -> Table:
+def _front(results: Results, chosen: Row) -> Fitted:
     front = results.best
-    table = Table(title=f"{len(front)} trials on the Pareto front", title_justify="left")
-    for column in ("#", "searched", *(f"{one.name} ({one.mode})" for one in results.objectives)):
-        table.add_column(column, overflow="fold")
+    names = [Column(f"{one.name} ({one.mode})") for one in results.objectives]
+    title = f"{len(front)} trial{'' if len(front) == 1 else 's'} on the Pareto front"
+    table = Fitted([Column("#"), Column("searched", words=True), *names], title=title)
     for row in front[:SHOWN_FRONT]:
         values = [_shown(row["values"][one.name]) for one in results.objectives]
         mark = " knee" if row is chosen else ""
-        table.add_row(
-            f"{row['number']}{mark}", Text(row["label"] or ""), *values, style="bold" if mark else ""
-        )
+        table.add(f"{row['number']}{mark}", row["label"] or "", *values, style="bold" if mark else "")
     return table
 
 

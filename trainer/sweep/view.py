@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import statistics
 import time
@@ -13,7 +14,6 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from trainer.events import describe
@@ -22,6 +22,7 @@ from trainer.sweep.folder import SweepFolder
 from trainer.sweep.rows import best, duration, rows, state
 from trainer.sweep.space import Plan
 from trainer.sweep.store import Record
+from trainer.sweep.table import Column, Fitted
 from trainer.sweep.trial import RunningTrial
 from trainer.words import short
 
@@ -30,6 +31,8 @@ logger = logging.getLogger("trainer")
 REDRAW_SECONDS = 0.5
 SHOWN_ENDED = 8  # below the running ones, the latest first
 SHOWN_AT_END = 40
+SHOWN_ERRORS = 5
+_AROUND = 6  # lines of the live table that are no trials: its frame, the summary, the cursor's
 _STYLES = {
     states.COMPLETE: "green",
     states.PRUNED: "yellow",
@@ -136,13 +139,16 @@ class LiveView(View):
     def open(self, board: Board) -> None:
         super().open(board)
         # rich would draw from a thread of its own, and forking beside threads is asking for trouble.
-        self._live = Live(live_table(board), console=self.console, auto_refresh=False, transient=True)
+        self._live = Live(self._table(board), console=self.console, auto_refresh=False, transient=True)
         self._live.start()
 
     def show(self, board: Board) -> None:
         if self._live is not None:
-            self._live.update(live_table(board), refresh=True)
+            self._live.update(self._table(board), refresh=True)
         self._drawn = time.monotonic()
+
+    def _table(self, board: Board) -> Group:
+        return live_table(board, self.console.size.height)
 
     def began(self, trial: RunningTrial, board: Board) -> None:
         logger.info("trial %d begins: %s", trial.number, trial.label)
@@ -166,13 +172,15 @@ def make_view() -> View:
     return LiveView(console) if console.is_terminal else View(console)
 
 
-def live_table(board: Board) -> Group:
-    """Running trials, the latest that have ended, and a line about all."""
+def live_table(board: Board, lines: int = 24) -> Group:
+    """Running trials, the latest that have ended, and a line about all; no more than ``lines`` if that can be."""
     plan = board.plan
-    table = Table(expand=False)
-    for column in ("trial", "state", "searched", "epoch", *(one.name for one in plan.objectives), "left"):
-        table.add_column(column, overflow="fold")
-    for number, trial in sorted(board.running.items()):
+    objectives = [Column(one.name) for one in plan.objectives]
+    columns = [Column("#"), Column("state"), Column("searched", words=True), Column("epoch", rank=1)]
+    table = Fitted([*columns, *objectives, Column("left", rank=2)], one_line=True)
+    room = max(1, lines - _AROUND)
+    running = sorted(board.running.items())
+    for number, trial in running[:room]:
         seen = trial.seen
         of = f"/{seen.epochs}" if seen.epochs else ""
         reported = (trial.metric, plan.objectives[0].name if not plan.sweep.objectives else None)
@@ -180,14 +188,17 @@ def live_table(board: Board) -> Group:
         doing = "pruning" if trial.pruning else "stopping" if trial.stopping else "running"
         if not trial.seen.epoch:
             doing = "starting"
-        table.add_row(
+        table.add(
             str(number), Text(doing, "cyan"), trial.label, f"{seen.epoch or ''}{of if seen.epoch else ''}",
             *values, describe.duration(seen.eta) if seen.eta is not None else "",
         )  # fmt: skip
     ended = [one for one in board.records if one.ended and not one.withdrawn]
-    for record in sorted(ended, key=lambda one: one.ended or 0.0, reverse=True)[:SHOWN_ENDED]:
+    latest = heapq.nlargest(
+        min(SHOWN_ENDED, max(0, room - len(running))), ended, key=lambda one: one.ended or 0.0
+    )
+    for record in latest:
         told = state(record)
-        table.add_row(
+        table.add(
             str(record.number), Text(told, _STYLES.get(told, "")), record.notes.get("label") or "",
             str(record.notes.get("epochs") or ""), *_cells(record, plan), "",
         )  # fmt: skip
@@ -212,37 +223,32 @@ def summary(board: Board) -> str:
     return line if eta is None else f"{line}  {describe.duration(eta)} left"
 
 
-def final_table(board: Board) -> Table:
-    """Every trial, or the best of many."""
+def final_table(board: Board) -> Group:
+    """Every trial, or the best of many; below it why some failed."""
     plan, found = board.plan, rows(board.records, board.plan.objectives)
-    title = f"{len(found)} trials"
+    title = f"{len(found)} trial{'' if len(found) == 1 else 's'}"
+    output = Path(plan.config.output_dir).absolute()
+    failed = [row for row in found if row["error"]]
     if len(found) > SHOWN_AT_END:
         found = sorted(found, key=lambda row: _rank(row, plan))[:SHOWN_AT_END]
         title += f", the best {SHOWN_AT_END} of them (all: {board.folder.trials.name})"
-    table = Table(title=title, title_justify="left")
-    output = Path(plan.config.output_dir).absolute()
-    columns = (
-        "#",
-        "searched",
-        "state",
-        *(one.name for one in plan.objectives),
-        "epochs",
-        "s",
-        f"run in {output}",
-    )
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    names = [one.name for one in plan.objectives]
+    columns = [Column("#"), Column("searched", words=True), Column("state", rank=1), *map(Column, names)]
+    columns += [Column("epochs", rank=2), Column("s", rank=3), Column(f"run in {short(output)}", rank=4)]
+    table = Fitted(columns, title=title)
     for row in found:
-        names = [one.name for one in plan.objectives]
         seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
         values = [_number(row["values"].get(name)) for name in names]
-        last = row["run_dir"] and _below(row["run_dir"], output)
-        table.add_row(
+        run = _below(row["run_dir"], output) if row["run_dir"] else ""
+        table.add(
             f"{row['number']}{' *' if row['best'] else ''}", row["label"] or "",
             Text(row["state"], _STYLES.get(row["state"], "")), *values, str(row["epochs"] or ""), seconds,
-            last or row["error"] or "", style="bold" if row["best"] else "",
+            run, style="bold" if row["best"] else "",
         )  # fmt: skip
-    return table
+    errors = [Text(f"trial {row['number']} {row['state']}: {row['error']}") for row in failed[:SHOWN_ERRORS]]
+    if len(failed) > SHOWN_ERRORS:
+        errors.append(Text(f"{len(failed) - SHOWN_ERRORS} more: {board.folder.trials.name}"))
+    return Group(table, *errors)
 
 
 def _rank(row: dict[str, Any], plan: Plan) -> tuple[bool, bool, float]:
