@@ -37,7 +37,8 @@ ARG TORCH_INDEX=
 ARG TORCH_CUDA_ARCH_LIST="7.5 8.0 8.6 8.9 9.0 10.0 12.0+PTX"
 # The package's optional parts beside what every training needs.
 ARG EXTRAS=postgresql,grpc
-# Nothing but this decides what is installed, so that a changed line of the trainer installs nothing anew.
+# Nothing but this decides what is installed, so that a changed line of the trainer installs nothing anew. The package
+# is installed as a pointer to this folder, where the last stage puts the rest.
 COPY pyproject.toml README.md ./
 COPY scripts/setup scripts/setup
 COPY scripts/container scripts/container
@@ -48,6 +49,7 @@ RUN --mount=type=cache,target=/root/.cache \
     . /etc/os-release \
     && export TRAINER_CACHE="/root/.cache/trainer/$ID-$VERSION_ID" PIP_EXTRA_INDEX_URL="$TORCH_INDEX" \
     && if command -v nvcc; then export FORCE_CUDA=1; fi \
+    && mkdir conf \
     && python3 scripts/setup/main.py --target /opt/venv --no-dev \
     && /opt/venv/bin/python -m pip install --no-input --no-compile --no-build-isolation \
         -c scripts/setup/lock.txt -c scripts/setup/lock-dev.txt -e ".[$EXTRAS]" \

@@ -277,6 +277,46 @@ def test_an_unwritable_home_keeps_the_cache_in_the_environment(
     assert wheels.cache_folder(env) == env.folder / "cache"
 
 
+# A torch with CUDA on a machine without a GPU but with nvcc, as where an image is built.
+FAKE_TORCH = {
+    "torch/__init__.py": "from torch import cuda, version; __version__ = '2.13.0'",
+    "torch/cuda.py": "is_available = lambda: False",
+    "torch/version.py": "cuda = '13.0'",
+    "torch/utils/__init__.py": "",
+    "torch/utils/cpp_extension.py": "import os; CUDA_HOME = os.environ.get('FAKE_NVCC')",
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "with_cuda", "words"),
+    [
+        ({"FAKE_NVCC": "/usr/local/cuda"}, False, "cpu"),
+        ({"FORCE_CUDA": "1"}, False, "cpu"),
+        ({"FORCE_CUDA": "1", "FAKE_NVCC": "/usr/local/cuda"}, True, "cuda13.0"),
+        (
+            {"FORCE_CUDA": "1", "FAKE_NVCC": "/usr/local/cuda", "TORCH_CUDA_ARCH_LIST": "8.0;9.0+PTX"},
+            True,
+            "cuda13.0-8.0-9.0+PTX",
+        ),
+    ],
+)
+def test_a_wheel_for_gpus_can_be_asked_for_where_none_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], with_cuda: bool, words: str
+) -> None:
+    for name, text in FAKE_TORCH.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for name in ("FORCE_CUDA", "FAKE_NVCC", "TORCH_CUDA_ARCH_LIST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TRAINER_CACHE", str(tmp_path / "cache"))
+    cache = wheels.Wheels(Environment(tmp_path / "env", own=False))
+    assert cache.with_cuda is with_cuda
+    assert cache.folder.name.rpartition("-")[0].endswith(f"-{words}")
+
+
 def test_wrong_operators_fall_back_to_the_plain_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
