@@ -61,6 +61,11 @@ class Run:
             return _begin(cls(folder / new, new, folder.name))
 
     @staticmethod
+    def slug(name: str) -> str:
+        """A name as an id can have it."""
+        return _slug(name)
+
+    @staticmethod
     def new_id(model: str) -> str:
         """An id for a run that has none: the model, the time and four hex digits."""
         return f"{_slug(model)}-{time.strftime('%Y%m%d-%H%M%S', time.localtime())}-{secrets.token_hex(2)}"

@@ -81,6 +81,12 @@ def _conflicts(config: Experiment, typed: AbstractSet[str]) -> Iterator[str]:
         yield "scheduler.warmup_iters and scheduler.warmup_epochs: give one of them."
     if config.resume == "auto" and not config.id:
         yield "resume=auto needs id=<run id>: the run to go on with, or to start."
+    launcher = config.launcher
+    if launcher.name == "torchrun" and launcher.nodes > 1:
+        needed = ["rdzv_endpoint", "rdzv_id", *(["node_rank"] if launcher.rdzv_backend == "static" else [])]
+        for key in (key for key in needed if getattr(launcher, key) is None):
+            doc = _leaf(f"launcher.{key}").metadata["doc"].rpartition(": ")[2]
+            yield f"launcher.{key} is missing: launcher.nodes={launcher.nodes} needs {doc}."
     if config.runtime.device == "cpu" and config.runtime.amp == "fp16":
         yield "runtime.amp=fp16 needs a GPU, and runtime.device is cpu; write runtime.amp=bf16."
     boxes = _leaf("augmentation.mosaic").metadata["tasks"]

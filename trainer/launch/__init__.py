@@ -5,3 +5,5 @@ What is typed travels in a file (:mod:`trainer.launch.job`); every launcher runs
 
 # Set, to the handle, in what a launcher has started: it runs there and is not launched once more.
 LAUNCHED = "TRAINER_LAUNCHED"
+# Set where one process keeps those of a training and tells how the job is doing; theirs is told beside it.
+SEVERAL = "TRAINER_SEVERAL"

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
-from trainer.launch import LAUNCHED
+from trainer.launch import LAUNCHED, SEVERAL, mailbox
 from trainer.launch.job import Job
 from trainer.launch.state import Notes
 
@@ -22,19 +23,27 @@ def main(folder: str) -> int:
     """
     job = Job.load(folder)
     rank = int(os.environ.get("RANK") or 0)
+    several = SEVERAL in os.environ
+    if several and rank:
+        _say_into(job.folder / f"rank-{rank}.log")
     os.environ.update(job.environment)
     os.chdir(job.cwd)
-    notes = Notes(job.folder, rank)
+    notes = Notes(job.folder, rank if several or rank else None)
     # An engine's launcher says what its handle is; without one it is this process's.
     handle = os.environ.setdefault(LAUNCHED, f"local:{os.getpid()}")
     os.environ["TRAINER_FAILURE"] = str(notes.failure)
     # Whoever starts programs in the background may have them ignore Ctrl-C; a signal means save and end here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminated)
+    cancelled = notes.cancelled  # before it had a chance
     notes.started(handle)
+    if not rank:
+        mailbox.watch(job.folder)
     code = 1
     try:
-        if rank and job.command != "train":
+        if cancelled:
+            code = 128 + signal.SIGTERM
+        elif rank and job.command != "train":
             code = 0
         else:
             from trainer.cli import main as trainer
@@ -45,6 +54,13 @@ def main(folder: str) -> int:
     finally:
         notes.ended(code)
     return code
+
+
+def _say_into(path: Path) -> None:
+    """Have what this process and those below it say in a file of its own, beside the first one's table."""
+    with path.open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:

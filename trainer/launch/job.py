@@ -31,6 +31,7 @@ class Job:
         title: what it is, in a few words.
         options: the launcher's.
         run_dir: the run directory that it will have; None for what is no training.
+        device: ``runtime.device``.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)
     options: Launcher = field(default_factory=Launcher)
     run_dir: Path | None = None
+    device: str = "auto"
 
     @property
     def command(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -101,11 +102,12 @@ def make_job(command: str, exp: Experiment, overrides: Sequence[str], dirs: Sequ
         id=id,
         words=(command, *flags(dirs), *words),
         cwd=Path.cwd(),
-        folder=output / FOLDER / id,
+        folder=output / FOLDER / (id + _node(exp.launcher)),
         title=f"{command} {exp.model.name} on {exp.dataset.name}",
         environment=travelling(words, exp.launcher.env),
         options=replace(exp.launcher, dry_run=False),
         run_dir=run_dir,
+        device=exp.runtime.device,
     )
 
 
@@ -122,6 +124,10 @@ def which_run(exp: Experiment) -> tuple[Run, bool]:
     if exp.resume:
         newest = Run.newest(exp.output_dir, name) if not exp.id else None
         return newest or Run.named(exp.output_dir, name, exp.id or Run.new_id(exp.model.name)), True
+    if own_command_each(exp.launcher):
+        # Each machine's command makes the same one, and whoever is the first process has it.
+        id = exp.id or Run.slug(f"{exp.model.name}-{exp.launcher.rdzv_id}")
+        return Run.named(exp.output_dir, name, id), True
     run = Run.named(exp.output_dir, name, exp.id or Run.new_id(exp.model.name))
     if run.exists:
         raise ConfigError(
@@ -130,9 +136,22 @@ def which_run(exp: Experiment) -> tuple[Run, bool]:
     return run, True
 
 
+def own_command_each(options: Options) -> bool:
+    """Whether a training over several machines is started on each of them by a command of its own."""
+    return options.name == "torchrun" and options.nodes > 1
+
+
 def flags(dirs: Sequence[str]) -> list[str]:
     """``--config-dir`` for each folder."""
     return [word for path in dirs for word in ("--config-dir", path)]
+
+
+def _node(options: Options) -> str:
+    """What sets a machine's folder apart from the others', where all may share one disk."""
+    if not own_command_each(options):
+        return ""
+    node = options.node_rank
+    return f".node-{socket.gethostname()}-{secrets.token_hex(2)}" if node is None else f".node-{node}"
 
 
 def _stamp() -> str:

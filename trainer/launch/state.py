@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.launch.process import started_at
 from trainer.secrets import mask_text
 from trainer.storage import atomic_write
 
 STATES = ("queued", "running", "finished", "failed", "cancelled", "lost")
 ENDED = STATES[2:]
 CANCELLED = (130, 143)
-_FILE = "state.json"
 _CANCEL = "cancel.json"
 
 
@@ -53,11 +53,16 @@ class Status:
 
 
 class Notes:
-    """What the job itself says: ``state.json`` in its folder, with an entry for each attempt."""
+    """What the job itself says: ``state.json`` in its folder, with an entry for each attempt.
 
-    def __init__(self, folder: Path, rank: int = 0) -> None:
-        self.path = folder / (_FILE if rank == 0 else f"state.{rank}.json")
-        self.failure = folder / ("failure.json" if rank == 0 else f"failure.{rank}.json")
+    Args:
+        rank: one of several processes, which has files of its own; None for who speaks for the job.
+    """
+
+    def __init__(self, folder: Path, rank: int | None = None) -> None:
+        mark = "" if rank is None else f".{rank}"
+        self.path = folder / f"state{mark}.json"
+        self.failure = folder / f"failure{mark}.json"
         self._cancel = folder / _CANCEL
 
     @property
@@ -76,19 +81,18 @@ class Notes:
     def started(self, handle: str) -> None:
         """Note that this process works on the job from now on."""
         self.failure.unlink(missing_ok=True)
-        about = {"pid": os.getpid(), "host": socket.gethostname(), "handle": handle}
-        self._write(
-            [
-                *self.attempts,
-                {"started": time.time(), **about, "ended": None, "exit_code": None, "error": None},
-            ]
-        )
+        pid = os.getpid()
+        who = {"pid": pid, "process": started_at(pid), "host": socket.gethostname(), "handle": handle}
+        outcome = {"ended": None, "exit_code": None, "error": None}
+        self._write([*self.attempts, {"started": time.time(), **who, **outcome}])
 
-    def ended(self, exit_code: int) -> None:
-        """Note how this process ended, with why where it was said in ``failure.json``."""
+    def ended(self, exit_code: int, error: dict[str, str] | None = None) -> None:
+        """Note how this process ended, with why where that is known or was said in ``failure.json``."""
         attempts = self.attempts
-        attempts[-1].update(ended=time.time(), exit_code=exit_code, error=self.why() if exit_code else None)
-        self._write(attempts)
+        if attempts:
+            why = (error or self.why()) if exit_code else None
+            attempts[-1].update(ended=time.time(), exit_code=exit_code, error=why)
+            self._write(attempts)
 
     def why(self) -> dict[str, str] | None:
         """The error that the newest attempt ended with: its kind and message."""

@@ -53,7 +53,7 @@ class Cold:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as said:
             process = subprocess.Popen(
-                [*_tied_to_parent(), *self.program, *words],
+                [*tied_to_parent(), *self.program, *words],
                 env={**os.environ, **env},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
@@ -80,7 +80,7 @@ class ColdChild:
             self._process.send_signal(signum)
 
 
-def _tied_to_parent() -> list[str]:
+def tied_to_parent() -> list[str]:
     """What comes before a program so that it stops, and saves, when the driver ends without a word."""
     if not sys.platform.startswith("linux"):
         return []

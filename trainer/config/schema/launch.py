@@ -16,6 +16,7 @@ _SCHEDULED = ("slurm", "kubernetes")
 _GIVING = ("slurm", "kubernetes", "ray")
 _SLURM = ("slurm",)
 _K8S = ("kubernetes",)
+_TORCHRUN = ("torchrun",)
 _RAY = ("ray",)
 SAMPLERS = ("grid", "tpe", "random", "cmaes", "gp", "nsgaii", "nsgaiii", "qmc", "auto")
 PRUNERS = (
@@ -45,6 +46,19 @@ class Launcher:
         "times a training is started again, from its checkpoint, when one of its processes fails",
         ge=0,
         only=_SEVERAL,
+    )
+    rdzv_endpoint: str | None = leaf(
+        None, "several machines: where they meet, host:port of one of them", only=_TORCHRUN
+    )
+    rdzv_id: str | None = leaf(
+        None, "several machines: the training's name, the same on each of them", only=_TORCHRUN
+    )
+    rdzv_backend: str = leaf("c10d", "how the machines meet", choices=("c10d", "static"), only=_TORCHRUN)
+    node_rank: int | None = leaf(
+        None, "this machine's number from 0; None: as they happen to meet", ge=0, only=_TORCHRUN
+    )
+    local_addr: str | None = leaf(
+        None, "the address by which the others reach this machine; None: that of its name", only=_TORCHRUN
     )
     gpus: int | None = leaf(None, "GPUs on each node; None: none", ge=1, only=_SCHEDULED)
     memory_gb: float | None = leaf(
@@ -98,6 +112,9 @@ class Launcher:
     pvc: list[str] = leaf(
         [], "persistent volume claims: claim:/path, claim/folder:/path, claim:/path:ro", only=_K8S
     )
+    output_dir: str | None = leaf(
+        None, "the pods' output_dir, a path in a claim; None: as output_dir", only=_K8S
+    )
     node_selector: dict[str, Any] = leaf({}, "labels that a node must have", only=_K8S)
     tolerations: list[str] = leaf(
         [], "taints that don't matter, as kubectl writes them: key, key:Effect, key=value:Effect", only=_K8S
@@ -113,7 +130,8 @@ class Launcher:
     python: str = leaf("python", "the image's Python", only=_K8S)
     user: int | None = leaf(1000, "user and group of the pods; None: the cluster chooses", ge=1, only=_K8S)
     grace_seconds: int = leaf(
-        300, "seconds from being told to stop until it is killed; saving must fit in", ge=1, only=_K8S
+        300, "seconds from being told to stop until it is killed; saving must fit in", ge=1,
+        only=("torchrun", "kubernetes"),
     )
     ttl_seconds: int | None = leaf(
         86400, "seconds after its end in which the job is still there; None: for ever", ge=0, only=_K8S

@@ -1,0 +1,74 @@
+"""One process a GPU through torchrun, on this machine or on several that meet."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+from trainer.engine.limits import CORES, usable_cpus
+from trainer.launch import LAUNCHED
+from trainer.launch.base import prepared
+from trainer.launch.handle import Handle
+from trainer.launch.job import Job
+from trainer.launch.local import Local
+from trainer.launch.plan import Part, Plan
+from trainer.launch.process import started_at
+from trainer.launch.records import record
+from trainer.sweep.slots import visible_gpus
+
+
+class Torchrun(Local):
+    """``local:<pid>``, the process that keeps torchrun's on this machine."""
+
+    def plan(self, job: Job) -> Plan:
+        variables = " ".join(f"{name}={value}" for name, value in agent_environment(job).items())
+        where = f"cd {shlex.quote(str(job.cwd))}"
+        text = f"{where}\n{variables} {shlex.join(agent_command(job))}"
+        return Plan.of(job, [Part("torchrun's agent, kept by " + shlex.join(self.command(job)), text)])
+
+    def command(self, job: Job) -> list[str]:
+        return [sys.executable, "-m", "trainer.launch.head", str(job.folder)]
+
+    def run(self, job: Job) -> int:
+        """In this very process, with the first process's table on its terminal."""
+        from trainer.launch import head
+
+        prepared(job)
+        handle = Handle(self.scheme, str(os.getpid()))
+        record(job, handle, started=started_at(os.getpid()))
+        os.environ[LAUNCHED] = str(handle)
+        return head.main(str(job.folder))
+
+
+def processes(job: Job) -> int:
+    """How many processes a training has on this machine."""
+    if job.options.nproc != "auto":
+        return int(job.options.nproc)
+    return 1 if job.device == "cpu" else max(1, len(visible_gpus()))
+
+
+def agent_command(job: Job) -> list[str]:
+    """torchrun's command line."""
+    options, words = job.options, [f"--nproc-per-node={processes(job)}"]
+    if options.nodes == 1:
+        words.append("--standalone")
+    else:
+        words += [
+            f"--nnodes={options.nodes}",
+            f"--rdzv-backend={options.rdzv_backend}",
+            f"--rdzv-endpoint={options.rdzv_endpoint}",
+            f"--rdzv-id={options.rdzv_id}",
+        ]
+        words += [f"--node-rank={options.node_rank}"] if options.node_rank is not None else []
+        words += [f"--local-addr={options.local_addr}"] if options.local_addr else []
+    words += [f"--max-restarts={options.max_restarts}", "-m", "trainer.launch.far", str(job.folder)]
+    return [sys.executable, "-m", "trainer.launch.agent", *words]
+
+
+def agent_environment(job: Job) -> dict[str, str]:
+    """What torchrun's agent is told by variables: how long saving may take, and each process's share of the cores."""
+    share = max(1, usable_cpus() // processes(job))
+    found = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(job.options.grace_seconds), CORES: str(share)}
+    # torchrun itself gives each of several processes one thread, however many cores there are.
+    return found if "OMP_NUM_THREADS" in os.environ else {**found, "OMP_NUM_THREADS": str(share)}
