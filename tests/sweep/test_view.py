@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from trainer.config.schema import Experiment, Sweep
+from trainer.sweep import rows as rows_module
 from trainer.sweep import store as states
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.objectives import Objective
@@ -65,6 +68,32 @@ def test_the_front_of_several_objectives() -> None:
     assert [one.number for one in best(records, [MAP, SIZE])] == [0, 1]
 
 
+def test_the_front_of_many_is_what_comparing_all_with_all_finds() -> None:
+    dice = random.Random(0)
+    for count, objectives in ((40, [MAP, SIZE]), (40, [MAP]), (25, [MAP, SIZE, Objective("latency", "min")])):
+        records = [record(n, *(float(dice.randrange(6)) for _ in objectives)) for n in range(count)]
+        found = [one.number for one in best(records, objectives)]
+        assert found == [one.number for one in records if not any(beats(two, one) for two in records)]
+
+
+def beats(one: Record, other: Record) -> bool:
+    """As good in everything, and better in something or the earlier; the first value the greater the better."""
+    assert one.values is not None and other.values is not None
+    gains = [a - b for a, b in zip(one.values, other.values, strict=True)]
+    gains[1:] = [-gain for gain in gains[1:]]
+    return min(gains) >= 0 and (max(gains) > 0 or one.number < other.number)
+
+
+def test_the_best_of_a_sweep_that_gets_better_and_better_takes_no_comparison_of_all_with_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+    real = rows_module._as_good
+    monkeypatch.setattr(rows_module, "_as_good", lambda *pair: compared.append(1) or real(*pair))
+    assert [one.number for one in best([record(n, float(n)) for n in range(500)], [MAP])] == [499]
+    assert len(compared) < 1000
+
+
 def test_rows_say_everything_that_is_known() -> None:
     refused = record(1, state=states.PRUNED, refused=["a <= 1"])
     withdrawn = record(2, state=states.FAIL, withdrawn=True)
@@ -116,7 +145,7 @@ def test_a_live_table_is_drawn_seldom_and_leaves_the_final_one() -> None:
     finally:
         view.close(now, ["the last word"])
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "starting" in text and "it broke [/x]" in text and "the last word" in text and "1 trials" in text
+    assert "starting" in text and "it broke [/x]" in text and "the last word" in text and "1 trial" in text
 
 
 def test_lines_where_there_is_no_terminal() -> None:

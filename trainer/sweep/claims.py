@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Hashable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -67,9 +67,9 @@ class Claims:
     @property
     def unmended(self) -> list[Record]:
         """Trials that failed, and whose values haven't been tried again with better luck."""
-        tried = [record.params for record in active(self.records)]
         failed = [one for one in self.records if one.state == states.FAIL and not one.withdrawn]
-        return [record for record in failed if record.params not in tried]
+        tried = {_point(record.params) for record in active(self.records)} if failed else set()
+        return [record for record in failed if _point(record.params) not in tried]
 
     def owns(self, number: int) -> bool:
         """Whether a running trial is still this driver's, as of the last look."""
@@ -153,13 +153,14 @@ class Claims:
     def _open_point(self) -> dict[str, Any] | None:
         """The first combination of the grid that nobody has tried, but for those that failed before this call."""
         assert self.grid is not None
-        tried = [
-            record.params
+        tried = {
+            _point(record.params)
             for record in self.records
             if not record.withdrawn
             and (record.state != states.FAIL or record.number not in (self._old_failures or ()))
-        ]
-        return next((point for point in self.grid[: self.plan.n_trials] if point not in tried), None)
+        }
+        wanted = self.grid[: self.plan.n_trials]
+        return next((point for point in wanted if _point(point) not in tried), None)
 
     def _is_surplus(self, mine: Record) -> bool:
         if self.grid is None:
@@ -184,3 +185,14 @@ class Claims:
         with suppress(Held):
             stack.enter_context(locked(self._lock, 10.0))
         return stack
+
+
+def _point(params: Mapping[str, Any]) -> Hashable:
+    """Values as what a set holds; those that are equal are the same."""
+    return frozenset((name, _held(value)) for name, value in params.items())
+
+
+def _held(value: Any) -> Hashable:
+    if isinstance(value, Mapping):
+        return _point(value)
+    return tuple(map(_held, value)) if isinstance(value, (list, tuple)) else value

@@ -28,6 +28,7 @@ LOOK_SECONDS = 1.0  # between two looks at the store while nothing happens here
 STORE_PATIENCE = 600.0
 BUSY_SECONDS = 2.0
 LEAVE_SECONDS = 120.0
+WRITE_SHARE = 0.05  # of the driver's time, at most, goes into trials.jsonl while the sweep goes on
 # How often more than sweep.retries a trial may be lost with its driver: somebody may have wanted that.
 WITH_DRIVER = 3
 
@@ -54,7 +55,8 @@ class Driver:
         self.signals = DriverSignals()
         self.running: dict[int, RunningTrial] = {}
         self.failures: list[int] = []
-        self._beaten = self._idle_until = 0.0
+        self._beaten = self._idle_until = self._write_after = 0.0
+        self._unwritten = False
         self._heeded = 0
         minutes = self.sweep.max_minutes
         self._until = None if minutes is None else time.monotonic() + 60 * minutes
@@ -86,6 +88,8 @@ class Driver:
         self._beat()
         if ended:
             self._idle_until = 0.0
+            self._unwritten = True
+        if self._unwritten and time.monotonic() >= self._write_after:
             self._write_trials()
         elif time.monotonic() - self.claims.looked > LOOK_SECONDS:
             self.claims.look()
@@ -139,11 +143,11 @@ class Driver:
     def _end(self, trial: RunningTrial) -> None:
         state = settle(self.store, self.plan, trial)
         self.running.pop(trial.number, None)
+        if state == states.FAIL:
+            self.failures.append(trial.number)
         if state is not None:
             self.claims.look()
             self.view.ended(trial, state, self._board())
-        if state == states.FAIL:
-            self.failures.append(trial.number)
 
     def _again(self, trial: RunningTrial, pause: float = 0.0) -> None:
         trial.child, trial.outcome = None, None
@@ -292,7 +296,10 @@ class Driver:
 
     def _write_trials(self) -> None:
         self.claims.look()
+        began = time.monotonic()
         self.folder.write_trials(rows(self.claims.records, self.plan.objectives))
+        now = time.monotonic()
+        self._write_after, self._unwritten = now + (now - began) / WRITE_SHARE, False
 
     def _patiently(self, step: Callable[[], Any]) -> Any:
         """A step that may be tried again while the store is away; trials go on meanwhile."""

@@ -58,6 +58,7 @@ class OptunaStore:
     ) -> None:
         self._space, self._objectives, self._sampler = space, objectives, sampler_name
         self._open: dict[int, optuna.trial.Trial] = {}
+        self._ended: dict[int, Record] = {}  # these don't change any more
         with reaching(), _quiet():
             self.study = optuna.create_study(
                 storage=storage,
@@ -73,7 +74,7 @@ class OptunaStore:
 
     def trials(self) -> list[Record]:
         with reaching():
-            return [_record(trial) for trial in self.study.get_trials(deepcopy=False)]
+            return [self._seen(trial) for trial in self.study.get_trials(deepcopy=False)]
 
     def ask(self, notes: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Record:
         with reaching():
@@ -138,6 +139,7 @@ class OptunaStore:
                 if self._frozen(number).state == TrialState.RUNNING:
                     raise  # it is not that another driver was faster
                 return False
+        self._open.pop(number, None)
         return True
 
     def infeasible(self, number: int, name: str) -> bool:
@@ -163,6 +165,14 @@ class OptunaStore:
             if callable(leave := getattr(backend, method, None)):
                 leave()
                 return
+
+    def _seen(self, trial: FrozenTrial) -> Record:
+        found = self._ended.get(trial.number)
+        if found is None:
+            found = _record(trial)
+            if trial.state.is_finished():
+                self._ended[trial.number] = found
+        return found
 
     def _suggested(self, trial: optuna.trial.Trial) -> Record:
         """The trial with values.

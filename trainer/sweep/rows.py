@@ -34,13 +34,14 @@ def best(records: Sequence[Record], objectives: Sequence[Objective]) -> list[Rec
     in everything. The earlier of equals."""
     ended = [one for one in records if one.state == states.COMPLETE and one.values and one.feasible]
     ended = [one for one in ended if state(one) == states.COMPLETE]
-    scores = {one.number: _score(one, objectives) for one in ended}
-    front: list[Record] = []
-    for one in ended:
-        mine = scores[one.number]
-        if not any(_dominates(scores[other.number], mine, other.number < one.number) for other in ended):
-            front.append(one)
-    return front
+    scored = [(_score(one, objectives), one) for one in ended]
+    # In this order a trial comes after all that are better than it, of which one at least is in the front.
+    scored.sort(key=lambda pair: ([-value for value in pair[0]], pair[1].number))
+    front: list[tuple[tuple[float, ...], Record]] = []
+    for mine, one in scored:
+        if not any(_as_good(score, mine) for score, _ in front):
+            front.append((mine, one))
+    return sorted((one for _, one in front), key=lambda one: one.number)
 
 
 def duration(record: Record) -> float | None:
@@ -82,7 +83,5 @@ def _score(record: Record, objectives: Sequence[Objective]) -> tuple[float, ...]
     return tuple(sign * value for sign, value in zip(signs, record.values or (), strict=True))
 
 
-def _dominates(one: tuple[float, ...], other: tuple[float, ...], earlier: bool) -> bool:
-    if one == other:
-        return earlier
+def _as_good(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return all(a >= b for a, b in zip(one, other, strict=True))
