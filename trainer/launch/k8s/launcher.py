@@ -1,0 +1,194 @@
+"""``launcher=kubernetes``: the eight verbs on a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+
+import yaml
+
+from trainer.config.schema import Launcher as Options
+from trainer.errors import ConfigError, TrainerError
+from trainer.launch.base import Launcher, prepared, refuse_running
+from trainer.launch.handle import Handle
+from trainer.launch.job import Job
+from trainer.launch.k8s import state
+from trainer.launch.k8s.api import Api, namespace_of
+from trainer.launch.k8s.far_job import far_run_dir, not_kept
+from trainer.launch.k8s.follow import follow, so_far
+from trainer.launch.k8s.manifest import CANCELLED, CONTAINERS, KINDS, OF_JOB, manifests, name_of
+from trainer.launch.k8s.mounts import mistakes
+from trainer.launch.plan import Part, Plan
+from trainer.launch.records import Launched, record
+from trainer.launch.state import Notes, Status
+from trainer.storage import atomic_write
+
+_LAST = "status.json"  # the status of a job that had ended: the cluster forgets it in time
+_PATIENCE = 600.0  # seconds that somebody who stays with a job waits for a cluster that doesn't answer
+
+logger = logging.getLogger("trainer")
+
+
+class Kubernetes(Launcher):
+    """``k8s:<namespace>/<job>``.
+
+    A job is cancelled by suspending it: its pods get SIGTERM, save and go, the Job stays, and goes on when it is
+    resumed.
+    """
+
+    scheme = "k8s"
+    poll = 1.0
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self._api: Api | None = None
+
+    def plan(self, job: Job) -> Plan:
+        _check(job)
+        made = manifests(job, namespace_of(job.options))
+        text = "---\n".join(as_yaml(one) for one in made)
+        title = "kubectl apply -f - takes this as it is; secrets in job.json are masked here, and sent as they are"
+        return Plan(job.options.name, (Part(title, text),))
+
+    def submit(self, job: Job) -> Launched:
+        _check(job)
+        prepared(job)
+        api = self._connected(job)
+        (job.folder / _LAST).unlink(missing_ok=True)
+        made: list[dict[str, Any]] = []
+        try:
+            for body in manifests(job, api.namespace, secret=True):
+                made.append(api.create(body))
+        except BaseException:
+            for body in reversed(made):
+                with suppress(TrainerError):
+                    api.delete(body["kind"], body["metadata"]["name"])
+            raise
+        *parts, top = made
+        owner = {name: top[name] for name in ("apiVersion", "kind")}
+        owner |= {name: top["metadata"][name] for name in ("name", "uid")}
+        for body in parts:  # they go when the job does
+            api.patch(body["kind"], body["metadata"]["name"], {"metadata": {"ownerReferences": [owner]}})
+        run_dir = {"run_dir": str(far_run_dir(job))} if job.run_dir else {}
+        return record(job, Handle(self.scheme, f"{api.namespace}/{name_of(job)}"), **run_dir)
+
+    def status(self, launched: Launched) -> Status:
+        api, name = self._found(launched)
+        job = api.get(self._kind, name)
+        if job is None:
+            status = self._remembered(launched)
+        else:
+            pods = api.pods(f"{OF_JOB}={name}")
+            status = state.read(job, pods)
+            if status.state == "queued" and status.reason is None:
+                last = state.first_pod(pods)
+                reason = api.warning(last["metadata"]["name"] if last else name)
+                status = dataclasses.replace(status, reason=reason)
+        facts = launched.facts
+        status = dataclasses.replace(status, run_id=facts.get("run_id"), run_dir=facts.get("run_dir"))
+        if status.ended and job is not None:
+            with suppress(OSError):
+                atomic_write(launched.folder / _LAST, json.dumps(status.as_dict()) + "\n")
+        return status
+
+    def logs(self, launched: Launched, follow: bool = False) -> Iterator[str]:
+        api, name = self._found(launched)
+        label, container = f"{OF_JOB}={name}", CONTAINERS[self.options.kind]
+        if not follow:
+            yield from so_far(api, api.pods(label), container)
+            return
+        yield from _follow(api, label, container, lambda: not self.status(launched).ended)
+
+    def cancel(self, launched: Launched, now: bool = False) -> None:
+        api, name = self._found(launched)
+        if self.status(launched).ended:
+            return
+        Notes(launched.folder).cancel()
+        self._suspend(api, name, datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        if now:
+            for pod in api.pods(f"{OF_JOB}={name}"):
+                api.delete("Pod", pod["metadata"]["name"], grace=0)
+
+    def resume(self, launched: Launched) -> Launched:
+        api, name = self._found(launched)
+        refuse_running(self.status(launched), launched)
+        job = api.get(self._kind, name)
+        if job is not None and state.is_cancelled(job) and state.suspended(job):
+            Notes(launched.folder).uncancel()
+            (launched.folder / _LAST).unlink(missing_ok=True)
+            self._suspend(api, name, None)
+            return record(launched.job, launched.handle, run_dir=launched.facts.get("run_dir"))
+        # A Job that has ended can't begin again: another one of that name takes its place.
+        for kind in (self._kind, "Secret", "Service"):
+            api.delete(kind, name, wait=True)
+        return self.submit(launched.job)
+
+    def wait(self, launched: Launched) -> int:
+        api, _ = self._found(launched)
+        api.patience = _PATIENCE
+        return super().wait(launched)
+
+    @property
+    def _kind(self) -> str:
+        return KINDS[self.options.kind]
+
+    def _suspend(self, api: Api, name: str, since: str | None) -> None:
+        """Suspend the job, with a note of when; None lets it go on."""
+        spec: dict[str, Any] = {"suspend": since is not None}
+        spec = {"runPolicy": spec} if self._kind == "PyTorchJob" else spec
+        api.patch(self._kind, name, {"metadata": {"annotations": {CANCELLED: since}}, "spec": spec})
+
+    def _connected(self, job: Job, namespace: str | None = None) -> Api:
+        if self._api is None or (namespace and self._api.namespace != namespace):
+            self._api = Api(job.options, namespace)
+        return self._api
+
+    def _found(self, launched: Launched) -> tuple[Api, str]:
+        """The cluster of a job, and the job's name there."""
+        namespace, _, name = launched.handle.name.partition("/")
+        return self._connected(launched.job, namespace), name
+
+    def _remembered(self, launched: Launched) -> Status:
+        """How a job ended that the cluster doesn't have any more."""
+        with suppress(OSError, ValueError, TypeError):
+            found = json.loads((launched.folder / _LAST).read_bytes())
+            return Status(**{**found, "nodes": tuple(found["nodes"])})
+        if Notes(launched.folder).cancelled:
+            return Status("cancelled", 143)
+        return Status(
+            "lost",
+            reason="the cluster has no such job any more: somebody deleted it, or its time there ended",
+        )
+
+
+_follow = follow
+
+
+def as_yaml(body: dict[str, Any]) -> str:
+    """A manifest as people write it: a text of several lines as a block."""
+    text: str = yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _check(job: Job) -> None:
+    """Say all that is wrong with the options, and what would be lost."""
+    if found := list(mistakes(job.options)):
+        raise ConfigError("\n".join(found))
+    if warning := not_kept(job):
+        logger.warning(warning)
