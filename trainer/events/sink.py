@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import os
+import signal
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -140,6 +141,15 @@ def follow(sink: Sink, pid: int, after: int = 0, patience: float = PATIENCE_SECO
     ``after`` is the size of the log when the process began: last words before it are an earlier attempt's.
     """
     return _Delivery(sink, patience, after).go(is_alive(pid), lambda: True)
+
+
+def outlive_signals() -> None:
+    """In a sink's process: what a scheduler tells all processes of a job is for the training. The sink ends once it has
+    said how that ended.
+    """
+    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):  # Windows has the first alone
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
 
 
 class _Delivery:

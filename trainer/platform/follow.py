@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -133,8 +132,7 @@ def log_file(run_dir: Path) -> Path:
 def main(run_dir: str, pid: str, after: str) -> int:
     """0 when the platform knows all of the run, 1 when it doesn't."""
     log_to_stderr()
-    # Schedulers tell all of a job's processes; this one ends once it has said how the training ended.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sink.outlive_signals()
     if hasattr(os, "nice"):
         os.nice(10)  # training has the processor first
     platform = PlatformSink(Run.open(run_dir))

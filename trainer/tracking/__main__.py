@@ -6,11 +6,10 @@ Started by :func:`trainer.tracking.start`; ``python -m trainer replay`` is what 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from trainer.errors import TrainerError
-from trainer.events.sink import Sink, follow
+from trainer.events.sink import Sink, follow, outlive_signals
 from trainer.run import Run
 from trainer.secrets import log_to_stderr
 
@@ -18,8 +17,7 @@ from trainer.secrets import log_to_stderr
 def main(name: str, run_dir: str, pid: str, after: str) -> int:
     """0 when the sink knows all of the run, 1 when it doesn't."""
     log_to_stderr()
-    # Schedulers tell all of a job's processes; this one ends once it has said how the training ended.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    outlive_signals()
     if hasattr(os, "nice"):
         os.nice(10)  # training has the processor first
     try:
