@@ -25,7 +25,7 @@ def main(folder: str) -> int:
     rank = int(os.environ.get("RANK") or 0)
     several = SEVERAL in os.environ
     if several and rank:
-        _say_into(job.folder / f"rank-{rank}.log")
+        say_into(job.folder / f"rank-{rank}.log")
     os.environ.update(job.environment)
     os.chdir(job.cwd)
     notes = Notes(job.folder, rank if several or rank else None)
@@ -56,7 +56,7 @@ def main(folder: str) -> int:
     return code
 
 
-def _say_into(path: Path) -> None:
+def say_into(path: Path) -> None:
     """Have what this process and those below it say in a file of its own, beside the first one's table."""
     with path.open("ab") as file:
         for stream in (1, 2):

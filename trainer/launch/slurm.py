@@ -149,7 +149,7 @@ _OF_THIS_PROCESS = {
 }
 _MEANINGS = {
     "Priority": "others come first",
-    "BeginTime": "SLURM lets a job that was put back rest for a while",
+    "BeginTime": "not before a certain time; SLURM lets a job that was put back rest for a while",
     "ReqNodeNotAvail": "nodes that it needs are down, drained or reserved",
     "PartitionConfig": "it asks for more than the partition gives",
     "launchfailedrequeuedheld": "it couldn't be started and is held; scontrol release starts it",

@@ -31,16 +31,16 @@ _LAST_WORDS_SECONDS = 10.0
 def main(folder: str) -> int:
     """Run one process of the job. Returns its exit code."""
     from trainer.launch import far
-    from trainer.launch.state import CANCELLED, Notes
+    from trainer.launch.state import CANCELLED
 
     os.environ[LAUNCHED] = f"slurm:{os.environ['SLURM_JOB_ID']}"
     place, size = Path(folder), int(os.environ.get("SLURM_NTASKS", "1"))
-    if Notes(place).cancelled:  # while its set-up ran, when nobody could be told
-        return CANCELLED[1]
-    signal.signal(signal.SIGUSR2, _Again(place))
+    signal.signal(signal.SIGUSR2, Again(place))
     try:
         if size > 1:
             os.environ.update(meet(place, os.environ))
+            if (rank := os.environ["RANK"]) != "0":
+                far.say_into(place / f"rank-{rank}.log")
     except ResourceError as error:
         print(f"{error.kind}: {error.message}", file=sys.stderr)
         return 1
@@ -64,7 +64,7 @@ def meet(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ResourceError: the first one hasn't said where.
     """
-    rank = int(environment["SLURM_PROCID"])
+    rank, size = int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"])
     place = folder / f"meet.{attempt(environment)}.json"
     if rank == 0:
         for old in folder.glob("meet.*.json"):
@@ -73,15 +73,15 @@ def meet(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
     found = _said(place)
     return {
         "RANK": str(rank),
-        "WORLD_SIZE": environment["SLURM_NTASKS"],
+        "WORLD_SIZE": str(size),
         "LOCAL_RANK": environment["SLURM_LOCALID"],
-        "LOCAL_WORLD_SIZE": environment.get("SLURM_NTASKS_PER_NODE", environment["SLURM_NTASKS"]),
+        "LOCAL_WORLD_SIZE": str(size // int(environment.get("SLURM_JOB_NUM_NODES", "1"))),
         "MASTER_ADDR": str(found["address"]),
         "MASTER_PORT": str(found["port"]),
     }
 
 
-class _Again:
+class Again:
     """SLURM says that the job's time is nearly over, or that another job takes its place: save, and go on later.
 
     To the trainer it is a SIGTERM; what happens then is :mod:`trainer.launch.slurm_after`'s.
@@ -114,7 +114,7 @@ def _said(place: Path) -> dict[str, Any]:
 
 def _address(environment: Mapping[str, str]) -> str:
     """A name or number of this machine that the job's other machines know."""
-    if environment.get("SLURM_JOB_NUM_NODES", environment.get("SLURM_NNODES", "1")) == "1":
+    if environment.get("SLURM_JOB_NUM_NODES", "1") == "1":
         return "127.0.0.1"
     for name in (environment.get("SLURMD_NODENAME"), socket.gethostname()):
         with suppress(OSError):

@@ -1,0 +1,37 @@
+"""In place of the trainer in a job of SLURM's: hears its signals and does nothing, at no cost.
+
+``python slurm_waiter.py -u -m trainer.launch.slurm_far <folder>``; any other module is run as it is.
+"""
+
+from __future__ import annotations
+
+import runpy
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+
+def main(words: list[str]) -> int:
+    module, *rest = words[words.index("-m") + 1 :]
+    if module != "trainer.launch.slurm_far":
+        sys.argv = [module, *rest]
+        runpy.run_module(module, run_name="__main__")
+        return 0
+    from trainer.launch.slurm_far import Again
+
+    signal.signal(signal.SIGTERM, _saved)
+    signal.signal(signal.SIGUSR2, Again(Path(rest[0])))
+    print("waiting", flush=True)
+    time.sleep(3600)
+    return 1
+
+
+def _saved(signum: int, frame: FrameType | None) -> None:
+    print("saved", flush=True)
+    sys.exit(143)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""``launcher=slurm`` against a real SLURM of this machine alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from tests.launch.contract import (
+    ROOT,
+    SCENES,
+    SECRET,
+    TRAINING,
+    LauncherContract,
+    Site,
+    events,
+    until,
+)
+from tests.launch.slurm_cluster import Cluster, NoCluster, short_folder
+from trainer.launch.records import Launched, find
+from trainer.launch.state import Notes
+from trainer.tracking.state import mlflow_run_id
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        try:
+            made = Cluster(short_folder(stack))
+        except NoCluster as reason:
+            pytest.skip(f"no SLURM can be started here: {reason}")
+        stack.callback(made.close)
+        yield made
+
+
+class TestSlurm(LauncherContract):
+    words: ClassVar[list[str]] = ["launcher=slurm", "launcher.gpus=1"]
+
+    @pytest.fixture(scope="class")
+    def surroundings(self, cluster: Cluster) -> Iterator[dict[str, str]]:
+        yield cluster.environment
+
+    def test_what_its_processes_see(self, site: Site) -> None:
+        """The GPUs that it asked for, and no secret: that is in the job's file alone."""
+        setup = "launcher.setup=['echo devices: $CUDA_VISIBLE_DEVICES','env']"
+        launched = site.start("check", *SCENES, "launcher.gpus=2", setup)
+        assert site.ended(launched).state == "finished", site.said(launched)
+        said = site.said(launched)
+        assert "devices: 0,1" in said and "SLURM_JOB_ID=" in said
+        assert SECRET not in said
+        assert (launched.folder / "job.json").stat().st_mode & 0o077 == 0
+
+    def test_why_it_waits(self, site: Site) -> None:
+        launched = site.start("check", *SCENES, "launcher.sbatch={begin: now+1hour}")
+        until(lambda: (site.status(launched).reason or "").startswith("waiting: BeginTime"))
+        assert (site.status(launched).state, site.status(launched).attempts) == ("queued", 0)
+        assert "waiting: BeginTime (not before" in site.trainer("status", str(launched.handle)).stdout
+        site.trainer("cancel", str(launched.handle))
+        status = site.ended(launched)
+        assert (status.state, status.exit_code, status.attempts) == ("cancelled", 143, 0)
+
+    def test_starts_again_after_a_failure(self, site: Site, cluster: Cluster) -> None:
+        launched = site.start("check", "dataset=coco", "dataset.path=missing", "launcher.max_restarts=1")
+        status = site.ended(launched)
+        assert (status.state, status.exit_code, status.attempts) == ("failed", 1, 2), site.said(launched)
+        assert site.said(launched).count("back into the queue: it failed (exit code 1), restart 1 of 1") == 1
+
+    def test_refused(self, site: Site) -> None:
+        done = site.trainer("check", *SCENES, *self.words, "launcher.partition=man", "launch.detach=true")
+        assert done.returncode == 2
+        assert "launcher.partition=man: " in done.stderr and "Did you mean 'main'?" in done.stderr
+
+    def test_forgotten_by_the_controller(self, site: Site, checked: Launched, cluster: Cluster) -> None:
+        """Minutes after a job's end, without accounts: what it noted itself is all there is."""
+        known = Launched(checked.handle, checked.folder, checked.facts)
+        gone = Launched(type(known.handle)("slurm", "999999"), known.folder, known.facts)
+        assert site.status(gone).state == "finished"
+
+    def test_put_back_goes_on_with_the_run(self, site: Site, cluster: Cluster) -> None:
+        """Two processes on two nodes. An operator puts the job back; then its time is nearly over."""
+        words = (*TRAINING, "tracking=mlflow", "id=two", "name=together", "runtime.batch_size=1")
+        launched = site.start(*words, "launcher.nodes=2")
+        run, job = site.output / "together" / "two", launched.handle.name
+        until(lambda: events(run, "train"), lambda: site.said(launched))
+        assert len(site.status(launched).nodes) == 2
+        until(lambda: mlflow_run_id(run))
+        tracked = mlflow_run_id(run)
+
+        cluster.run("scontrol", "requeue", job)
+        until(lambda: len(events(run, "resumed")) == 1, lambda: site.said(launched))
+        cluster.run("scancel", "--signal=USR2", job)
+        until(lambda: len(events(run, "resumed")) == 2, lambda: site.said(launched))
+        assert "back into the queue: its time was over" in site.said(launched)
+
+        status = site.status(launched)
+        assert (status.state, status.attempts) == ("running", 3)
+        assert [event["saved"] for event in events(run, "cancelled")] == ["checkpoints/last.pth"] * 2
+        assert site.trainer("cancel", "two", "--wait").returncode == 0
+        assert site.status(launched).exit_code == 143
+        assert [path.name for path in run.parent.iterdir() if path.is_dir()] == ["two"]
+        assert mlflow_run_id(run) == tracked
+        assert json.loads((run / "result.json").read_text())["mlflow_run_id"] == tracked
+        assert find(site.output, "two").handle == launched.handle
+        last = Notes(launched.folder, 1).last
+        assert last["exit_code"] == 143
+
+    @pytest.mark.slow
+    def test_its_time_is_nearly_over(self, site: Site) -> None:
+        """SLURM itself says so, some seconds after the start, and it costs nothing but waiting."""
+        waiter = f"{sys.executable} {Path(__file__).with_name('slurm_waiter.py')}"
+        times = ("launcher.time_minutes=1", "launcher.signal_delay_s=10")
+        launched = site.start("check", *SCENES, *times, f"launcher.interpreter='{waiter}'")
+        until(lambda: "back into the queue: its time was over" in site.said(launched))
+        until(lambda: site.said(launched).count("waiting") == 2, lambda: site.said(launched))
+        assert site.said(launched).count("saved") == 1
+        assert site.status(launched).state == "running"
+        site.trainer("cancel", str(launched.handle), "--wait")
+        assert site.status(launched).state == "cancelled"
+
+
+def test_without_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line that says what is missing; what would be submitted is shown nevertheless."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    site = Site(tmp_path, [])
+    done = site.trainer("check", *SCENES, "launcher=slurm")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "there is no sbatch here" in done.stderr
+    planned = site.trainer("check", *SCENES, "launcher=slurm", "launcher.dry_run=true")
+    assert planned.returncode == 0 and "\nsrun " in planned.stdout
+    assert str(ROOT) not in planned.stdout or "trainer.launch.slurm_far" in planned.stdout
