@@ -180,6 +180,7 @@ class Cluster:
             return
         self.commands.append(pod["spec"]["containers"][0]["command"])
         container = self.containers[place] = Container(self.machine, pod, extra, secret)
+        self.store.change(place, {"spec": {"nodeName": "node-1"}})
         self._container(place, {"running": {"startedAt": now()}}, "Running")
         if "deletionTimestamp" in (self.store.get(*place) or {"metadata": {}})["metadata"]:
             self._end_pod(place)
@@ -188,7 +189,10 @@ class Cluster:
             container.kill()
         code = container.wait()
         reason = "OOMKilled" if self.trouble == "OOMKilled" else "Completed" if code == 0 else "Error"
-        state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": now()}}
+        state: dict[str, Any] = {"exitCode": code, "reason": reason, "finishedAt": now()}
+        if code and pod["spec"]["containers"][0].get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            state["message"] = "\n".join(line for _, line in container.follow(True))[-2048:]
+        state = {"terminated": state}
         self._container(place, {"running": None, **state}, "Succeeded" if code == 0 else "Failed")
         if "deletionTimestamp" in (self.store.get(*place) or {"metadata": {}})["metadata"]:
             self.store.remove(place)

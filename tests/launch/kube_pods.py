@@ -87,6 +87,7 @@ class Container:
                 one["value"] if "value" in one else _field(pod, one), one["name"].endswith("ADDR")
             )
         env |= {name: here(text, name.endswith("ADDR")) for name, text in extra.items()}
+        env["HOME"] = str(machine.folder)  # the pod's own /tmp
         command = [here(word) for word in [*spec["command"], *spec.get("args", [])]]
         self.lines: list[tuple[str, str]] = []
         self.more = threading.Condition()

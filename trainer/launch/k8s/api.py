@@ -17,6 +17,7 @@ Object = dict[str, Any]
 _CUSTOM = {"Job": ("batch", "v1", "jobs"), "PyTorchJob": ("kubeflow.org", "v1", "pytorchjobs")}
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TIMEOUT = (10, 60)  # seconds to connect, and to answer
+_LONG = (10, 300)  # for what may say nothing for a while
 _MERGE = "application/merge-patch+json"
 
 
@@ -133,7 +134,7 @@ class Api:
                 container=container,
                 follow=follow,
                 timestamps=True,
-                _request_timeout=(_TIMEOUT[0], None) if follow else _TIMEOUT,
+                _request_timeout=_LONG if follow else _TIMEOUT,
             )
         except (NotThere, _NotYet):
             return

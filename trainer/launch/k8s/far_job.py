@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from trainer.config.schema import Launcher as Options
 from trainer.config.typed import key_of
 from trainer.launch.job import Job
 from trainer.launch.k8s.mounts import mounts
+from trainer.launch.k8s.pod import ranks
 from trainer.launch.plan import shown
 
 # Paths and addresses of this machine; named in launcher.env they travel all the same.
@@ -24,6 +28,18 @@ _OF_HERE = {
     ),
     *("MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"),
 }
+
+
+_LONGEST = 52  # with a pod's number and its five letters at most 63
+
+
+def name_of(job: Job) -> str:
+    """The job's name in the cluster: its id, as DNS takes it."""
+    name = re.sub(r"[^a-z0-9]+", "-", job.id.lower()).strip("-") or "run"
+    name = name if name[0].isalpha() else f"t-{name}"
+    if len(name) > _LONGEST:
+        name = f"{name[: _LONGEST - 9].rstrip('-')}-{hashlib.sha256(job.id.encode()).hexdigest()[:8]}"
+    return name
 
 
 def far_job(job: Job) -> Job:
@@ -42,7 +58,22 @@ def far_job(job: Job) -> Job:
         words=tuple(words),
         cwd=Path(job.options.workdir or "."),
         environment=environment,
+        options=_far_options(job),
         run_dir=Path(str(far_run_dir(job))) if job.run_dir else None,
+    )
+
+
+def _far_options(job: Job) -> Options:
+    """The options as torchrun's agents in the pods follow them: all meet on the first node, whose pod has a name."""
+    options, name = job.options, name_of(job)
+    first = f"{name}-0.{name}" if options.kind == "job" else f"{name}-master-0"
+    return replace(
+        options,
+        nproc=ranks(options),
+        rdzv_backend="static",  # the first pod is then the first process, whose words are the job's
+        rdzv_endpoint=f"{first}:{options.port}",
+        rdzv_id=name,
+        max_restarts=0,  # the cluster starts pods again
     )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from trainer.launch.k8s.api import Api, Object
-from trainer.launch.k8s.state import ended, first_pod
+from trainer.launch.k8s.state import ended, first_pods
 
 _PAUSE = 0.5  # seconds between two looks for a pod
 
@@ -17,13 +17,13 @@ def follow(api: Api, label: str, container: str, going: Callable[[], bool]) -> I
     last: dict[str, str] = {}  # of each pod, when it said what came last
     while True:
         going_on = going()  # asked first: nothing is missed after the end
-        pod = first_pod([one for one in api.pods(label) if one["metadata"]["uid"] not in through])
-        if pod is None:
+        new = [one for one in first_pods(api.pods(label)) if one["metadata"]["uid"] not in through]
+        if not new:
             if not going_on:
                 return
             time.sleep(_PAUSE)
             continue
-        uid = pod["metadata"]["uid"]
+        pod, uid = new[0], new[0]["metadata"]["uid"]
         was_over = ended(pod)
         for stamp, line in api.log(pod["metadata"]["name"], container, follow=not was_over):
             # A connection that was cut is made anew, from the beginning: time stamps tell what was said already.
@@ -38,6 +38,6 @@ def follow(api: Api, label: str, container: str, going: Callable[[], bool]) -> I
 
 def so_far(api: Api, pods: list[Object], container: str) -> Iterator[str]:
     """What the first node's newest pod has said."""
-    if pod := first_pod(pods):
+    for pod in first_pods(pods)[-1:]:
         for _, line in api.log(pod["metadata"]["name"], container, follow=False):
             yield line

@@ -19,9 +19,9 @@ from trainer.launch.handle import Handle
 from trainer.launch.job import Job
 from trainer.launch.k8s import state
 from trainer.launch.k8s.api import Api, namespace_of
-from trainer.launch.k8s.far_job import far_run_dir, not_kept
+from trainer.launch.k8s.far_job import far_run_dir, name_of, not_kept
 from trainer.launch.k8s.follow import follow, so_far
-from trainer.launch.k8s.manifest import CANCELLED, CONTAINERS, KINDS, OF_JOB, manifests, name_of
+from trainer.launch.k8s.manifest import ATTEMPTS, CANCELLED, CONTAINERS, KINDS, OF_JOB, manifests
 from trainer.launch.k8s.mounts import mistakes
 from trainer.launch.plan import Part, Plan
 from trainer.launch.records import Launched, record
@@ -86,8 +86,8 @@ class Kubernetes(Launcher):
             pods = api.pods(f"{OF_JOB}={name}")
             status = state.read(job, pods)
             if status.state == "queued" and status.reason is None:
-                last = state.first_pod(pods)
-                reason = api.warning(last["metadata"]["name"] if last else name)
+                names = [pod["metadata"]["name"] for pod in state.first_pods(pods)]
+                reason = api.warning(names[-1] if names else name)
                 status = dataclasses.replace(status, reason=reason)
         facts = launched.facts
         status = dataclasses.replace(status, run_id=facts.get("run_id"), run_dir=facts.get("run_dir"))
@@ -106,27 +106,33 @@ class Kubernetes(Launcher):
 
     def cancel(self, launched: Launched, now: bool = False) -> None:
         api, name = self._found(launched)
-        if self.status(launched).ended:
+        status = self.status(launched)
+        if status.ended:
             return
         Notes(launched.folder).cancel()
-        self._suspend(api, name, datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._suspend(api, name, True, {CANCELLED: since, ATTEMPTS: str(status.attempts)})
         if now:
             for pod in api.pods(f"{OF_JOB}={name}"):
                 api.delete("Pod", pod["metadata"]["name"], grace=0)
 
     def resume(self, launched: Launched) -> Launched:
         api, name = self._found(launched)
-        refuse_running(self.status(launched), launched)
+        status = self.status(launched)
+        refuse_running(status, launched)
         job = api.get(self._kind, name)
         if job is not None and state.is_cancelled(job) and state.suspended(job):
             Notes(launched.folder).uncancel()
             (launched.folder / _LAST).unlink(missing_ok=True)
-            self._suspend(api, name, None)
+            here = len(state.first_pods(api.pods(f"{OF_JOB}={name}")))
+            self._suspend(api, name, False, {CANCELLED: None, ATTEMPTS: str(status.attempts - here)})
             return record(launched.job, launched.handle, run_dir=launched.facts.get("run_dir"))
         # A Job that has ended can't begin again: another one of that name takes its place.
         for kind in (self._kind, "Secret", "Service"):
             api.delete(kind, name, wait=True)
-        return self.submit(launched.job)
+        again = self.submit(launched.job)
+        api.patch(self._kind, name, {"metadata": {"annotations": {ATTEMPTS: str(status.attempts)}}})
+        return again
 
     def wait(self, launched: Launched) -> int:
         api, _ = self._found(launched)
@@ -137,11 +143,11 @@ class Kubernetes(Launcher):
     def _kind(self) -> str:
         return KINDS[self.options.kind]
 
-    def _suspend(self, api: Api, name: str, since: str | None) -> None:
-        """Suspend the job, with a note of when; None lets it go on."""
-        spec: dict[str, Any] = {"suspend": since is not None}
+    def _suspend(self, api: Api, name: str, suspend: bool, notes: dict[str, str | None]) -> None:
+        """Suspend the job, or let it go on, with annotations that say so; None takes one away."""
+        spec: dict[str, Any] = {"suspend": suspend}
         spec = {"runPolicy": spec} if self._kind == "PyTorchJob" else spec
-        api.patch(self._kind, name, {"metadata": {"annotations": {CANCELLED: since}}, "spec": spec})
+        api.patch(self._kind, name, {"metadata": {"annotations": notes}, "spec": spec})
 
     def _connected(self, job: Job, namespace: str | None = None) -> Api:
         if self._api is None or (namespace and self._api.namespace != namespace):

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
 from trainer import __version__
-from trainer.config.schema import Launcher as Options
 from trainer.launch.job import Job
-from trainer.launch.k8s.far_job import far_run_dir, far_text
+from trainer.launch.k8s.far_job import far_run_dir, far_text, name_of
 from trainer.launch.k8s.pod import pod_spec, ranks, without_empty
 
 PREFIX = "openmmlab-trainer"
 OF_JOB = f"{PREFIX}/job"  # the label that all that belongs to a job has
 CANCELLED = f"{PREFIX}/cancelled"  # the annotation that says when somebody cancelled it
+ATTEMPTS = f"{PREFIX}/attempts"  # how often it was started by pods that are gone
 KINDS = {"job": "Job", "pytorchjob": "PyTorchJob"}
 CONTAINERS = {"job": "trainer", "pytorchjob": "pytorch"}  # Kubeflow's operator wants its name
 CONFIG_ERROR = 2  # the trainer's exit code for what no restart mends
-_LONGEST = 52  # with a pod's number and its five letters at most 63
-_INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 
 
 def manifests(job: Job, namespace: str, *, secret: bool = False) -> list[dict[str, Any]]:
@@ -37,15 +34,6 @@ def manifests(job: Job, namespace: str, *, secret: bool = False) -> list[dict[st
     version = "batch/v1" if options.kind == "job" else "kubeflow.org/v1"
     about = {**_meta(job, name, namespace), "annotations": _annotations(job)}
     return [*made, {"apiVersion": version, "kind": KINDS[options.kind], "metadata": about, "spec": spec}]
-
-
-def name_of(job: Job) -> str:
-    """The job's name in the cluster: its id, as DNS takes it."""
-    name = re.sub(r"[^a-z0-9]+", "-", job.id.lower()).strip("-") or "run"
-    name = name if name[0].isalpha() else f"t-{name}"
-    if len(name) > _LONGEST:
-        name = f"{name[: _LONGEST - 9].rstrip('-')}-{hashlib.sha256(job.id.encode()).hexdigest()[:8]}"
-    return name
 
 
 def _meta(job: Job, name: str, namespace: str) -> dict[str, Any]:
@@ -102,7 +90,8 @@ def _template(job: Job, namespace: str, restart: str = "Never") -> dict[str, Any
         secret=name,
         container=CONTAINERS[options.kind],
         restart=restart,
-        meeting=_meeting(options, name) if options.kind == "job" else [],
+        # Which node's agent it is, by torchrun's own name for that; Kubeflow's operator says it itself.
+        more=[_node_rank()] if options.nodes > 1 and options.kind == "job" else [],
     )
     if options.nodes > 1 and options.kind == "job":
         spec["subdomain"] = name
@@ -110,18 +99,9 @@ def _template(job: Job, namespace: str, restart: str = "Never") -> dict[str, Any
     return {"metadata": about, "spec": spec}
 
 
-def _meeting(options: Options, name: str) -> list[dict[str, Any]]:
-    """torchrun's options for an Indexed Job's pods; it reads them from PET_*, as Kubeflow's operator sets them."""
-    if options.nodes == 1 and ranks(options) == 1:
-        return []
-    first = f"{name}-0.{name}" if options.nodes > 1 else "127.0.0.1"
-    return [
-        {"name": "PET_NNODES", "value": str(options.nodes)},
-        {"name": "PET_NPROC_PER_NODE", "value": str(ranks(options))},
-        {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": _INDEX}}},
-        {"name": "PET_MASTER_ADDR", "value": first},
-        {"name": "PET_MASTER_PORT", "value": str(options.port)},
-    ]
+def _node_rank() -> dict[str, Any]:
+    index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    return {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": index}}}
 
 
 def _job_spec(job: Job, namespace: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def pod_spec(
     secret: str,
     container: str,
     restart: str = "Never",
-    meeting: Sequence[dict[str, Any]] = (),
+    more: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """A pod's ``spec``.
 
@@ -33,7 +33,7 @@ def pod_spec(
         handle: what the trainer knows as its launcher's handle.
         secret: the name of the Secret with ``job.json``.
         container: the container's name.
-        meeting: variables by which the pods of several nodes find each other.
+        more: variables besides.
     """
     claims = mounts(options)
     names = {claim: f"claim-{number}" for number, claim in enumerate(dict.fromkeys(m.claim for m in claims))}
@@ -48,7 +48,7 @@ def pod_spec(
         "tolerations": tolerations(options),
         "imagePullSecrets": [{"name": name} for name in options.image_pull_secrets],
         "securityContext": _security(options.user),
-        "containers": [_container(options, handle, container, meeting, names)],
+        "containers": [_container(options, handle, container, more, names)],
         "volumes": [
             {"name": "job", "secret": {"secretName": secret, "defaultMode": 0o400}},
             {"name": "tmp", "emptyDir": {}},
@@ -71,7 +71,7 @@ def quantity(gigabytes: float) -> str:
 
 
 def _container(
-    options: Options, handle: str, name: str, meeting: Sequence[dict[str, Any]], names: dict[str, str]
+    options: Options, handle: str, name: str, more: Sequence[dict[str, Any]], names: dict[str, str]
 ) -> dict[str, Any]:
     limits: dict[str, Any] = {}
     if options.memory_gb:
@@ -85,7 +85,7 @@ def _container(
         "imagePullPolicy": options.image_pull_policy,
         "command": command(options),
         "workingDir": options.workdir,
-        "env": [{"name": LAUNCHED, "value": handle}, *_home(), *meeting],
+        "env": [{"name": LAUNCHED, "value": handle}, *_home(), *more],
         "envFrom": [{"secretRef": {"name": name}} for name in options.env_from],
         # GPUs are asked for by their limit; cores have none, which would only slow the data workers down.
         "resources": without_empty({"requests": {**cpu, **limits}, "limits": limits}),
@@ -114,10 +114,7 @@ def _container(
 
 def command(options: Options) -> list[str]:
     """What a pod runs; the words are in the Secret, where no list of processes shows them."""
-    far = ["-m", "trainer.launch.far", JOB_FOLDER]
-    if options.nodes == 1 and ranks(options) == 1:
-        return [options.python, *far]
-    return [options.python, "-m", "torch.distributed.run", *far]
+    return [options.python, "-m", "trainer.launch.k8s.far", JOB_FOLDER]
 
 
 def _home() -> list[dict[str, str]]:

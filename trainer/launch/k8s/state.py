@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from trainer.launch.k8s.api import Object
-from trainer.launch.k8s.manifest import CANCELLED, CONFIG_ERROR
+from trainer.launch.k8s.manifest import ATTEMPTS, CANCELLED, CONFIG_ERROR
 from trainer.launch.state import CANCELLED as TOLD_TO_STOP
 from trainer.launch.state import Status
 
@@ -24,9 +24,7 @@ def read(job: Object, pods: list[Object]) -> Status:
     active = [pod for pod in pods if _phase(pod) not in _ENDED]
     newest = active or pods
     nodes = tuple(dict.fromkeys(name for pod in newest if (name := pod.get("spec", {}).get("nodeName"))))
-    # One of the first index for each time that it was started; those of a suspended job are gone.
-    attempts = sum(1 for pod in pods if _is_first(pod))
-    common = {"attempts": max(attempts, int(bool(pods))), "nodes": nodes}
+    common = {"attempts": attempts(job, pods), "nodes": nodes}
     if done := conditions.get("Complete") or conditions.get("Succeeded"):
         return Status("finished", 0, since=_time(done.get("lastTransitionTime")), **common)
     if failed := conditions.get("Failed"):
@@ -51,6 +49,13 @@ def read(job: Object, pods: list[Object]) -> Status:
     return Status("queued", reason=waiting[0] if waiting else None, since=since, **common)
 
 
+def attempts(job: Object, pods: list[Object]) -> int:
+    """How often it was started: by a pod of the first node that is still there, or was before."""
+    noted = int(job["metadata"].get("annotations", {}).get(ATTEMPTS, 0))
+    here = len(first_pods(pods))
+    return max(noted, here) if is_cancelled(job) else noted + here
+
+
 def suspended(job: Object) -> bool:
     spec = job["spec"]
     return bool(spec.get("suspend") or spec.get("runPolicy", {}).get("suspend"))
@@ -61,9 +66,9 @@ def is_cancelled(job: Object) -> bool:
     return CANCELLED in job["metadata"].get("annotations", {})
 
 
-def first_pod(pods: list[Object]) -> Object | None:
-    """The newest pod of the first node, which speaks for all."""
-    return next((pod for pod in reversed(pods) if _is_first(pod)), None)
+def first_pods(pods: list[Object]) -> list[Object]:
+    """The pods of the first node, which speak for all: one for each time that the job was started."""
+    return [pod for pod in pods if _is_first(pod)]
 
 
 def ended(pod: Object) -> bool:
@@ -124,7 +129,9 @@ def _failure(pods: list[Object]) -> tuple[int | None, str | None]:
             else (None, None)
         )
     newest = {_index(pod): (pod, ends) for pod, ends in failed}
-    pod, ends = min(newest.values(), key=lambda one: str(one[1].get("finishedAt")))
+    # Told to stop because another one failed, a pod ends as if it were cancelled.
+    own = [one for one in newest.values() if one[1]["exitCode"] not in TOLD_TO_STOP]
+    pod, ends = min(own or newest.values(), key=lambda one: str(one[1].get("finishedAt")))
     return int(ends["exitCode"]), _why_ended(pod, ends)
 
 

@@ -1,0 +1,83 @@
+"""launcher=kubernetes against a fake API server that runs the pods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from tests.launch.contract import TRAINING, LauncherContract, Site, events, until
+from tests.launch.kube_server import KubeServer, serving
+from trainer.tracking.state import mlflow_run_id
+
+WORDS = ["launcher=kubernetes", "launcher.image=registry.example/trainer-openmm:1"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
+    with serving(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+class TestKubernetes(LauncherContract):
+    words: ClassVar[list[str]] = WORDS
+    tracking: ClassVar[str] = "mlflow"
+
+    @pytest.fixture(scope="class")
+    def surroundings(
+        self, server: KubeServer, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[dict[str, str]]:
+        yield {"KUBECONFIG": str(server.kubeconfig(tmp_path_factory.mktemp("me") / "config"))}
+
+    @pytest.fixture(scope="class", autouse=True)
+    def claim(self, server: KubeServer, site: Site) -> None:
+        """The runs' folder is a claim, mounted in the pods at the same path."""
+        server.cluster.machine.claims["runs"] = site.output
+        site.words.append(f"launcher.pvc=[runs:{site.output}]")
+
+    def look_at_run(self, run: Path) -> None:
+        found = mlflow_run_id(run)
+        kept = run.parent / "mlflow-run"
+        if not kept.exists():
+            assert found
+            kept.write_text(found)
+        assert found == kept.read_text()
+
+    def test_what_was_applied_is_what_the_dry_run_says(self, site: Site, server: KubeServer) -> None:
+        """But for what the cluster adds, and the secrets."""
+        import yaml
+
+        words = ("check", "dataset=digits", *self.words, "launcher.priority_class=low")
+        done = site.trainer(*words, "launch.detach=true")
+        assert done.returncode == 0, done.stderr
+        handle = done.stdout.strip()
+        namespace, name = handle.removeprefix("k8s:").split("/")
+        from trainer.launch import registry
+        from trainer.launch.records import find
+
+        launched = find(site.output, handle)
+        site.started.append(launched)
+        planned = list(yaml.safe_load_all(registry.of(launched).plan(launched.job).text))
+        job = server.cluster.store.get("jobs", namespace, name)
+        secret = server.cluster.store.get("secrets", namespace, name)
+        assert job is not None and secret is not None
+        assert [one["kind"] for one in planned] == ["Secret", "Job"]
+        assert job["spec"] == planned[1]["spec"]
+        assert secret["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+        site.ended(launched)
+
+    def test_preempted_it_goes_on_elsewhere(self, site: Site, server: KubeServer) -> None:
+        """A node is drained: no failure that counts, and the same run."""
+        words = (*TRAINING, "tracking=none", "id=moved", "name=long", f"launcher.pvc=[runs:{site.output}]")
+        launched = site.start(*words)
+        run = site.output / "long" / "moved"
+        until(lambda: events(run, "train"), lambda: site.said(launched))
+        namespace, _, name = launched.handle.name.partition("/")
+        pods = server.cluster.store.all("pods", namespace, {"openmmlab-trainer/job": name})
+        server.cluster.evict(("pods", namespace, pods[0]["metadata"]["name"]))
+        until(lambda: events(run, "resumed"), lambda: site.said(launched))
+        assert events(run, "cancelled")[0]["saved"] == "checkpoints/last.pth"
+        site.trainer("cancel", str(launched.handle), "--now", "--wait")
+        assert site.status(launched).state == "cancelled"
