@@ -239,3 +239,21 @@ def test_what_sbatch_may_hand_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     found = slurm._environment(made)
     assert {"SLURM_CONF", "OF_MINE", "PYTHONPATH"} <= set(found)
     assert not {"AWS_SECRET_ACCESS_KEY", "SLURM_MEM_PER_NODE", "RANK"} & set(found)
+
+
+def test_a_cluster_s_own_file(tmp_path: Path) -> None:
+    from trainer.config.compose import compose
+    from trainer.config.paths import with_dirs
+
+    given = Path(__file__).parents[2] / "launchers" / "slurm" / "cluster.yaml"
+    (tmp_path / "launcher").mkdir()
+    (tmp_path / "launcher" / "ours.yaml").write_text(given.read_text())
+    config, _ = compose("train", ["launcher=ours", "launcher.gpus=2"], conf=with_dirs([str(tmp_path)]))
+    made = Job(**{**vars(job(tmp_path)), "options": config.launcher})
+    asked = options_of(script(made))
+    assert (asked["--partition"], asked["--ntasks-per-node"], asked["--mail-type"]) == (
+        "gpu",
+        "2",
+        "END,FAIL",
+    )
+    assert "module load cuda/12.4" in script(made)
