@@ -21,8 +21,8 @@ JOBS = ("jobs", "pytorchjobs")
 class Cluster:
     """Objects, and what happens to them.
 
-    ``trouble`` is what befalls new pods: ``ImagePullBackOff``, ``Unschedulable`` (they wait) or ``OOMKilled`` (their
-    process is killed as soon as it has said a line).
+    ``trouble`` is what befalls new pods: ``ImagePullBackOff``, ``Unschedulable`` (they wait), ``OOMKilled`` (their
+    process is killed as soon as it has said a line), ``Nothing`` (none may be made).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -137,6 +137,8 @@ class Cluster:
         )
 
     def _start_pod(self, key: Key, job: dict[str, Any], index: str, template: dict[str, Any]) -> None:
+        if self.trouble == "Nothing":
+            return
         name = job["metadata"]["name"]
         pytorch = key[0] == "pytorchjobs"
         meta = {

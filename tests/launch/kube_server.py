@@ -20,12 +20,14 @@ import yaml
 from kubernetes_validate.utils import SchemaNotFoundError, ValidationError, validate
 
 from tests.launch.kube_cluster import Cluster
+from tests.launch.kube_pods import ROOT
 
 TOKEN = "a-token-of-the-cluster"
 _PATH = re.compile(
     r"^/(?:api/v1|apis/(?P<group>[\w.]+)/v1)/namespaces/(?P<space>[\w-]+)/(?P<kind>\w+)"
     r"(?:/(?P<name>[\w.-]+))?(?:/(?P<sub>\w+))?$"
 )
+_VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}
 _KINDS = {
     "jobs": ("batch", "Job"),
     "pytorchjobs": ("kubeflow.org", "PyTorchJob"),
@@ -39,6 +41,7 @@ _KINDS = {
 class KubeServer:
     """The server, its cluster, and a kubeconfig for it.
 
+    Who has its token has the rights of ``launchers/kubernetes/rbac.yaml``, and no others.
     ``refuse`` maps a request's beginning, ``POST jobs`` or ``GET``, to the status and message of its answer.
     """
 
@@ -46,6 +49,7 @@ class KubeServer:
         self.cluster = Cluster(folder)
         self.refuse: dict[str, tuple[int, str]] = {}
         self.kinds = set(_KINDS)
+        self.rights = _rights(ROOT / "launchers/kubernetes/rbac.yaml")
         self.requests: list[str] = []
         handler = type("Handler", (_Handler,), {"server_of": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -122,18 +126,30 @@ class _Handler(BaseHTTPRequestHandler):
             or _KINDS[found["kind"]][0] != found["group"]
         ):
             return self._status(404, "the server could not find the requested resource")
+        verb = _VERBS.get(method) or (
+            "get" if found["name"] else "watch" if "watch" in self.query else "list"
+        )
+        resource = f"{found['kind']}/{found['sub']}" if found["sub"] else found["kind"]
+        if (verb, found["group"] or "", resource) not in self.server_of.rights:
+            return self._status(
+                403, f'{resource} is forbidden: User "me" cannot {verb} resource "{resource}"'
+            )
         with_name = "one" if found["name"] else "all"
         getattr(self, f"_{method.lower()}_{found['sub'] or with_name}")(
             found["kind"], found["space"], found["name"]
         )
 
     def _get_all(self, kind: str, space: str, name: str | None) -> None:
-        labels = dict(part.split("=") for part in self.query.get("labelSelector", "").split(",") if part)
+        labels, fields = (
+            dict(part.split("=") for part in self.query.get(name, "").split(",") if part)
+            for name in ("labelSelector", "fieldSelector")
+        )
         if self.query.get("watch"):
             return self._watch(kind, space, labels)
         store = self.server_of.cluster.store
         with store.lock:
             items, version = store.all(kind, space, labels), store.version
+        items = [one for one in items if all(_field(one, path) == value for path, value in fields.items())]
         self._json(
             200,
             {"kind": f"{_KINDS[kind][1]}List", "metadata": {"resourceVersion": str(version)}, "items": items},
@@ -231,6 +247,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _not_found(self, kind: str, name: str) -> None:
         self._status(404, f'{kind} "{name}" not found')
+
+
+def _rights(path: Path) -> set[tuple[str, str, str]]:
+    """(verb, group, resource) that a Role allows."""
+    role = next(body for body in yaml.safe_load_all(path.read_text()) if body["kind"] == "Role")
+    return {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def _field(body: dict[str, Any], path: str) -> Any:
+    for part in path.split("."):
+        body = body.get(part, {})
+    return body
 
 
 def _invalid(body: dict[str, Any]) -> str | None:

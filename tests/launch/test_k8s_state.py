@@ -30,14 +30,14 @@ def a_job(
 def a_pod(
     phase: str, index: str = "0", conditions: Any = (), memory: str = "8Gi", **state: Any
 ) -> dict[str, Any]:
+    about = {"batch.kubernetes.io/job-completion-index": index}
+    container = {"image": "a/b:1", "resources": {"limits": {"memory": memory}}}
+    statuses = [{"state": state}] if state else []
     return {
-        "metadata": {
-            "name": f"one-{index}-abcde",
-            "annotations": {"batch.kubernetes.io/job-completion-index": index},
-        },
-        "spec": {"nodeName": f"node-{index}", "containers": [{"image": "a/b:1", "resources": {"limits": {"memory": memory}}}]},
-        "status": {"phase": phase, "conditions": list(conditions), "containerStatuses": [{"state": state}] if state else []},
-    }  # fmt: skip
+        "metadata": {"name": f"one-{index}-abcde", "annotations": about},
+        "spec": {"nodeName": f"node-{index}", "containers": [container]},
+        "status": {"phase": phase, "conditions": list(conditions), "containerStatuses": statuses},
+    }
 
 
 def ended(code: int, index: str = "0", at: str = WHEN, **more: Any) -> dict[str, Any]:
