@@ -42,7 +42,9 @@ class Torchrun(Local):
 
 
 def processes(job: Job) -> int:
-    """How many processes a training has on this machine."""
+    """How many processes a training has on this machine; what is no training needs one."""
+    if job.command != "train":
+        return 1
     if job.options.nproc != "auto":
         return int(job.options.nproc)
     return 1 if job.device == "cpu" else max(1, len(visible_gpus()))
