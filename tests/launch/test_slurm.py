@@ -39,7 +39,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 class TestSlurm(LauncherContract):
-    words: ClassVar[list[str]] = ["launcher=slurm", "launcher.gpus=1"]
+    words: ClassVar[list[str]] = ["launcher=slurm"]
 
     @pytest.fixture(scope="class")
     def surroundings(self, cluster: Cluster) -> Iterator[dict[str, str]]:

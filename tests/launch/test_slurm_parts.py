@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -154,6 +155,7 @@ def test_commands_that_fail(
         ("FAILED", "137:0", None, ("failed", 137, "SLURM: failed")),
         # the first process had ended well when another one failed
         ("FAILED", "1:0", 0, ("failed", 1, "process 1: CheckpointError: gone")),
+        ("FAILED", "137:0", None, ("cancelled", 143, None)),  # cancelled at once
     ],
 )
 def test_how_it_ended(
@@ -173,6 +175,8 @@ def test_how_it_ended(
     if said == 0 and state == "FAILED":
         other = {"kind": "CheckpointError", "message": "gone"}
         Notes(made.folder, 1).failure.write_text(json.dumps(other))
+    if expected[0] == "cancelled" and said is None:
+        notes.cancel()
     line = SHOWN.format(state=state, reason="None", code=code, nodes="a")
     monkeypatch.setattr(slurm, "about", lambda job: slurm_cli._of_controller(line))
     status = slurm.Slurm(made.options).status(Launched(Handle("slurm", "7"), made.folder, {}))
@@ -204,6 +208,39 @@ def test_who_starts_again(tmp_path: Path) -> None:
     notes.path.unlink()
     notes.cancel()
     assert ended(1) is None
+
+
+def test_who_never_gets_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    made = Job(**{**vars(job(tmp_path)), "run_dir": run})
+    made.save()
+    notes, now = Notes(made.folder), {"SLURM_JOB_ID": "7"}
+    (made.folder / AGAIN).write_text(json.dumps({"attempt": "7.0"}))
+
+    def over(saves: bool) -> bool:
+        notes.started("slurm:7")
+        if saves:
+            (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+            (run / "checkpoints" / "manifest.json").write_text("{}")
+            later = notes.last["started"] + 1
+            os.utime(run / "checkpoints" / "manifest.json", (later, later))
+        notes.ended(143)
+        return wants_again(made.folder, 143, now) is not None
+
+    assert [over(saves) for saves in (False, False, True, True)] == [True] * 4
+    # what was saved before it began is nothing that it saved
+    os.utime(run / "checkpoints" / "manifest.json", (0, 0))
+    assert [over(False) for _ in range(3)] == [True, True, False]
+    assert "3 times before it had saved anything: launcher.time_minutes" in capsys.readouterr().err
+
+
+def test_no_time_to_train(tmp_path: Path) -> None:
+    from trainer.config.compose import compose
+
+    words = ["launcher=slurm", "launcher.time_minutes=2"]
+    with pytest.raises(ConfigError, match="launcher.signal_delay_s=120: a job of launcher.time_minutes=2 "):
+        compose("train", words)
+    compose("train", [*words, "launcher.signal_delay_s=60"])
 
 
 def test_processes_meet(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -87,6 +88,11 @@ def _conflicts(config: Experiment, typed: AbstractSet[str]) -> Iterator[str]:
         for key in (key for key in needed if getattr(launcher, key) is None):
             doc = _leaf(f"launcher.{key}").metadata["doc"].rpartition(": ")[2]
             yield f"launcher.{key} is missing: launcher.nodes={launcher.nodes} needs {doc}."
+    if launcher.name == "slurm" and (launcher.time_minutes or math.inf) * 60 <= launcher.signal_delay_s:
+        yield (
+            f"launcher.signal_delay_s={launcher.signal_delay_s}: a job of launcher.time_minutes="
+            f"{launcher.time_minutes:g} would save and go back into the queue as soon as it begins."
+        )
     if config.runtime.device == "cpu" and config.runtime.amp == "fp16":
         yield "runtime.amp=fp16 needs a GPU, and runtime.device is cpu; write runtime.amp=bf16."
     boxes = _leaf("augmentation.mosaic").metadata["tasks"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from trainer.errors import ConfigError, ResourceError, did_you_mean
+from trainer.errors import ConfigError, ResourceError, TrainerError, did_you_mean
 from trainer.launch.base import Launcher, prepared
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
@@ -32,12 +33,14 @@ class Slurm(Launcher):
         return Plan.of(job, [Part(f"sbatch --parsable {job.folder / FILE}", script(job))])
 
     def submit(self, job: Job) -> Launched:
-        text = script(job)
+        text, new = script(job), not job.folder.exists()
         prepared(job)
-        path = atomic_write(job.folder / FILE, text)
         try:
+            path = atomic_write(job.folder / FILE, text)
             said = ask("sbatch", "--parsable", str(path), environment=_environment(job))
-        except ResourceError as error:
+        except TrainerError as error:
+            if new:  # nobody needs what it holds
+                shutil.rmtree(job.folder, ignore_errors=True)
             raise _refused(error, job) from None
         # the number, and the cluster's name where there are several
         return record(job, Handle(self.scheme, said.strip().partition(";")[0]))
@@ -92,7 +95,7 @@ def _ended(noted: Status, known: About, launched: Launched) -> Status:
         return noted
     if known.state == "COMPLETED":
         return replace(noted, state="finished", exit_code=0, reason=None, since=noted.since or known.since)
-    if known.state == "CANCELLED" or (known.exit_code in CANCELLED and cancelled):
+    if known.state == "CANCELLED" or cancelled:
         code = noted.exit_code if noted.exit_code in CANCELLED else CANCELLED[1]
         return replace(noted, state="cancelled", exit_code=code, reason=None, since=known.since)
     if noted.state == "cancelled" and known.state != "TIMEOUT":
@@ -112,7 +115,7 @@ def _other_process(launched: Launched) -> str | None:
     return None
 
 
-def _refused(error: ResourceError, job: Job) -> Exception:
+def _refused(error: TrainerError, job: Job) -> TrainerError:
     """sbatch's refusal, with the key that it is about."""
     options = job.options
     for words, key, value in (

@@ -19,7 +19,10 @@ from trainer.launch.job import Job
 from trainer.launch.slurm_cli import ask
 from trainer.launch.slurm_far import AGAIN, attempt
 from trainer.launch.state import CANCELLED, Notes
+from trainer.storage import atomic_write
 
+_IDLE = "idle.json"
+_MOST_IDLE = 3
 _MISTAKE = 2  # in the configuration: it would fail again
 
 
@@ -39,10 +42,11 @@ def wants_again(folder: Path, code: int, environment: Mapping[str, str]) -> str 
     notes = Notes(folder)
     if code == 0 or notes.cancelled:
         return None
+    job = Job.load(folder)
     if code in CANCELLED:
         over = _read(folder / AGAIN).get("attempt") == attempt(environment)
-        return "its time was over" if over else None
-    most = Job.load(folder).options.max_restarts
+        return "its time was over" if over and _gets_on(job, notes) else None
+    most = job.options.max_restarts
     failures = _failures(notes, f"slurm:{environment['SLURM_JOB_ID']}")
     if code != _MISTAKE and failures <= most:
         return f"it failed (exit code {code}), restart {failures} of {most}"
@@ -53,6 +57,26 @@ def _failures(notes: Notes, handle: str) -> int:
     """Starts of this job that failed, the last one among them."""
     codes = [one["exit_code"] for one in notes.attempts if one["handle"] == handle]
     return max(sum(code not in (0, *CANCELLED) for code in codes), 1)
+
+
+def _gets_on(job: Job, notes: Notes) -> bool:
+    """Whether there is a point in another start: not when several in a row have saved nothing."""
+    if job.run_dir is None:
+        return True
+    saved = job.run_dir / "checkpoints" / "manifest.json"
+    began = notes.last.get("started", 0.0)
+    idle = (
+        0
+        if saved.exists() and saved.stat().st_mtime >= began
+        else _read(job.folder / _IDLE).get("times", 0) + 1
+    )
+    atomic_write(job.folder / _IDLE, json.dumps({"times": idle}) + "\n")
+    if idle >= _MOST_IDLE:
+        print(
+            f"its time was over {idle} times before it had saved anything: launcher.time_minutes gives it more",
+            file=sys.stderr,
+        )
+    return idle < _MOST_IDLE
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -48,17 +48,16 @@ class About:
 
 
 def ask(*words: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run one of SLURM's commands. Returns what it prints.
+    """Run one of SLURM's commands, with these variables or those there are. Returns what it prints.
 
     Raises:
         ResourceError: there is no such command here, or it refuses.
         NetworkError: the controller doesn't answer.
     """
-    environment = os.environ if environment is None else environment
     try:
         done = subprocess.run(
             words,
-            env={**environment, "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"},
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -89,14 +88,15 @@ def about(job: str) -> About | None:
         ResourceError: SLURM's commands aren't here.
         NetworkError: the controller doesn't answer.
     """
+    seconds = {**os.environ, "SLURM_TIME_FORMAT": "%s"}
     try:
-        return _of_controller(ask("scontrol", "show", "job", "--oneliner", job))
+        return _of_controller(ask("scontrol", "show", "job", "--oneliner", job, environment=seconds))
     except ResourceError as error:
         if "Invalid job id" not in error.message:
             raise
     with suppress(ResourceError):  # many clusters keep no accounts
         fields = "State,ExitCode,NodeList,End"
-        return _of_accounts(ask("sacct", "-n", "-X", "-P", "-j", job, "-o", fields))
+        return _of_accounts(ask("sacct", "-n", "-X", "-P", "-j", job, "-o", fields, environment=seconds))
     return None
 
 

@@ -82,7 +82,7 @@ def script(job: Job) -> str:
 def processes(job: Job) -> int:
     """Processes on each node."""
     nproc = job.options.nproc
-    return (job.options.gpus or 1) if nproc == "auto" else int(nproc)
+    return (job.options.gpus or 1) if nproc == "auto" else max(int(nproc), 1)
 
 
 def _fixed(job: Job) -> dict[str, Any]:
