@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -81,3 +83,26 @@ class TestKubernetes(LauncherContract):
         assert events(run, "cancelled")[0]["saved"] == "checkpoints/last.pth"
         site.trainer("cancel", str(launched.handle), "--now", "--wait")
         assert site.status(launched).state == "cancelled"
+
+
+def test_two_nodes_train_together(
+    server: KubeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two pods with torchrun's agents: one run, two processes, and the trainer's own exit code."""
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "config")))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    site = Site(tmp_path / "out", [*WORDS, "launcher.nodes=2", f"launcher.port={port}"])
+    site.output.mkdir()
+    words = [word for word in TRAINING if not word.startswith("runtime.epochs=")]
+    launched = site.start(
+        *words, "runtime.epochs=1", "runtime.val_interval=1", "tracking=none", "name=two", "id=a"
+    )
+    status = site.ended(launched)
+    assert (status.state, status.exit_code, len(status.nodes)) == ("finished", 0, 1), site.said(launched)
+    run = site.output / "two" / "a"
+    assert json.loads((run / "result.json").read_text())["status"] == "completed"
+    assert [path.name for path in run.parent.iterdir() if path.is_dir()] == ["a"]
+    assert events(run, "run_started")[0]["batch"]["processes"] == 2  # type: ignore[index]

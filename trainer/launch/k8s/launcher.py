@@ -20,7 +20,8 @@ from trainer.launch.job import Job
 from trainer.launch.k8s import state
 from trainer.launch.k8s.api import Api, namespace_of
 from trainer.launch.k8s.far_job import far_run_dir, name_of, not_kept
-from trainer.launch.k8s.follow import follow, so_far
+from trainer.launch.k8s.follow import follow as follow_pods
+from trainer.launch.k8s.follow import so_far
 from trainer.launch.k8s.manifest import ATTEMPTS, CANCELLED, CONTAINERS, KINDS, OF_JOB, manifests
 from trainer.launch.k8s.mounts import mistakes
 from trainer.launch.plan import Part, Plan
@@ -78,7 +79,10 @@ class Kubernetes(Launcher):
         return record(job, Handle(self.scheme, f"{api.namespace}/{name_of(job)}"), **run_dir)
 
     def status(self, launched: Launched) -> Status:
-        api, name = self._found(launched)
+        return self._status(self._found(launched)[0], launched)
+
+    def _status(self, api: Api, launched: Launched) -> Status:
+        name = _name(launched)
         job = api.get(self._kind, name)
         if job is None:
             status = self._remembered(launched)
@@ -102,11 +106,12 @@ class Kubernetes(Launcher):
         if not follow:
             yield from so_far(api, api.pods(label), container)
             return
-        yield from _follow(api, label, container, lambda: not self.status(launched).ended)
+        yield from follow_pods(api, label, container, lambda: not self.status(launched).ended)
 
     def cancel(self, launched: Launched, now: bool = False) -> None:
-        api, name = self._found(launched)
-        status = self.status(launched)
+        # A connection of its own: it may be asked for amid a call, by a signal's handler.
+        api, name = Api(launched.job.options, _namespace(launched)), _name(launched)
+        status = self._status(api, launched)
         if status.ended:
             return
         Notes(launched.folder).cancel()
@@ -156,8 +161,7 @@ class Kubernetes(Launcher):
 
     def _found(self, launched: Launched) -> tuple[Api, str]:
         """The cluster of a job, and the job's name there."""
-        namespace, _, name = launched.handle.name.partition("/")
-        return self._connected(launched.job, namespace), name
+        return self._connected(launched.job, _namespace(launched)), _name(launched)
 
     def _remembered(self, launched: Launched) -> Status:
         """How a job ended that the cluster doesn't have any more."""
@@ -172,7 +176,12 @@ class Kubernetes(Launcher):
         )
 
 
-_follow = follow
+def _namespace(launched: Launched) -> str:
+    return launched.handle.name.partition("/")[0]
+
+
+def _name(launched: Launched) -> str:
+    return launched.handle.name.partition("/")[2]
 
 
 def as_yaml(body: dict[str, Any]) -> str:
