@@ -155,12 +155,24 @@ def test_every_pruner_decides(name: str) -> None:
     for number in range(12):
         trial = study.ask()
         for step in range(1, 10):
-            trial.report(0.05 - 0.001 * step if number % 2 else 0.5 + 0.01 * number, step)
+            trial.report(0.05 - 0.001 * step - 0.003 * number if number % 2 else 0.5 + 0.01 * number, step)
             if trial.should_prune():
                 decided.append(number)
                 break
         study.tell(trial, 0.01 * number)
     assert set(decided) & {1, 3, 5, 7, 9, 11}
+
+
+def test_nothing_is_pruned_in_the_first_quarter_unless_an_option_says_so() -> None:
+    def made(name: str, epochs: int | None, **given: Any) -> Any:
+        return make_pruner(Sweep(pruner=name, pruner_options=given), epochs=epochs)
+
+    assert made("median", 20)._n_warmup_steps == made("percentile", 20)._n_warmup_steps == 5
+    assert made("threshold", 20, lower=0.1)._n_warmup_steps == 5
+    assert made("successive_halving", 20)._min_resource == 5 == made("successive_halving", 22)._min_resource
+    assert made("median", 20, n_warmup_steps=0)._n_warmup_steps == 0 == made("median", None)._n_warmup_steps
+    inner = made("patient", 20, wrapped_pruner="median")._wrapped_pruner
+    assert inner._n_warmup_steps == 5
 
 
 def test_hyperband_knows_the_epochs() -> None:

@@ -23,7 +23,8 @@ def make_pruner(sweep: Sweep, *, epochs: int | None = None) -> BasePruner | None
     a trial is stopped when it no longer improves) and ``wrapped_options``.
 
     Args:
-        epochs: the length of a full trial, where known: Hyperband then needn't wait for one to end.
+        epochs: the length of a full trial, where known: then nothing is pruned in its first quarter unless an
+            option or Hyperband says so, and Hyperband needn't wait for a trial to end.
 
     Raises:
         ConfigError: an option is unknown or wrong.
@@ -53,6 +54,8 @@ def _make(where: str, name: str, options: Mapping[str, Any], epochs: int | None)
     from optuna import pruners
 
     given = dict(_DEFAULTS.get(name, {}))
+    if epochs and name in _FIRST:
+        given[_FIRST[name]] = max(1, epochs // 4)
     if name == "hyperband" and epochs:
         given["max_resource"] = epochs
     if name == "patient":
@@ -87,5 +90,16 @@ _CLASSES = {
     "threshold": "ThresholdPruner",
     "percentile": "PercentilePruner",
 }
-# Where Optuna has none.
-_DEFAULTS: dict[str, dict[str, Any]] = {"patient": {"patience": 3}, "percentile": {"percentile": 25.0}}
+# Where Optuna has none, or one that prunes the best: scripts/bench/sweep replays recorded curves.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "patient": {"patience": 3},
+    "percentile": {"percentile": 80.0},
+    "successive_halving": {"reduction_factor": 2},
+}
+# The option that says from when on trials may be pruned.
+_FIRST = {
+    "median": "n_warmup_steps",
+    "percentile": "n_warmup_steps",
+    "threshold": "n_warmup_steps",
+    "successive_halving": "min_resource",
+}
