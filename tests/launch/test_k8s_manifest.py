@@ -18,7 +18,7 @@ from trainer.launch.k8s.far_job import far_output, name_of, not_kept
 from trainer.launch.k8s.manifest import manifests
 from trainer.launch.k8s.mounts import mistakes
 
-VERSIONS = ("1.27", "1.31", "1.37")
+VERSIONS = ("1.29", "1.33", "1.37")
 OPTIONS: dict[str, dict[str, Any]] = {
     "least": {},
     "several nodes": {"nodes": 3, "gpus": 8, "max_restarts": 2},
