@@ -13,6 +13,7 @@ from trainer.config.paths import Conf
 
 ROOT = Path(__file__).parents[2]
 BLOCKED = ("torch", "mmcv", "mmengine", "mmdet", "mmseg", "mmpose", "mlflow", "optuna", "matplotlib", "cv2")
+CLUSTERS = ("submitit", "ray", "kubernetes")
 BLOCKER = f"""
 import importlib.abc, sys
 class Blocker(importlib.abc.Loader, importlib.abc.MetaPathFinder):
@@ -83,10 +84,18 @@ def test_nothing_heavy_is_loaded(outcome: dict[str, list[str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "sweep.driver", "zoo.names", "config.completion", "config.inspect"]
+    "module", ["cli", "sweep.driver", "zoo.names", "config.completion", "config.inspect"
 )
 def test_modules_import_without_the_heavy_ones(module: str) -> None:
     done = run(f"import trainer.{module}, sys; print(sorted(set(sys.modules) & set({BLOCKED!r})))")
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_launchers_import_no_engine() -> None:
+    files = sorted((ROOT / "trainer" / "launch").rglob("*.py"))
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    code = f"import {', '.join(names)}, sys; print(sorted(set(sys.modules) & set({BLOCKED + CLUSTERS!r})))"
+    done = run(code.replace(".__init__", ""))
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 

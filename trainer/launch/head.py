@@ -63,7 +63,7 @@ def keep(command: Sequence[str], environment: Mapping[str, str], job: Job) -> En
     end = ending(attempts, stop.received)
     if end.rank and end.error:  # the first process has said it itself, where people see it
         print(f"{end.error['kind']}: {_told(end)}", file=sys.stderr)
-    if end.rank is None and not stop.received:
+    if end.rank is None and end.exit_code == 1 and not stop.received:
         print("ResourceError: the processes of this training ended without a word", file=sys.stderr)
     return end
 

@@ -51,7 +51,9 @@ def ending(attempts: Mapping[int, dict[str, Any]], asked: int | None) -> Ending:
         return Ending(128 + asked if own is None else own, first, _error(attempts, first))
     failed = [rank for rank, code in codes.items() if code and code not in CANCELLED]
     if not failed:
-        return Ending(next((code for code in codes.values() if code), 1), None)
+        # Signals may have come to the processes themselves; one that was killed says nothing.
+        killed = not codes or None in codes.values()
+        return Ending(1 if killed else next((code for code in codes.values() if code), 1))
     # The first process knows why another one failed; otherwise it was who ended first.
     rank = failed[0] if failed[0] == first else min(failed, key=lambda one: attempts[one]["ended"])
     return Ending(codes[rank], rank, _error(attempts, rank))
