@@ -157,6 +157,10 @@ def _drive(command: dict[str, Any]) -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
         sys.stderr = os.fdopen(2, "w", closefd=False)
         os.environ.update(command["env"])
+        if "TOY_LAUNCHER" in os.environ:
+            from trainer.launch import registry
+
+            registry._CLASSES["torchrun"] = "tests.sweep.toy_launcher:ToyLauncher"
         from trainer.config.paths import Conf
         from trainer.errors import TrainerError
         from trainer.sweep.driver import run_sweep

@@ -35,8 +35,8 @@ def test_how_an_attempt_ended(tmp_path: Path) -> None:
         3,
         {"mAP50": 0.5},
     )
-    assert ended(run, since=100.5) is not None
-    assert ended(run, since=200.0) is None  # an earlier attempt's
+    assert ended(run, before=1) is not None
+    assert ended(run, before=2) is None  # an earlier attempt's
     run.write_result({"status": "cancelled"})
     assert ended(run) is None  # of the attempt before
     assert ended(None) is None

@@ -67,11 +67,10 @@ class Worker:
 
     def run(self, python: str, folder: str, variables: dict[str, str]) -> Iterator[str | int]:
         """What it says, line by line, and at last its exit code."""
-        from trainer.sweep import tied
+        from trainer.sweep.process import tied_to_parent
 
-        command = [python, "-I", "-S", str(tied.__file__), str(os.getpid())]
         self._process = subprocess.Popen(
-            [*command, python, "-m", "trainer.launch.far", folder],
+            [*tied_to_parent(), python, "-m", "trainer.launch.far", folder],
             env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

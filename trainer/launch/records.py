@@ -44,7 +44,7 @@ class Launched:
 
 def record(job: Job, handle: Handle, **facts: Any) -> Launched:
     """Note that a job was launched; ``facts`` are the launcher's own. Nothing secret is in there."""
-    known = _read(job.folder)
+    known = read(job.folder)
     earlier = [*known.facts["earlier"], str(known.handle)] if known else []
     about = {
         "handle": str(handle),
@@ -65,7 +65,7 @@ def record(job: Job, handle: Handle, **facts: Any) -> Launched:
 def all_launched(output_dir: str | Path) -> list[Launched]:
     """Everything launched with this ``output_dir``, oldest first."""
     folders = (Path(output_dir).absolute() / FOLDER).glob(f"*/{_FILE}")
-    found = [launched for path in folders if (launched := _read(path.parent))]
+    found = [launched for path in folders if (launched := read(path.parent))]
     return sorted(found, key=lambda one: (one.facts.get("submitted", 0.0), str(one.handle)))
 
 
@@ -102,7 +102,8 @@ def _newest(known: list[Launched]) -> str:
     return f" The newest is {known[-1].handle}." if known else " Nothing was launched there yet."
 
 
-def _read(folder: Path) -> Launched | None:
+def read(folder: Path) -> Launched | None:
+    """What was launched from a folder; None where nothing was."""
     try:
         facts = json.loads((folder / _FILE).read_bytes())
         return Launched(Handle.parse(facts["handle"]), folder, facts)

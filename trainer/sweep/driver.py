@@ -53,6 +53,11 @@ def run_sweep(
     """
     _refuse_names(overrides)
     plan = make_plan(command, overrides, conf)
+    if command == "train" and plan.config.launcher.dry_run and not os.environ.get(LAUNCHED):
+        from trainer.sweep.launched import show
+
+        show(plan, command, dirs)
+        return 0
     if plan.config.launch.detach and not os.environ.get(LAUNCHED):
         from trainer.launch.start import start_sweep
 

@@ -30,14 +30,14 @@ class Owner:
     process: Process = field(default_factory=lambda: identify(os.getpid()))
     beat: int = 0
 
-    def lease(self, child: Process | None = None) -> dict[str, Any]:
-        """A lease's note, each time another one. ``child``: the process that trains."""
+    def lease(self, child: Process | str | None = None) -> dict[str, Any]:
+        """A lease's note, each time another one. ``child``: the process that trains, or the handle of its job."""
         self.beat += 1
         return {
             "owner": self.name,
             "place": self.place,
             "driver": list(self.process),
-            "child": list(child) if child else None,
+            "child": list(child) if isinstance(child, tuple) else child,
             "beat": self.beat,
             "time": round(time.time(), 1),
         }
@@ -74,7 +74,11 @@ class Watch:
         """The process of a trial that has outlived its driver here, if it has."""
         lease = record.notes.get("lease") or {}
         child = lease.get("child")
-        if not child or lease.get("place") != self.owner.place or not is_alive(child):
+        if (
+            not isinstance(child, (list, tuple))
+            or lease.get("place") != self.owner.place
+            or not is_alive(child)
+        ):
             return None
         return int(child[0]), float(child[1])
 

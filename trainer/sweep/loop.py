@@ -15,9 +15,9 @@ from trainer.sweep.open import Opened
 from trainer.sweep.process import Launch
 from trainer.sweep.rows import rows
 from trainer.sweep.signals import DriverSignals
-from trainer.sweep.slots import Slot, make_slots
+from trainer.sweep.slots import Slot
 from trainer.sweep.space import Plan
-from trainer.sweep.start import Starter
+from trainer.sweep.start import Starter, slots_of
 from trainer.sweep.store import Gone, StoreDown
 from trainer.sweep.tell import settle
 from trainer.sweep.trial import RunningTrial
@@ -49,7 +49,7 @@ class Driver:
         self.store, self.folder = opened.store, opened.folder
         self.grid = opened.grid is not None
         self.claims = Claims(plan, opened, owner)
-        self.slots = make_slots(self.sweep, plan.config.runtime.device)
+        self.slots = slots_of(plan)
         self.starter = Starter(plan, self.folder, launch, dirs)
         self.view = view or make_view()
         self.signals = DriverSignals()
@@ -190,7 +190,10 @@ class Driver:
                 self._idle_until = time.monotonic() + LOOK_SECONDS
                 return
             trial = self.running[record.number] = self.starter.trial(record, slot)
-            if trial.run is not None:
+            if (child := self.starter.find(trial)) is not None:
+                self.view.say(f"trial {trial.number} still runs as {child.identity}")
+                trial.found(child)
+            elif trial.run is not None:
                 self._find_out(trial)
 
     def _find_out(self, trial: RunningTrial) -> None:

@@ -49,17 +49,18 @@ def find_run(output_dir: Path, run_id: str) -> Run | None:
     return None
 
 
-def ended(run: Run | None, since: float = 0.0) -> Outcome | None:
-    """How the run's last attempt ended, if it began after ``since`` (unix seconds) and has said how."""
+def ended(run: Run | None, before: int = 0) -> Outcome | None:
+    """How the run's last attempt ended, if it has said how; None where there are no more than ``before``."""
     if run is None:
         return None
     try:
-        attempt = run.facts["attempts"][-1]
+        attempts = run.facts["attempts"]
+        attempt = attempts[-1]
         result = json.loads((run.dir / "result.json").read_bytes())
     except (OSError, ValueError, KeyError, IndexError):
         return None
     status = attempt.get("status")
-    if attempt.get("started", 0) < since - 1 or status not in _ENDS or result.get("status") != status:
+    if len(attempts) <= before or status not in _ENDS or result.get("status") != status:
         return None
     error = result.get("error") or {}
     text = f"{error['type']}: {error['message']}" if error else None

@@ -10,11 +10,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from trainer.sweep.lease import Process, identify
+
 
 class Child(Protocol):
     """A trial's process, however it was started."""
 
-    pid: int
+    here: bool  # whether it runs on this machine
+
+    @property
+    def identity(self) -> Process | str | None:
+        """The process, or the handle of what a launcher started; None as long as it has none."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended, where its exit code and what it printed don't say."""
 
     def poll(self) -> int | None:
         """Its exit code, negative when a signal ended it; None while it runs."""
@@ -33,6 +43,9 @@ class Launch(Protocol):
             env: variables besides those of this process.
             log: takes what the process says, after what is there.
         """
+
+    def find(self, log: Path) -> Child | None:
+        """A trial that another driver has begun and that goes on without it, by its log; None: there is none."""
 
     def close(self) -> None: ...
 
@@ -63,14 +76,21 @@ class Cold:
             )
         return ColdChild(process)
 
+    def find(self, log: Path) -> Child | None:
+        return find_launched(log)
+
     def close(self) -> None:
         pass
 
 
 class ColdChild:
+    here = True
+    reason: str | None = None
+
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.pid = process.pid
+        self.identity: Process | str | None = identify(process.pid)
 
     def poll(self) -> int | None:
         return self._process.poll()
@@ -78,6 +98,16 @@ class ColdChild:
     def signal(self, signum: int) -> None:
         with suppress(ProcessLookupError):
             self._process.send_signal(signum)
+
+
+def find_launched(log: Path) -> Child | None:
+    """The job of a trial that a launcher has begun for another driver; see :mod:`trainer.sweep.launched`."""
+    if not log.with_suffix(".job").is_dir():
+        return None
+    from trainer.config.schema import Launcher
+    from trainer.sweep.launched import LaunchedTrials
+
+    return LaunchedTrials(Launcher()).find(log)
 
 
 def tied_to_parent() -> list[str]:

@@ -23,19 +23,19 @@ class Slot:
     """Room for one trial.
 
     Attributes:
-        cores: its share of them, for data loader processes.
+        cores: its share of them, for data loader processes; None: what its machine gives.
         threads: CPU threads; None leaves it as the environment says.
         gpus: what CUDA_VISIBLE_DEVICES says; None leaves it as it is.
     """
 
     number: int
-    cores: int = 1
+    cores: int | None = 1
     threads: int | None = None
     gpus: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        found = {CORES: str(self.cores)}
+        found = {} if self.cores is None else {CORES: str(self.cores)}
         if self.threads is not None:
             found |= dict.fromkeys(_THREADS, str(self.threads))
         return found if self.gpus is None else {**found, "CUDA_VISIBLE_DEVICES": self.gpus}

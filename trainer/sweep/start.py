@@ -12,8 +12,8 @@ from trainer.config.typed import key_of
 from trainer.run import environment
 from trainer.secrets import masked_words
 from trainer.sweep.folder import SweepFolder
-from trainer.sweep.process import Cold, Launch
-from trainer.sweep.slots import Slot
+from trainer.sweep.process import Child, Cold, Launch
+from trainer.sweep.slots import Slot, make_slots
 from trainer.sweep.space import Plan
 from trainer.sweep.store import Record
 from trainer.sweep.trial import RunningTrial
@@ -64,6 +64,10 @@ class Starter:
         variables = {**told, **trial.slot.environment}
         trial.begun(self.launch.run([self.plan.command, *self._flags, *words], variables, trial.log))
 
+    def find(self, trial: RunningTrial) -> Child | None:
+        """The process of a trial that was begun by another driver and goes on without it."""
+        return self.launch.find(trial.log)
+
     def notes(self, trial: RunningTrial) -> dict[str, Any]:
         """What is written beside a trial that was started."""
         return {
@@ -80,12 +84,26 @@ def make_launch(plan: Plan, folder: SweepFolder, program: Sequence[str] | None) 
 
     ``sweep.warm=auto`` is cold for two trials: importing twice is what a pool and its first trial do as well.
     """
+    if plan.config.launcher.name != "local":
+        from trainer.sweep.launched import LaunchedTrials, trial_options
+
+        return LaunchedTrials(trial_options(plan.config.launcher, plan.sweep))
     warm = plan.sweep.warm if plan.sweep.warm != "auto" else plan.n_trials > 2
     if program is not None or not warm:
         return Cold(program or PROGRAM)
     from trainer.sweep.warm import WarmPool
 
     return WarmPool(_PACKAGES[plan.config.task.name], log=folder.dir / "trials" / "pool.log")
+
+
+def slots_of(plan: Plan) -> list[Slot]:
+    """Room for the sweep's trials: of this machine, or of where a launcher starts them."""
+    launcher = plan.config.launcher
+    if launcher.name in ("local", "torchrun") and launcher.nodes == 1:
+        return make_slots(plan.sweep, plan.config.runtime.device)
+    from trainer.sweep.launched import elsewhere_slots
+
+    return elsewhere_slots(launcher, plan.sweep)
 
 
 def label(varied: Sequence[str]) -> str:

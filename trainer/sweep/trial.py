@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trainer.events.reader import read
 from trainer.run import Run
-from trainer.sweep.lease import Process, identify
+from trainer.sweep.lease import Process
 from trainer.sweep.outcome import COMPLETE, PRUNED, Outcome, died, ended, find_run, memory_kills
 from trainer.sweep.process import Child
 from trainer.sweep.slots import Slot
@@ -56,7 +56,6 @@ class RunningTrial:
     seen: Seen = field(default_factory=Seen)
     reports: list[tuple[int, float]] = field(default_factory=list)  # (epoch, metric) not told yet
     child: Child | None = None
-    identity: Process | None = None
     outcome: Outcome | None = None
     pruning: bool = False
     stopping: bool = False
@@ -68,11 +67,17 @@ class RunningTrial:
     _marks_before: int = 0
     _said_before: int = 0
     _kills_before: int = 0
+    _attempts_before: int = 0
     _told: bool = False
 
     @property
     def number(self) -> int:
         return self.record.number
+
+    @property
+    def identity(self) -> Process | str | None:
+        """Its process, or the handle of its job, while it has one."""
+        return self.child.identity if self.child else None
 
     @property
     def run(self) -> Run | None:
@@ -87,7 +92,14 @@ class RunningTrial:
 
     def begun(self, child: Child) -> None:
         """Note its process."""
-        self.child, self.identity = child, identify(child.pid)
+        self.child = child
+
+    def found(self, child: Child) -> None:
+        """Note a process that another driver began."""
+        self.look()
+        self.reports.clear()  # that driver has told them, or the next one says enough
+        self.begun(child)
+        self.started, self._marks_before = time.time(), self.seen.marks
 
     def prepare(self) -> None:
         """Before a process is started: what belongs to earlier ones?"""
@@ -95,6 +107,7 @@ class RunningTrial:
         self.child, self.outcome, self.pruning, self._told = None, None, False, False
         self.started, self._listening = time.time(), False
         self._marks_before, self._kills_before = self.seen.marks, memory_kills()
+        self._attempts_before = len(self.run.facts.get("attempts", [])) if self.run else 0
         self._said_before = self.log.stat().st_size if self.log.is_file() else 0
 
     def look(self) -> None:
@@ -128,9 +141,12 @@ class RunningTrial:
         self.stopping = True
 
     def _outcome(self, code: int) -> Outcome:
-        found = ended(self.run, self.started)
+        found = ended(self.run, self._attempts_before)
         if found is None:
-            found = died(code, self._said(), memory_kills() > self._kills_before)
+            here = self.child is None or self.child.here
+            found = died(code, self._said(), here and memory_kills() > self._kills_before)
+            if self.child is not None and self.child.reason:
+                found = replace(found, error=self.child.reason)
         if self._told and found.kind not in (COMPLETE, PRUNED) and not self.stopping:
             found = Outcome(PRUNED, None, found.figures, found.epochs)  # it was, however it took that
         return found

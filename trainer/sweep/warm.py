@@ -19,8 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trainer.sweep.lease import Process, identify
 from trainer.sweep.nursery import NEEDED
-from trainer.sweep.process import Child, Cold
+from trainer.sweep.process import Child, Cold, find_launched
 
 logger = logging.getLogger("trainer")
 
@@ -126,6 +127,9 @@ class WarmPool:
         pid = self._fork(words, env, log, cwd)
         return self._cold.run(words, env, log, cwd) if pid is None else WarmChild(self, pid)
 
+    def find(self, log: Path) -> Child | None:
+        return find_launched(log)
+
     def close(self) -> None:
         """Tell the trials that still run to stop (SIGTERM), then SIGKILL; end the pool's process."""
         deadline = time.monotonic() + CLOSE_SECONDS
@@ -229,8 +233,12 @@ class WarmPool:
 class WarmChild:
     """A trial that was forked."""
 
+    here = True
+    reason: str | None = None
+
     def __init__(self, pool: WarmPool, pid: int) -> None:
         self.pool, self.pid = pool, pid
+        self.identity: Process | str | None = identify(pid)
         self._begun = _begun(pid)
         self._code: int | None = None
 

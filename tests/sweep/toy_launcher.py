@@ -1,0 +1,53 @@
+"""A launcher whose far end runs the cheap training of cheap.py: the sweep's side of launching in fractions of a second.
+
+Beside :class:`ToyLauncher` the program that it starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tests.sweep import cheap
+from trainer.errors import ResourceError
+from trainer.launch import mailbox
+from trainer.launch.job import Job
+from trainer.launch.local import Local
+from trainer.launch.records import Launched
+from trainer.launch.state import Notes
+
+
+class ToyLauncher(Local):
+    """Jobs are processes of this machine, as those of ``launcher=local``."""
+
+    def command(self, job: Job) -> list[str]:
+        return [sys.executable, "-m", "tests.sweep.toy_launcher", str(job.folder)]
+
+    def submit(self, job: Job) -> Launched:
+        if "TOY_FULL" in os.environ:
+            raise ResourceError("the toy cluster takes no more jobs")
+        return super().submit(job)
+
+    def room(self) -> int:
+        return 3
+
+
+def main(folder: str) -> int:
+    job = Job.load(folder)
+    os.environ.update(job.environment)
+    notes = Notes(Path(folder))
+    notes.started("local:0")
+    mailbox.watch(Path(folder))
+    code = 1
+    try:
+        code = cheap.main(list(job.words))
+    except SystemExit as error:
+        code = int(error.code or 0)
+    finally:
+        notes.ended(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
