@@ -98,10 +98,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for name in ("handle", "state", "since", "what", "run"):
         table.add_column(name, overflow="fold")
     for row in rows:
-        reason = f" ({row['reason']})" if row.get("reason") and row["state"] != "finished" else ""
         table.add_row(
             row["handle"],
-            row["state"] + reason,
+            row["state"],
             _clock(row.get("since") or row["submitted"]),
             row["title"],
             row.get("run_id") or "",
