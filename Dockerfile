@@ -94,7 +94,8 @@ COPY . .
 # Nobody can write here later, so that every start would compile anew what isn't compiled now. And an environment
 # whose Python is another distribution's would not even get this far.
 RUN python -m compileall -q trainer ./*.py \
-    && python -c "import mmcv.ops, mmdet, mmseg, mmpose, trainer.cli" \
+    && python -c "import mmcv.ops, mmdet, mmseg, mmpose, albumentations, faster_coco_eval, xtcocotools.coco, \
+mlflow, numpy.testing, onnxruntime, onnxscript, pandas, sklearn.metrics, matplotlib.pyplot, trainer.cli" \
     && python -m trainer models rtmdet-tiny > /dev/null \
     && rm -rf /tmp/* /workspace/.??*
 USER 1000:1000

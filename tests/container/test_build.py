@@ -77,6 +77,8 @@ def inside(container: str) -> Iterator[Inside]:
     started: list[subprocess.Popen[str]] = []
 
     def run(*words: str, user: str = "1000:1000", **variables: str) -> subprocess.Popen[str]:
+        # Not the first process of its own here, as it would be in docker; tini would remark on it.
+        variables["TINI_SUBREAPER"] = "1"
         given = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
         entry = command(dockerfile()[1][-1].last("ENTRYPOINT"))
         process = subprocess.Popen(
