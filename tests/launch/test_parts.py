@@ -23,7 +23,7 @@ from trainer.launch.plan import Plan
 from trainer.launch.process import descendants, same, started_at
 from trainer.launch.ranks import ending
 from trainer.launch.records import all_launched, find, record
-from trainer.launch.start import elsewhere, make_job
+from trainer.launch.start import elsewhere, hand_over, make_job
 from trainer.launch.state import Notes
 from trainer.run import Run
 
@@ -241,6 +241,26 @@ def test_who_decides_why_it_ended(
 ) -> None:
     end = ending(attempts, asked)
     assert (end.exit_code, end.rank) == expected
+
+
+def test_launched_once_at_a_time(tmp_path: Path) -> None:
+    one = job(tmp_path)
+    one.save()
+    record(one, Handle("local", str(os.getpid())), started=started_at(os.getpid()))
+    with pytest.raises(
+        ResourceError, match=f"run one is launched already, as local:{os.getpid()}, and queued"
+    ):
+        hand_over(registry.make(one.options), one, detach=True)
+
+
+def test_log_of_one_on_a_terminal_is_the_runs(tmp_path: Path) -> None:
+    one = job(tmp_path)
+    one.save()
+    launched = record(one, Handle("local", "1"), started="another/1")
+    assert list(registry.of(launched).logs(launched)) == []
+    (tmp_path / "exp" / "one").mkdir(parents=True)
+    (tmp_path / "exp" / "one" / "train.log").write_text("a\nb")
+    assert list(registry.of(launched).logs(launched, follow=True)) == ["a", "b"]
 
 
 def test_processes() -> None:

@@ -63,7 +63,11 @@ class Local(Launcher):
         return Notes(launched.folder).status(self._alive(launched), launched.run_dir)
 
     def logs(self, launched: Launched, follow: bool = False) -> Iterator[str]:
-        yield from lines(launched.folder / LOG, lambda: follow and self._alive(launched), self.poll)
+        path = launched.folder / LOG
+        if not path.exists() and launched.run_dir:  # what it says is on the terminal that it was started from
+            path = launched.run_dir / "train.log"
+        if path.exists():
+            yield from lines(path, lambda: follow and self._alive(launched), self.poll)
 
     def cancel(self, launched: Launched, now: bool = False) -> None:
         if not self._alive(launched):

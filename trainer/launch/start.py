@@ -15,11 +15,11 @@ from trainer.config.resume import OF_THE_COMMAND
 from trainer.config.schema import Experiment
 from trainer.config.schema import Launcher as Options
 from trainer.config.typed import key_of
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, ResourceError
 from trainer.launch import LAUNCHED, registry
 from trainer.launch.base import Launcher
 from trainer.launch.job import FOLDER, Job, travelling
-from trainer.launch.records import Launched
+from trainer.launch.records import Launched, read
 from trainer.run import Run
 from trainer.words import program
 
@@ -41,7 +41,7 @@ def start(command: str, exp: Experiment, overrides: Sequence[str], dirs: Sequenc
 
     Raises:
         ConfigError: a run of that id is there already.
-        ResourceError: the launcher's engine isn't there or refuses.
+        ResourceError: the launcher's engine isn't there or refuses, or the run is launched and hasn't ended.
     """
     launcher = registry.make(exp.launcher)
     return hand_over(launcher, make_job(command, exp, overrides, dirs), exp.launch.detach)
@@ -69,6 +69,9 @@ def hand_over(launcher: Launcher, job: Job, detach: bool) -> int:
     if launcher.options.dry_run:
         print(launcher.plan(job).text)
         return 0
+    before = read(job.folder)
+    if before and not (status := registry.of(before).status(before)).ended:
+        raise ResourceError(f"run {job.id} is launched already, as {before.handle}, and {status.state}")
     if not detach:
         return launcher.run(job)
     say_handle(launcher.submit(job))
