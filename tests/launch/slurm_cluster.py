@@ -7,13 +7,19 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import pytest
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
 NODES = ("one", "two")
+# A job that costs nothing: see there.
+INSTEAD = f"launcher.interpreter='{sys.executable} {Path(__file__).with_name('slurm_instead.py')}'"
 
 CONF = """\
 ClusterName=tests
@@ -187,11 +193,16 @@ class Cluster:
         return "\n".join(f"--- {file.name}\n{_tail(file)}" for file in sorted(files))
 
 
-def short_folder(stack: ExitStack) -> Path:
-    """A folder whose path fits into a socket's name (108 bytes), gone at the end."""
-    import tempfile
-
-    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True)))
+def cluster_or_skip(stack: ExitStack) -> Cluster:
+    """A cluster that ends with the stack; the test is skipped, with the reason, where there can't be one."""
+    # A socket's name has 108 bytes at most: the tests' own folders may be too deep.
+    folder = tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True)
+    try:
+        made = Cluster(Path(stack.enter_context(folder)))
+    except NoCluster as reason:
+        pytest.skip(f"no SLURM can be started here: {reason}")
+    stack.callback(made.close)
+    return made
 
 
 def _which(program: str) -> str | None:

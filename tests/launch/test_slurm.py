@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.launch.contract import (
     events,
     until,
 )
-from tests.launch.slurm_cluster import Cluster, NoCluster, short_folder
+from tests.launch.slurm_cluster import INSTEAD, Cluster, cluster_or_skip
 from trainer.launch.records import Launched, find
 from trainer.launch.state import Notes
 from trainer.tracking.state import mlflow_run_id
@@ -30,12 +29,7 @@ from trainer.tracking.state import mlflow_run_id
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with ExitStack() as stack:
-        try:
-            made = Cluster(short_folder(stack))
-        except NoCluster as reason:
-            pytest.skip(f"no SLURM can be started here: {reason}")
-        stack.callback(made.close)
-        yield made
+        yield cluster_or_skip(stack)
 
 
 class TestSlurm(LauncherContract):
@@ -112,9 +106,8 @@ class TestSlurm(LauncherContract):
     @pytest.mark.slow
     def test_its_time_is_nearly_over(self, site: Site) -> None:
         """SLURM itself says so, some seconds after the start, and it costs nothing but waiting."""
-        waiter = f"{sys.executable} {Path(__file__).with_name('slurm_waiter.py')}"
         times = ("launcher.time_minutes=1", "launcher.signal_delay_s=10")
-        launched = site.start("check", *SCENES, *times, f"launcher.interpreter='{waiter}'")
+        launched = site.start("check", *SCENES, *times, INSTEAD)
         until(lambda: "back into the queue: its time was over" in site.said(launched))
         until(lambda: site.said(launched).count("waiting") == 2, lambda: site.said(launched))
         assert site.said(launched).count("saved") == 1

@@ -34,6 +34,8 @@ def main(folder: str) -> int:
     from trainer.launch.state import CANCELLED
 
     os.environ[LAUNCHED] = f"slurm:{os.environ['SLURM_JOB_ID']}"
+    if cores := os.environ.get("SLURM_CPUS_ON_NODE"):  # the job's; not every cluster holds it to them
+        os.environ["TRAINER_CORES"] = cores
     place, size = Path(folder), int(os.environ.get("SLURM_NTASKS", "1"))
     signal.signal(signal.SIGUSR2, Again(place))
     try:

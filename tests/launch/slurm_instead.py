@@ -1,6 +1,7 @@
-"""In place of the trainer in a job of SLURM's: hears its signals and does nothing, at no cost.
+"""In place of Python in a job of SLURM's: a training is that of tests/sweep/cheap.py, any other command does nothing
+but hear SLURM's signals.
 
-``python slurm_waiter.py -u -m trainer.launch.slurm_far <folder>``; any other module is run as it is.
+``python slurm_instead.py -u -m trainer.launch.slurm_far <folder>``; any other module is run as it is.
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ from types import FrameType
 
 
 def main(words: list[str]) -> int:
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     module, *rest = words[words.index("-m") + 1 :]
     if module != "trainer.launch.slurm_far":
         sys.argv = [module, *rest]
         runpy.run_module(module, run_name="__main__")
         return 0
-    from trainer.launch.slurm_far import Again
+    from tests.sweep import cheap
+    from trainer import cli
+    from trainer.launch.job import Job
+    from trainer.launch.slurm_far import Again, main
 
+    if Job.load(rest[0]).command == "train":
+        cli.main = lambda argv: cheap.main(list(argv))  # type: ignore[assignment, arg-type]
+        return main(rest[0])
     signal.signal(signal.SIGTERM, _saved)
     signal.signal(signal.SIGUSR2, Again(Path(rest[0])))
     print("waiting", flush=True)
