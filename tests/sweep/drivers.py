@@ -21,6 +21,7 @@ from typing import Any
 HERE = Path(__file__).parent
 CHEAP = (sys.executable, str(HERE / "cheap.py"))
 DEADLINE = 300.0
+PATHS = [str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Drivers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(PATHS)},
             start_new_session=True,
         )
 
@@ -157,10 +158,11 @@ def _drive(command: dict[str, Any]) -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
         sys.stderr = os.fdopen(2, "w", closefd=False)
         os.environ.update(command["env"])
-        if "TOY_LAUNCHER" in os.environ:
+        if {"TOY_LAUNCHER", "TOY_RAY"} & os.environ.keys():
             from trainer.launch import registry
 
             registry._CLASSES["torchrun"] = "tests.sweep.toy_launcher:ToyLauncher"
+            registry._CLASSES["ray"] = "tests.sweep.toy_launcher:ToyRay"
         from trainer.config.paths import Conf
         from trainer.errors import TrainerError
         from trainer.sweep.driver import run_sweep

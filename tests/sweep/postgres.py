@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
         )  # fmt: skip
         if made.returncode:
             raise Missing(f"initdb: {made.stderr.strip()}")
-        port = _free_port()
+        port = free_port()
         settings = {"listen_addresses": "127.0.0.1", "fsync": "off", "unix_socket_directories": str(folder)}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (folder / "log").open("wb") as said:
@@ -87,7 +87,7 @@ def _user() -> pwd.struct_passwd | None:
     raise Missing("PostgreSQL doesn't run as root, and there is nobody else")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweep import postgres
+from tests.sweep import mariadb, postgres
 from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.test_driver import LR, rows, training
 from trainer.errors import ConfigError
@@ -24,11 +24,12 @@ optuna.storages.run_grpc_proxy_server(open_storage(sys.argv[1], None), host="127
 """
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    pytest.importorskip("psycopg", reason="PostgreSQL's driver (psycopg) isn't installed")
+@pytest.fixture(scope="module", params=["PostgreSQL", "MariaDB"])
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    kind, driver = {"PostgreSQL": (postgres, "psycopg"), "MariaDB": (mariadb, "pymysql")}[request.param]
+    pytest.importorskip(driver, reason=f"{request.param}'s driver ({driver}) isn't installed")
     try:
-        with postgres.server() as url:
+        with kind.server() as url:
             yield url
     except postgres.Missing as reason:
         pytest.skip(str(reason))
