@@ -48,6 +48,8 @@ class Machine:
                     (folder / name).write_bytes(_resolved(base64.b64decode(text)))
                     (folder / name).chmod(volume["secret"]["defaultMode"])
                 elsewhere[str(path)] = str(folder)
+            elif mount["name"] == "work":
+                elsewhere[str(path)] = str(self.workdir())
             elif "persistentVolumeClaim" in volume:
                 claim = self.claims[volume["persistentVolumeClaim"]["claimName"]] / mount.get("subPath", "")
                 claim.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,7 @@ class Container:
         self.exit: int | None = None
         self.process = subprocess.Popen(
             [sys.executable if command[0] == "python" else command[0], *command[1:]],
-            cwd=spec.get("workingDir") or machine.workdir(),
+            cwd=here(spec["workingDir"]) if "workingDir" in spec else machine.workdir(),
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "env_from": ["mlflow-login"],
         "labels": {"team": "vision", "cost-centre": 7},
         "annotations": {"note": "a: b\n\"c\""},
-        "workdir": "/workspace",
+        "workdir": "/data",
         "output_dir": "/data/runs",
         "ttl_seconds": None,
         "user": None,
@@ -138,6 +138,20 @@ def test_pods_may_do_nothing_that_they_need_not() -> None:
     assert "runAsUser" not in made(job(user=None), "Job")["spec"]["template"]["spec"]["securityContext"]
 
 
+def test_it_starts_in_a_folder_that_it_may_write_to() -> None:
+    def kinds(one: Job) -> list[str]:
+        volumes = {
+            volume["name"]: volume for volume in made(one, "Job")["spec"]["template"]["spec"]["volumes"]
+        }
+        found = [mount for mount in container(one)["volumeMounts"] if mount["mountPath"] == "/workspace"]
+        return ["emptyDir" if "emptyDir" in volumes[mount["name"]] else "claim" for mount in found]
+
+    assert container(job())["workingDir"] == "/workspace"
+    assert kinds(job()) == ["emptyDir"]
+    assert kinds(job(pvc=["mine:/workspace"])) == ["claim"]
+    assert kinds(job(workdir=None)) == [] and "workingDir" not in container(job(workdir=None))
+
+
 def test_resources() -> None:
     resources = container(job(gpus=2, cpus=4, memory_gb=32, gpu_resource="amd.com/gpu"))["resources"]
     assert resources["limits"] == {"memory": "32Gi", "amd.com/gpu": "2"}
@@ -186,8 +200,8 @@ def test_long_names_stay_different() -> None:
 
 
 def test_where_the_pods_write(tmp_path: Path) -> None:
-    assert str(far_output(job())) == "runs"
-    assert str(far_output(job(workdir="/workspace"))) == "/workspace/runs"
+    assert str(far_output(job())) == "/workspace/runs"
+    assert str(far_output(job(workdir=None))) == "runs"
     assert str(far_output(job(output_dir="/data/runs"))) == "/data/runs"
     assert str(far_output(job(words=("output_dir=/home/me/work/runs",)))) == "/home/me/work/runs"
     told = json.loads(made(job(output_dir="/data/runs"), "Secret", secret=True)["stringData"]["job.json"])

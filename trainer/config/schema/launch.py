@@ -71,7 +71,9 @@ class Launcher:
     partition: str | None = leaf(None, "SLURM's partition; None: the cluster's own choice", only=_SLURM)
     account: str | None = leaf(None, "whom SLURM charges", only=_SLURM)
     qos: str | None = leaf(None, "SLURM's quality of service", only=_SLURM)
-    constraint: str | None = leaf(None, "features that a node must have, as sbatch has them: a100|h100", only=_SLURM)
+    constraint: str | None = leaf(
+        None, "features that a node must have, as sbatch has them: a100|h100", only=_SLURM
+    )
     nodelist: str | None = leaf(None, "nodes that must be among the job's: gpu[01-04]", only=_SLURM)
     exclude: str | None = leaf(None, "nodes that must not be", only=_SLURM)
     cpus_per_task: int | None = leaf(
@@ -88,7 +90,9 @@ class Launcher:
     )  # fmt: skip
     srun: list[str] = leaf([], "further options of srun: --container-image=...", only=_SLURM)
     interpreter: str | None = leaf(
-        None, "what starts Python on the nodes, apptainer exec image.sif python; None: this Python", only=_SLURM
+        None,
+        "what starts Python on the nodes, apptainer exec image.sif python; None: this Python",
+        only=_SLURM,
     )
     kind: str = leaf(
         "job", "the object that is made: an Indexed Job, or Kubeflow's PyTorchJob",
@@ -126,11 +130,17 @@ class Launcher:
     env_from: list[str] = leaf([], "secrets of the cluster whose keys become variables", only=_K8S)
     labels: dict[str, Any] = leaf({}, "labels of all that is made", only=_K8S)
     annotations: dict[str, Any] = leaf({}, "annotations of the job and its pods", only=_K8S)
-    workdir: str | None = leaf(None, "the folder that it starts in; None: the image's", only=_K8S)
+    workdir: str | None = leaf(
+        "/workspace",
+        "the folder that it starts in, empty unless a claim is there; None: the image's",
+        only=_K8S,
+    )
     python: str = leaf("python", "the image's Python", only=_K8S)
     user: int | None = leaf(1000, "user and group of the pods; None: the cluster chooses", ge=1, only=_K8S)
     grace_seconds: int = leaf(
-        300, "seconds from being told to stop until it is killed; saving must fit in", ge=1,
+        300,
+        "seconds from being told to stop until it is killed; saving must fit in",
+        ge=1,
         only=("torchrun", "kubernetes"),
     )
     ttl_seconds: int | None = leaf(

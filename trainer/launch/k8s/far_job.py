@@ -56,7 +56,7 @@ def far_job(job: Job) -> Job:
     return replace(
         job,
         words=tuple(words),
-        cwd=Path(job.options.workdir or "."),
+        cwd=Path("."),  # the pods' workingDir
         environment=environment,
         options=_far_options(job),
         run_dir=Path(str(far_run_dir(job))) if job.run_dir else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from trainer.config.schema import Launcher as Options
@@ -53,6 +54,7 @@ def pod_spec(
             {"name": "job", "secret": {"secretName": secret, "defaultMode": 0o400}},
             {"name": "tmp", "emptyDir": {}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": quantity(options.shm_gb)}},
+            *([{"name": "work", "emptyDir": {}}] if _work_is_empty(options) else []),
             *({"name": name, "persistentVolumeClaim": {"claimName": claim}} for claim, name in names.items()),
         ],
     }
@@ -96,6 +98,7 @@ def _container(
             {"name": "job", "mountPath": JOB_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
             {"name": "shm", "mountPath": "/dev/shm"},
+            *([{"name": "work", "mountPath": options.workdir}] if _work_is_empty(options) else []),
             *(
                 without_empty(
                     {
@@ -115,6 +118,14 @@ def _container(
 def command(options: Options) -> list[str]:
     """What a pod runs; the words are in the Secret, where no list of processes shows them."""
     return [options.python, "-m", "trainer.launch.k8s.far", JOB_FOLDER]
+
+
+def _work_is_empty(options: Options) -> bool:
+    """Whether the folder that it starts in is one of the pod's own: in an image nobody may write anywhere."""
+    return options.workdir is not None and not any(
+        PurePosixPath(mount.path) in (path := PurePosixPath(options.workdir), *path.parents)
+        for mount in mounts(options)
+    )
 
 
 def _home() -> list[dict[str, str]]:
