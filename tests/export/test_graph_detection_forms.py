@@ -141,3 +141,26 @@ def test_the_predictor_stays_as_it_was(predictors):
     graph_for(predictor, GraphOptions((128, 96)))
     assert kinds == [type(layer) for layer in predictor.model.modules()]
     assert all(torch.equal(before[name], value) for name, value in predictor.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["retinanet-r50", pytest.param("mask-rcnn-r50", marks=SLOW)])
+def test_boxes_of_a_padded_picture_end_where_it_does(predictors, name):
+    """mmdet cuts them before it looks for duplicates, and before it looks at proposed regions."""
+    predictor = predictors(name)
+    images = [one[:70] for one in pictures((128, 96), 2, seed=1)]  # padded below
+    inputs = predictor.network_input([Sample(one) for one in images])
+    assert tuple(inputs.shape[2:]) == (96, 128)
+    graph = graph_for(predictor, GraphOptions((128, 96), max_detections=100))
+    assert graph.padded_later and graph.cut_at_edges
+    found = eager(graph, inputs)
+    for picture, theirs in enumerate(predictor.predict(images, batch_size=2)):
+        ours = detections(found, picture)
+        assert len(theirs.scores) >= 5 and (ours["boxes"][:, 3] <= 70).all()
+        rows = {"boxes": theirs.boxes, "scores": theirs.scores, "labels": theirs.labels}
+        ours.pop("masks", None)
+        assert share_found(rows, ours) >= 0.98 and share_found(ours, rows) >= 0.98
+
+
+def test_a_pipeline_that_pads_cuts_at_the_padded_edge(predictors):
+    graph = graph_for(predictors("rtmdet-tiny"), GraphOptions((128, 96)))
+    assert not graph.padded_later and not graph.cut_at_edges and not graph.drop_empty

@@ -14,6 +14,7 @@ from torch import nn
 from trainer.export.graph.deform import in_plain_torch, shifted
 from trainer.export.graph.paste import as_bytes, paste
 from trainer.export.graph.roi_align import roi_align
+from trainer.export.graph.rows import clip
 
 
 def onnx_answers(module, given, opset=17):
@@ -129,3 +130,14 @@ def test_channels_are_shifted_as_mmcv_does():
     features, offsets = torch.randn(2, 4, 6, 5), torch.randn(2, 8, 6, 5) * 3
     expected = deform_conv2d(features, offsets, features.new_ones(4, 1, 1, 1), 1, 0, 1, 4, 4)
     np.testing.assert_allclose(shifted(features, offsets).numpy(), expected.numpy(), atol=1e-5)
+
+
+def test_boxes_are_cut_where_each_picture_ends():
+    boxes = torch.rand(2, 15, 4, generator=torch.Generator().manual_seed(0)) * 200 - 40
+    ends = torch.tensor([[70.0], [96.0]]), torch.tensor([[128.0], [64.0]])
+    found = clip(boxes, ends)
+    for picture, (height, width) in enumerate(((70, 128), (96, 64))):
+        mine = boxes[picture]
+        across, down = mine[:, 0::2].clamp(0, width), mine[:, 1::2].clamp(0, height)
+        assert torch.equal(found[picture], torch.stack((across, down), 2).flatten(1))
+        assert torch.equal(found[picture], clip(mine[None], (height, width))[0])

@@ -25,11 +25,13 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from trainer.bridge.walk import leaf_dataset, type_name
 from trainer.errors import FrameworkError
 from trainer.export.graph.deform import in_plain_torch
 from trainer.export.graph.layers import make_exportable
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.preprocess import Preprocess
+from trainer.export.graph.valid import valid_sides
 from trainer.inference.quiet import quiet
 
 DETECTION = ("boxes", "scores", "labels")
@@ -47,6 +49,7 @@ class Graph(nn.Module):
         output_names: of what :meth:`forward` returns, in its order.
         min_opset: the lowest ONNX opset that has the operators, ``min_opset_reason`` says which one needs it.
         not_the_network: parts of the graph that are modules, too, without being the network.
+        padded_later: pictures are padded after the model's pipeline, which then knows where they end.
         cut_at_edges: whether the model cuts boxes at the picture's edges.
         drop_empty: whether it then leaves out those of which nothing is left.
         multiple_of: height and width must be multiples of it where they are open (``dynamic_size``).
@@ -68,6 +71,11 @@ class Graph(nn.Module):
         """
         super().__init__()
         self.options, self.task = options, str(predictor.task)
+        steps = {
+            type_name(step): step for step in leaf_dataset(predictor.config["val_dataloader"])["pipeline"]
+        }
+        self.padded_later = "Pad" not in steps and bool(steps.get("Resize", {}).get("keep_ratio"))
+        self.cut_at_edges = self.cut_at_edges and "Pad" not in steps
         self.model = _network(predictor)
         if in_plain_torch(self.model):
             self.min_opset = max(self.min_opset, 16)
@@ -78,6 +86,14 @@ class Graph(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """``images`` (N, 3, H, W), uint8 or float32 as the options say -> a tensor for each of ``output_names``."""
         raise NotImplementedError
+
+    def ends(self, pixels: torch.Tensor) -> tuple[Any, Any]:
+        """Where boxes are cut, height and width in px: at the ends of the input ``pixels`` (N, 3, H, W), or of each
+        picture in it (N, 1)."""
+        if not self.padded_later:
+            return tuple(pixels.shape[-2:])
+        height, width = valid_sides(pixels, self.model.data_preprocessor)
+        return height.unsqueeze(1), width.unsqueeze(1)
 
     def example(self, batch: int | None = None) -> torch.Tensor:
         """Noise of the right shape and type, to trace with: ``batch`` pictures (default: the options', or 2)."""

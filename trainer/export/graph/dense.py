@@ -73,7 +73,8 @@ class Dense(Graph):
         self.before = int(config.get("nms_pre", -1))
         self.limit = min(options.max_detections, int(config.get("max_per_img", options.max_detections)))
         self.smallest = float(config.get("min_bbox_size", -1))
-        self.cut_at_edges = self.cuts and bool(getattr(head.bbox_coder, "clip_border", True))
+        self.clips = self.cuts and bool(getattr(head.bbox_coder, "clip_border", True))
+        self.cut_at_edges = self.cut_at_edges and self.clips
         self.drop_empty = self.cut_at_edges and self.smallest >= 0
         self.priors = Priors(head.prior_generator, self.probe(self._maps)[0], options.dynamic_size)
 
@@ -114,8 +115,8 @@ class Dense(Graph):
             before = before + priors.shape[0]
         scores, labels, priors, deltas, rows = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
         boxes = self.decode(priors, deltas)
-        if self.cut_at_edges:
-            boxes = clip(boxes, pixels)
+        if self.clips:
+            boxes = clip(boxes, self.ends(pixels))
         return Candidates(scores, labels, boxes, priors, rows, self._available(levels, classes))
 
     def factors(self, maps: Any) -> Any:

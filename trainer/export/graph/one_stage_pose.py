@@ -104,7 +104,7 @@ class OneStagePoseGraph(Graph):
         keypoints = torch.cat((keypoints, seen.unsqueeze(-1)), -1)
         scores, order = (scores * keypoints[..., 2].mean(2)).sort(1, descending=True)
         found = (scores > 0).to(scores.dtype)
-        boxes = clip(take(reached, order), pixels) * found[..., None]
+        boxes = clip(take(reached, order), self.ends(pixels)) * found[..., None]
         return boxes, scores, take(keypoints, order) * found[..., None, None]
 
     def _maps(self, pixels: Tensor) -> Any:

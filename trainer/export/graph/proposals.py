@@ -35,8 +35,9 @@ class Proposals(nn.Module):
         with torch.no_grad():
             self.priors = Priors(head.prior_generator, head(features)[0], dynamic)
 
-    def forward(self, objectness: Any, deltas: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The head's maps of each level -> boxes (N, count, 4) and which rows are proposals (N, count), 1 or 0."""
+    def forward(self, objectness: Any, deltas: Any, ends: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
+        """The head's maps of each level -> boxes (N, count, 4), cut at ``ends``, and which rows are proposals
+        (N, count), 1 or 0."""
         found: list[tuple[Tensor, ...]] = []
         for level, (logits, reg, (priors, count)) in enumerate(
             zip(objectness, deltas, self.priors(objectness), strict=True)
@@ -52,7 +53,7 @@ class Proposals(nn.Module):
             )
         scores, levels, priors, moves = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
         boxes = self.coder.decode(priors.flatten(0, 1), moves.flatten(0, 1)).reshape(priors.shape)
-        boxes = clip(boxes, pixels)
+        boxes = clip(boxes, ends)
         if self.smallest >= 0:
             scores = scores * (boxes[..., 2:] - boxes[..., :2] > self.smallest).all(-1)
         scores = keep_best(boxes, scores, levels, self.duplicates, self.count)

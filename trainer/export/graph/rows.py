@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -46,12 +48,12 @@ def take(values: Tensor, places: Tensor) -> Tensor:
     return values.gather(1, places.reshape(shape).expand(*places.shape, *values.shape[2:]))
 
 
-def clip(boxes: Tensor, pixels: Tensor) -> Tensor:
-    """Boxes (N, M, 4) xyxy cut at the edges of ``pixels`` (N, 3, H, W)."""
-    height, width = pixels.shape[-2:]
+def clip(boxes: Tensor, ends: tuple[Any, Any]) -> Tensor:
+    """Boxes (N, M, 4) xyxy cut at the upper left corner and at ``ends``: height and width in px, of all pictures or
+    (N, 1) of each."""
     x1, y1, x2, y2 = boxes.unbind(-1)
-    across = [x.clamp(min=0).clamp(max=width) for x in (x1, x2)]
-    down = [y.clamp(min=0).clamp(max=height) for y in (y1, y2)]
+    across = [_most(x.clamp(min=0), ends[1]) for x in (x1, x2)]
+    down = [_most(y.clamp(min=0), ends[0]) for y in (y1, y2)]
     return torch.stack((across[0], down[0], across[1], down[1]), -1)
 
 
@@ -60,3 +62,7 @@ def finish(scores: Tensor, labels: Tensor, boxes: Tensor) -> tuple[Tensor, Tenso
     found = scores > 0
     boxes = boxes * found.unsqueeze(-1).to(boxes.dtype)
     return boxes, scores, (labels + 1) * found.to(labels.dtype) - 1
+
+
+def _most(values: Tensor, most: Any) -> Tensor:
+    return torch.minimum(values, most) if isinstance(most, Tensor) and most.dim() else values.clamp(max=most)

@@ -62,8 +62,9 @@ class TwoStage(Graph):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = self.prepare(images)
         features = self.model.extract_feat(pixels)
-        boxes, valid = self.proposals(*self.model.rpn_head(features), pixels)
-        scores, labels, boxes = self._classified(features, boxes, valid, pixels)
+        ends = self.ends(pixels)
+        boxes, valid = self.proposals(*self.model.rpn_head(features), ends)
+        scores, labels, boxes = self._classified(features, boxes, valid, ends)
         scores = keep_best(boxes, scores, labels, self.duplicates, self.limit)
         scores, places = best(scores, self.options.max_detections, None)
         boxes, scores, labels = finish(scores, take(labels, places), take(boxes, places))
@@ -72,7 +73,7 @@ class TwoStage(Graph):
         return boxes, scores, labels, self._masks(features, boxes, labels, scores > 0, pixels)
 
     def _classified(
-        self, features: Any, boxes: Tensor, valid: Tensor, pixels: Tensor
+        self, features: Any, boxes: Tensor, valid: Tensor, ends: tuple[Any, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Proposals (N, P, 4) -> scores (N, P * C), labels and boxes (N, P * C, 4), a row for each class."""
         head: Any = self.model.roi_head
@@ -85,7 +86,7 @@ class TwoStage(Graph):
                 label = found[:, :-1].argmax(1)
                 whole = {"img_shape": None}  # cut at the edges by us, where they may be open
                 refined = stage.regress_by_class(boxes.flatten(0, 1), label, deltas, whole)
-                boxes = clip(refined.reshape(boxes.shape), pixels)
+                boxes = clip(refined.reshape(boxes.shape), ends)
         last = stages[-1]
         logits = logits / float(len(stages)) if len(stages) > 1 else logits
         scores = last.loss_cls.get_activation(logits) if last.custom_cls_channels else logits.softmax(-1)
@@ -94,11 +95,11 @@ class TwoStage(Graph):
         each = 1 if last.reg_class_agnostic else classes
         origins = boxes.flatten(0, 1).unsqueeze(1).expand(-1, each, -1).reshape(-1, 4)
         boxes = last.bbox_coder.decode(origins, deltas.reshape(-1, 4)).reshape(-1, each, 4)
-        boxes = clip(boxes.expand(-1, classes, -1), pixels)
         rows = self.proposals.count * classes
+        boxes = clip(boxes.expand(-1, classes, -1).reshape(-1, rows, 4), ends)
         labels = torch.arange(classes).repeat(self.proposals.count)
         scores = scores.reshape(-1, rows)
-        return scores, labels.unsqueeze(0).expand_as(scores), boxes.reshape(-1, rows, 4)
+        return scores, labels.unsqueeze(0).expand_as(scores), boxes
 
     def _masks(self, features: Any, boxes: Tensor, labels: Tensor, used: Tensor, pixels: Tensor) -> Tensor:
         """(N, K, H, W) uint8 for boxes (N, K, 4)."""

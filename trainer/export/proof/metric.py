@@ -134,7 +134,7 @@ def _set(sample: Any, answer: Result, task: str, top_down: bool) -> None:
         found = InstanceData(keypoints=answer.keypoints[..., :2], keypoint_scores=answer.keypoints[..., 2])
         truth = sample.gt_instances
         found.bboxes = truth.bboxes if top_down else answer.boxes
-        found.bbox_scores = truth.bbox_scores if top_down else answer.scores
+        found.bbox_scores = truth.bbox_scores if top_down else _box_scores(answer)
         sample.pred_instances = found
     else:
         found = InstanceData(
@@ -145,3 +145,10 @@ def _set(sample: Any, answer: Result, task: str, top_down: bool) -> None:
         if answer.masks is not None:
             found.masks = torch.from_numpy(answer.masks)
         sample.pred_instances = found
+
+
+def _box_scores(answer: Result) -> np.ndarray:
+    """How sure a one-stage pose model is of each box: a file's score is that times the mean of its keypoints'."""
+    assert answer.keypoints is not None
+    mean = answer.keypoints[..., 2].mean(-1)
+    return np.where(mean > 0, answer.scores / np.maximum(mean, 1e-6), 0.0).astype(np.float32)
