@@ -1,5 +1,5 @@
 # The trainer as an image, for GPUs: docker build -t trainer-openmm:latest .
-# For processors only, a fourth of the size: docs/container.md has the command, and what each argument is for.
+# For processors only: docs/container.md has the command, and what each argument is for.
 
 # The first has nvcc, of the CUDA that torch's wheels are built with; the second only needs the same Python, since
 # torch's wheels bring CUDA's libraries along.
