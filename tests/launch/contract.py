@@ -172,6 +172,7 @@ class LauncherContract:
         assert "job.json" in done.stdout and SECRET not in done.stdout
         assert sorted(site.output.rglob("*")) == before
 
+    @pytest.mark.slow
     def test_cancel_saves_and_resume_goes_on(self, site: Site) -> None:
         words = (*TRAINING, f"tracking={self.tracking}", "id=one", "name=long")
         secret = f"tracking.uri=http://user:{SECRET}@localhost:9"

@@ -30,6 +30,7 @@ class TestTorchrun(LauncherContract):
         assert len({event["run_id"] for event in log}) == 1
         assert len(json.loads((run / "run.json").read_text())["attempts"]) == len(log)
 
+    @pytest.mark.slow
     def test_killed_process_is_started_again_from_the_checkpoint(self, site: Site) -> None:
         """On a terminal, whose table the first process has; its Ctrl-C reaches each process once."""
         controller, terminal = pty.openpty()
@@ -72,6 +73,7 @@ class TestTorchrun(LauncherContract):
         assert "DatasetError" in (status.reason or "") and "missing" in (status.reason or "")
 
 
+@pytest.mark.slow
 def test_two_machines_meet(tmp_path: Path) -> None:
     """One command on each, the same but for the address; one run, of whichever has the first process."""
     with socket.socket() as free:
