@@ -52,7 +52,7 @@ RUN --mount=type=cache,target=/root/.cache \
     && mkdir conf \
     && python3 scripts/setup/main.py --target /opt/venv --no-dev \
     && /opt/venv/bin/python -m pip install --no-input --no-compile --no-build-isolation \
-        -c scripts/setup/lock.txt -c scripts/setup/lock-dev.txt -e ".[$EXTRAS]" \
+        -c scripts/setup/lock.txt -c scripts/setup/lock-dev.txt -e ".${EXTRAS:+[$EXTRAS]}" \
     && /opt/venv/bin/python scripts/container/slim.py
 
 
