@@ -103,6 +103,6 @@ def test_two_nodes_train_together(
     status = site.ended(launched)
     assert (status.state, status.exit_code, len(status.nodes)) == ("finished", 0, 1), site.said(launched)
     run = site.output / "two" / "a"
-    assert json.loads((run / "result.json").read_text())["status"] == "completed"
+    assert json.loads((run / "result.json").read_text())["status"] == "finished"
     assert [path.name for path in run.parent.iterdir() if path.is_dir()] == ["a"]
     assert events(run, "run_started")[0]["batch"]["processes"] == 2  # type: ignore[index]

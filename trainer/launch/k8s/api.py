@@ -216,7 +216,7 @@ def _connect(options: Options) -> Any:
 
     file = _file(options)
     try:
-        if file is None and options.context is None and _inside() and not _kubeconfig_there():
+        if options.context is None and _inside() and not (options.kubeconfig or _kubeconfig_there()):
             settings = client.Configuration()
             config.load_incluster_config(client_configuration=settings)
             return client.ApiClient(settings)
@@ -247,7 +247,9 @@ def _known_contexts(options: Options, error: str) -> str:
 
 
 def _file(options: Options) -> str | None:
-    return str(Path(options.kubeconfig).expanduser()) if options.kubeconfig else None
+    """The kubeconfig that is named; the client itself looks at the variable once, when it is imported."""
+    named = options.kubeconfig or os.environ.get("KUBECONFIG")
+    return str(Path(named).expanduser()) if named else None
 
 
 def _kubeconfig_there() -> bool:
