@@ -177,7 +177,7 @@ class LauncherContract:
         words = (*TRAINING, f"tracking={self.tracking}", "id=one", "name=long")
         secret = f"tracking.uri=http://user:{SECRET}@localhost:9"
         words = (*words, secret) if self.tracking == "none" else words
-        planned = site.trainer(*words, *self.words, "launcher.dry_run=true")
+        planned = site.trainer(*words, *site.words, "launcher.dry_run=true")
         assert planned.returncode == 0 and SECRET not in planned.stdout, planned.stderr
         launched = site.start(*words)
         launcher = registry.of(launched)
