@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except TrainerError as error:
-        print(f"{error.kind}: {mask_text(error.message)}", file=sys.stderr)
+        # A mistake in what was typed is found by every process of a training; the first one says it.
+        if error.kind != "ConfigError" or os.environ.get("RANK", "0") in ("", "0"):
+            print(f"{error.kind}: {mask_text(error.message)}", file=sys.stderr)
         _report(error.kind, error.message, error.__cause__)
         return error.exit_code
     except KeyboardInterrupt:

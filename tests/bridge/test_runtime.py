@@ -46,6 +46,10 @@ def test_synchronised_normalisation_only_over_several_gpu_processes():
     assert norms(build_config(exp, make_bundle("detection"), world_size=4).cfg) == {"SyncBN"}
     exp.runtime.sync_bn = False
     assert norms(build_config(exp, make_bundle("detection"), world_size=4).cfg) == {"BN"}
+    exp = make_experiment(RTMDET, runtime__device="cpu", runtime__sync_bn=True)
+    built = build_config(exp, make_bundle("detection"), world_size=2)
+    assert norms(built.cfg) == {"BN"}
+    assert "runtime.sync_bn: only GPUs can; each process normalises over its own images" in built.notes
 
 
 def test_environment():

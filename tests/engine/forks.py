@@ -65,12 +65,16 @@ class Nursery:
         pid = self.ask(start=str(run.dir), options=options, env=env or {}, said=str(said))
         return Forked(self, pid, said)
 
-    def trainer(self, cwd: Path, *words: str) -> Forked:
+    def trainer(self, cwd: Path, *words: str, env: dict[str, str] | None = None) -> Forked:
         """Begin ``python -m trainer <words>`` in a folder."""
         self._count += 1
         said = self.folder / f"{self._count}.txt"
-        pid = self.ask(start=str(cwd), words=words, env={}, said=str(said))
+        pid = self.ask(start=str(cwd), words=words, env=env or {}, said=str(said))
         return Forked(self, pid, said)
+
+    def trainers(self, cwd: Path, *words: str, size: int = 2) -> list[Forked]:
+        """One ``python -m trainer <words>`` of several processes, begun."""
+        return [self.trainer(cwd, *words, env=env) for env in places(size)]
 
     def load(self, *modules: str) -> None:
         """Import modules that trainings need, once for all that begin later."""
@@ -84,17 +88,14 @@ class Nursery:
 
     def train_together(self, run: Any, size: int = 2, **options: Any) -> list[Forked]:
         """One training of several processes, from its start to its end."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-        envs = [
-            {**place, "WORLD_SIZE": str(size), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            for rank in range(size)
-        ]
-        forked = [self.start(run, env=env, **options) for env in envs]
+        forked = self.start_together(run, size, **options)
         for one in forked:
             one.wait()
         return forked
+
+    def start_together(self, run: Any, size: int = 2, **options: Any) -> list[Forked]:
+        """One training of several processes, begun."""
+        return [self.start(run, env=env, **options) for env in places(size)]
 
     def ask(self, **command: Any) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -104,6 +105,17 @@ class Nursery:
 
     def close(self) -> None:
         self._process.communicate()
+
+
+def places(size: int) -> list[dict[str, str]]:
+    """What each of several processes that train together finds in its environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    return [
+        {**meeting, "WORLD_SIZE": str(size), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        for rank in range(size)
+    ]
 
 
 def _serve() -> None:

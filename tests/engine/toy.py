@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
 import os
 import random
 import signal
@@ -32,6 +33,7 @@ from torch import nn  # noqa: E402
 import trainer.engine.amp  # noqa: E402, F401 - registers CpuAmpOptimWrapper
 from trainer.config.schema import Experiment  # noqa: E402
 from trainer.data.bundle import DataBundle, Split  # noqa: E402
+from trainer.engine import watch  # noqa: E402
 from trainer.engine.distributed import join  # noqa: E402
 from trainer.engine.fit import fit  # noqa: E402
 from trainer.errors import TrainerError  # noqa: E402
@@ -54,12 +56,26 @@ class KillAt(Hook):
 class FailAt(Hook):
     """An error before an iteration, in one of several processes."""
 
+    def __init__(self, iteration: int, rank: int, memory: bool = False) -> None:
+        self.iteration, self.rank, self.memory = iteration, rank, memory
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        if runner.iter == self.iteration and runner.rank == self.rank:
+            if self.memory:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            raise FileNotFoundError(2, "No such file or directory", "/data/missing.jpg")
+
+
+@HOOKS.register_module(force=True)
+class HangAt(Hook):
+    """From an iteration on, one of several processes waits, as for a step on a GPU that never comes."""
+
     def __init__(self, iteration: int, rank: int) -> None:
         self.iteration, self.rank = iteration, rank
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         if runner.iter == self.iteration and runner.rank == self.rank:
-            raise FileNotFoundError(2, "No such file or directory", "/data/missing.jpg")
+            time.sleep(3600)
 
 
 @HOOKS.register_module(force=True)
@@ -93,8 +109,16 @@ CLASSES = ("cat", "a/dog")
 class ToyData:
     metainfo = {"classes": CLASSES, "palette": [(0, 0, 0), (1, 1, 1)]}
 
-    def __init__(self, length: int = 24, fail_at: int = -1, slow: float = 0.0, cached: bool = False) -> None:
-        self.length, self.fail_at, self.slow = length, fail_at, slow
+    def __init__(
+        self,
+        length: int = 24,
+        fail_at: int = -1,
+        slow: float = 0.0,
+        cached: bool = False,
+        noise: float = 0.1,
+        seen: str = "",
+    ) -> None:
+        self.length, self.fail_at, self.slow, self.noise, self.seen = length, fail_at, slow, noise, seen
         self.pipeline = [ToyMix()] if cached else []
 
     def __len__(self) -> int:
@@ -104,11 +128,14 @@ class ToyData:
         if index == self.fail_at:
             raise FileNotFoundError(2, "No such file or directory", "/data/missing.jpg")
         time.sleep(self.slow)
+        if self.seen:
+            with open(f"{self.seen}/{os.environ.get('RANK', '0')}.txt", "a", encoding="utf-8") as file:
+                file.write(f"{index}\n")
         image = torch.full((3, 8, 8), index / self.length)
         noise = (
             random.random() + np.random.rand() + torch.rand(()).item()
         )  # an augmentation from all generators
-        image = image + 0.1 * noise
+        image = image + self.noise * noise
         for transform in self.pipeline:
             image = transform(image)
         return {"inputs": image, "data_samples": torch.tensor(index % 2)}
@@ -129,15 +156,17 @@ class ToyMix:
 
 @MODELS.register_module(force=True)
 class ToyModel(BaseModel):
-    def __init__(self, error: str | None = None, outputs: int = 2) -> None:
+    def __init__(
+        self, error: str | None = None, outputs: int = 2, batch_norm: bool = True, dropout: float = 0.2
+    ) -> None:
         super().__init__()
         self.error = error
         self.net = nn.Sequential(
             nn.Conv2d(3, 4, 3),
-            nn.BatchNorm2d(4),
+            nn.BatchNorm2d(4) if batch_norm else nn.GroupNorm(2, 4),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Dropout(0.2),
+            nn.Dropout(dropout),
             nn.Linear(144, outputs),
         )
 
@@ -181,6 +210,7 @@ def toy_config(
     batch_size: int = 6,
     scores: list[float] | None = None,
     data: dict[str, Any] | None = None,
+    val_data: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None,
     hooks: list[dict[str, Any]] | None = None,
     **changes: Any,
@@ -200,7 +230,7 @@ def toy_config(
         train_dataloader=loader,
         val_dataloader={
             **loader,
-            "dataset": dict(type="ToyData"),
+            "dataset": dict(type="ToyData", **(val_data or {})),
             "sampler": dict(type="DefaultSampler", shuffle=False),
         },
         train_cfg=dict(type="IterBasedTrainLoop", max_iters=4 * epochs, val_interval=4)
@@ -276,9 +306,14 @@ def main(folder: str, options: dict[str, Any]) -> int:
     given = {key[4:]: options.pop(key) for key in list(options) if key.startswith("exp_")}
     experiment = toy_experiment(**given)
     torch.set_num_threads(1)
+    watch.GRACE_SECONDS = options.pop("grace", watch.GRACE_SECONDS)
     ranks = join(experiment)
     try:
         return fit(toy_config(**options), Run.open(folder), experiment, toy_bundle(), ranks=ranks).exit_code
     except TrainerError as error:
         print(f"{error.kind}: {error.message}", file=sys.stderr)
         return error.exit_code
+
+
+if __name__ == "__main__":  # as torchrun starts it
+    sys.exit(main(sys.argv[1], json.loads(sys.argv[2])))

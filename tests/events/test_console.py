@@ -86,6 +86,14 @@ def test_plain_lines() -> None:
     ]
 
 
+def test_the_opening_line_says_what_a_step_is_made_of() -> None:
+    batch = {"images": 4, "processes": 2, "accumulate": 3, "effective": 24, "lr": 0.0015}
+    several = describe({**EVENTS[0], "batch": batch})
+    assert several and several.endswith("cpu, batch 24 (4 x 2 processes x 3 iterations), lr 0.0015)")
+    one = describe({**EVENTS[0], "batch": {**batch, "processes": 1, "accumulate": 1, "effective": 4}})
+    assert one and one.endswith("cpu, batch 4, lr 0.0015)")
+
+
 def test_bar_on_a_terminal() -> None:
     shown = show(EVENTS, terminal=True)
     for words in ("epoch 1/8", "10/80 it", "loss 1.2500", "mAP50-95 0.6000", "eta 1:02:05"):

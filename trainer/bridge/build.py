@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.bridge import augment, classes, data, freeze, links, optimizer, runtime, schedule, size, weights
 from trainer.bridge.base import base_batch_size, load_base
+from trainer.bridge.batch import batch_facts, notes, scales
 from trainer.bridge.task import set_task
 from trainer.bridge.walk import Cfg
 from trainer.config.schema import Experiment
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Built:
-    """The final config as plain data, the base it came from, and notes on what was decided."""
+    """The final config as plain data, the base it came from, notes on what was decided, and the batch."""
 
     cfg: Cfg
     base: Cfg
     notes: list[str] = field(default_factory=list)
+    batch: dict[str, Any] = field(default_factory=dict)  # see trainer.bridge.batch
 
     def config(self) -> Config:
         """As MMEngine's Config."""
@@ -72,6 +74,9 @@ def build_config(
         links.follow(cfg, variables)
     if errors:
         raise ConfigError("\n".join(errors))
+    if bundle is not None:
+        built.batch = batch_facts(cfg, exp, world_size)
+        built.notes += notes(built.batch)
     return built
 
 
@@ -109,9 +114,9 @@ def _set_all(
     step(schedule.cap_warmup, cfg, length)
     old_rate = schedule.learning_rate(cfg)
     step(optimizer.set_optimizer, cfg, exp.optimizer, frozen=exp.model.freeze not in (None, -1))
-    own_rate = exp.optimizer.lr is None
-    if run.auto_scale_lr if run.auto_scale_lr is not None else own_rate:
-        whole = batch * world_size * (run.accumulate or 1)
+    if scales(exp):
+        accumulate = run.accumulate or cfg["optim_wrapper"].get("accumulative_counts") or 1
+        whole = batch * world_size * accumulate
         step(optimizer.scale_lr, cfg, base_batch_size(exp.model.base, cfg), whole)
     step(schedule.follow_lr, cfg, old_rate)
     step(schedule.set_scheduler, cfg, exp.scheduler, length)

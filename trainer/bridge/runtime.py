@@ -44,7 +44,8 @@ def set_loaders(cfg: Cfg, runtime: Runtime, *, gpu: bool) -> None:
         workers = runtime.workers
         if workers is None:
             cores = os.environ.get("TRAINER_CORES") or os.cpu_count() or 1  # a sweep's trial has its share
-            workers = min(loader.get("num_workers", 2), int(cores))
+            here = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # as many processes do the same
+            workers = min(loader.get("num_workers", 2), max(1, int(cores) // here))
         loader["num_workers"] = workers
         loader["persistent_workers"] = workers > 0
         if "pin_memory" in loader and not gpu:
@@ -80,8 +81,11 @@ def set_hooks(cfg: Cfg, runtime: Runtime, task: Task) -> None:
     _set_ema(cfg, runtime.ema)
 
 
-def set_norm(cfg: Cfg, runtime: Runtime, *, distributed: bool, gpu: bool) -> None:
-    """Batch normalisation over all processes where there are several; on one process or a CPU the plain one."""
+def set_norm(cfg: Cfg, runtime: Runtime, *, distributed: bool, gpu: bool) -> list[str]:
+    """Batch normalisation over all processes where there are several; on one process or a CPU the plain one.
+
+    Returns notes for the user.
+    """
     sync = runtime.sync_bn if runtime.sync_bn is not None else None
     can_sync = distributed and gpu
     for node in dicts(cfg["model"]):
@@ -92,6 +96,9 @@ def set_norm(cfg: Cfg, runtime: Runtime, *, distributed: bool, gpu: bool) -> Non
             norm["type"] = "SyncBN"
         if node.get("use_syncbn") and not can_sync:
             node["use_syncbn"] = False
+    if sync and distributed and not gpu:
+        return ["runtime.sync_bn: only GPUs can; each process normalises over its own images"]
+    return []
 
 
 def set_environment(cfg: Cfg, runtime: Runtime, work_dir: Path | None) -> None:

@@ -13,8 +13,8 @@ _LONGEST_WARMUP = 0.1
 
 
 def iterations_per_epoch(num_images: int, batch_size: int, world_size: int, drop_last: bool = False) -> int:
-    """Optimiser batches one epoch has on each process."""
-    per_process = math.ceil(num_images / world_size)
+    """Optimiser batches one epoch has on each process; images left over by the division are left out."""
+    per_process = max(1, num_images // world_size)
     count = per_process // batch_size if drop_last else math.ceil(per_process / batch_size)
     return max(1, count)
 

@@ -12,15 +12,15 @@ from typing import Any
 from trainer.bridge.build import Built, build_config
 from trainer.bridge.weights import fetch_all
 from trainer.commands.common import notes_to_stderr
-from trainer.commands.last_word import has_last_word, say_last_word, size_of_log
 from trainer.commands.next_steps import next_steps
 from trainer.commands.rundir import open_run, write_configuration
 from trainer.config.schema import Experiment
 from trainer.data.bundle import DataBundle
 from trainer.data.prepare import prepare
 from trainer.data.report import write_report
-from trainer.engine.distributed import Ranks, join
-from trainer.errors import NetworkError
+from trainer.engine.distributed import FailedElsewhere, Ranks, join
+from trainer.engine.last_word import has_last_word, say_last_word, size_of_log
+from trainer.errors import NetworkError, TrainerError
 from trainer.run import Run
 from trainer.secrets import learn_environment
 from trainer.zoo.weights.words import pinned
@@ -50,8 +50,19 @@ def train(exp: Experiment, overrides: list[str], **facts: Any) -> Any:
 
         State.of(exp.callback)  # a mistake in it is told before the data is looked at
     ranks = join(exp)
+    try:
+        return _prepared(exp, overrides, facts, ranks)
+    except FailedElsewhere as reason:  # the first process says why
+        from trainer.engine.result import Result
+
+        result = Result()
+        result.exit_code = reason.error.exit_code
+        return result
+
+
+def _prepared(exp: Experiment, overrides: list[str], facts: dict[str, Any], ranks: Ranks) -> Any:
     bundle = ranks.after_first(lambda: prepare(exp.dataset, exp.task.name))
-    built = build_config(exp, bundle, world_size=ranks.size)
+    built = ranks.after_first(lambda: build_config(exp, bundle, world_size=ranks.size))
     if ranks.first:
         notes_to_stderr([*bundle.notes, *built.notes])
     if not exp.resume:  # a run that goes on has its own
@@ -64,9 +75,13 @@ def train(exp: Experiment, overrides: list[str], **facts: Any) -> Any:
         from trainer.engine.fit import fit
 
         return fit(built.config(), run, exp, bundle, ranks=ranks)
-    with run.held():
-        run.update(**facts)
-        return _train(exp, overrides, bundle, built, run, ranks)
+    try:
+        with run.held():
+            run.update(**facts)
+            return _train(exp, overrides, bundle, built, run, ranks)
+    except TrainerError as error:
+        ranks.failed(error)
+        raise
 
 
 def _train(
@@ -81,6 +96,7 @@ def _train(
         base=exp.model.base,
         dataset=exp.dataset.name,
         fingerprint=bundle.fingerprint,
+        batch=built.batch,
         notes=built.notes,
     )
     from trainer import tracking

@@ -19,6 +19,7 @@ from trainer.engine.data_order import DataOrderHook
 from trainer.engine.distributed import Ranks
 from trainer.engine.failures import as_trainer_error
 from trainer.engine.milestone import validates
+from trainer.engine.rebatch import scale_rate, scale_steps
 from trainer.engine.snapshot import (
     leave_validation,
     rank_state,
@@ -92,22 +93,26 @@ class CheckpointsHook(Hook):
         self._resumed["events"] = meta.get("events")
         if meta["trainer"].get("fingerprint") != self.about.get("fingerprint"):
             self.log.emit("warning", message="the data set is not the one that this run was started on")
-        self._place(runner, meta, self._resumed["progress"])
+        self._place(runner, checkpoint, self._resumed["progress"])
+        if (message := scale_rate(checkpoint, self.about.get("batch") or {})) is not None:
+            self.log.emit("warning", message=message)
         from trainer.engine.checkpoint_file import as_current
 
         checkpoint["state_dict"] = as_current(runner.model, checkpoint["state_dict"])
         # Compared above by content; mmengine compares pickles, which differ for equal values.
         meta["dataset_meta"] = getattr(runner.train_dataloader.dataset, "metainfo", None)
 
-    def _place(self, runner: Any, meta: dict[str, Any], progress: dict[str, Any]) -> None:
+    def _place(self, runner: Any, checkpoint: dict[str, Any], progress: dict[str, Any]) -> None:
         """Where in the epoch to go on; in proportion when an epoch has another number of batches by now."""
         if not _counts_epochs(runner):
             return
+        meta = checkpoint["meta"]
         before, now = progress.get("batches"), self.order.places.whole
         batch = progress.get("batch", 0)
         if before and before != now:
             batch = batch * now // before
             meta["iter"] = meta["epoch"] * now + batch
+            scale_steps(checkpoint, before, now)
             self.log.emit(
                 "warning", message=f"an epoch has {now} batches by now, not {before} as when this was saved"
             )

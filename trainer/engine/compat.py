@@ -267,6 +267,24 @@ def _annotations_are_each_process_own() -> bool:
     return "np.concatenate(data_list)" in inspect.getsource(_stock["_serialize_data"])
 
 
+# --- several processes --------------------------------------------------------------------------------------
+
+
+def _gather_in_memory() -> None:
+    import mmengine.evaluator.metric as metric
+
+    from trainer.engine.gathered import collect_results
+
+    _stock["collect_results"] = metric.collect_results
+    metric.collect_results = collect_results
+
+
+def _results_meet_in_files() -> bool:
+    import mmengine.dist as dist
+
+    return "mkdir_or_exist('.dist_test')" in inspect.getsource(dist.collect_results_cpu)
+
+
 REPAIRS = (
     Repair(
         "no-update-check",
@@ -324,5 +342,13 @@ REPAIRS = (
         "onedl-mmengine 0.10.12",
         _map_annotations,
         _annotations_are_each_process_own,
+    ),
+    Repair(
+        "results-in-memory",
+        "several processes hand a validation's results over in files of a folder .dist_test that mmengine makes in "
+        "the working directory: nobody may write there, or other machines see another one",
+        "onedl-mmengine 0.10.12",
+        _gather_in_memory,
+        _results_meet_in_files,
     ),
 )

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader, get_worker_info
 
@@ -137,6 +138,14 @@ class DataOrderHook(Hook):
         self.begin = 0  # batches of the coming epoch that were trained on before
         self.done = 0  # batches of the current epoch that have been trained on
 
+    def before_train(self, runner: Any) -> None:
+        """Let each process draw its own: dropout and augmentation on the GPU hang on torch's generator, which
+        mmengine seeds the same in all."""
+        if runner.rank:
+            _seed(runner.seed, runner.rank)
+            if torch.cuda.is_available():
+                torch.cuda.manual_seed(runner.seed + runner.rank)
+
     def before_train_epoch(self, runner: Any) -> None:
         if self.places.endless:
             runner.train_loop.dataloader_iterator = Endless(runner.train_dataloader)
@@ -153,6 +162,7 @@ class DataOrderHook(Hook):
             if sampler is not None and hasattr(sampler, "seed"):
                 sampler.seed = runner.seed  # that hook gives none, so it is another one at every start
         place = runner.seed, runner.rank
+        _leave_out_remainder(loader, runner.world_size)
         self.places = _take_over(loader, place, endless=before.endless, limit=before.limit)
         self.places.epoch, self.places.start = before.epoch, before.start
         _set_epoch(self.places.inner, before.epoch)
@@ -177,11 +187,27 @@ def order_data(runner: Any, *, limit: int | None = None) -> DataOrderHook:
     endless = "iter" in str(loop.get("type", "")).lower() or not loop.get("by_epoch", True)
     place = runner.seed, runner.rank
     train = runner._train_dataloader = runner.build_dataloader(runner._train_dataloader, **options)
+    _leave_out_remainder(train, runner.world_size)
     places = _take_over(train, place, endless=endless, limit=None if endless else limit)
     if runner._val_dataloader is not None:
         val = runner._val_dataloader = runner.build_dataloader(runner._val_dataloader, **options)
         _take_over(val, place, limit=limit)
     return DataOrderHook(places)
+
+
+def _leave_out_remainder(loader: Any, processes: int) -> None:
+    """Give each of several processes as many images of an epoch, none of them twice.
+
+    mmengine fills up with the epoch's first images again; here what is left over is left out, in each epoch other
+    images. With fewer images than processes some have to come twice.
+    """
+    sampler = getattr(loader.batch_sampler, "sampler", None)
+    if processes == 1 or not isinstance(sampler, DefaultSampler) or not sampler.round_up:
+        return
+    images = len(sampler.dataset)
+    if images >= processes:
+        sampler.num_samples = images // processes
+        sampler.total_size = sampler.num_samples * processes
 
 
 def _take_over(loader: Any, place: tuple[int, int], **options: Any) -> Places:
@@ -199,11 +225,7 @@ def _drawing(*place: int) -> Iterator[None]:
     shared = get_worker_info() is None
     if shared:
         before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    words = np.random.SeedSequence(place).generate_state(4)
-    random.seed(int(words[0]) << 32 | int(words[1]))
-    np.random.seed(words[2])
-    # torch.manual_seed would reach for the GPUs too
-    torch.default_generator.manual_seed(int(words[3]) << 32 | int(words[0]))
+    _seed(*place)
     try:
         yield
     finally:
@@ -211,6 +233,14 @@ def _drawing(*place: int) -> Iterator[None]:
             random.setstate(before[0])
             np.random.set_state(before[1])
             torch.set_rng_state(before[2])
+
+
+def _seed(*place: int) -> None:
+    words = np.random.SeedSequence(place).generate_state(4)
+    random.seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2])
+    # torch.manual_seed would reach for the GPUs too
+    torch.default_generator.manual_seed(int(words[3]) << 32 | int(words[0]))
 
 
 def _renew_caches(data: Any) -> None:

@@ -7,19 +7,42 @@ first process alone prepares data, makes the run directory and writes into it. I
 from __future__ import annotations
 
 import os
-import pickle
-import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trainer.errors import ConfigError, ResourceError, TrainerError, UnknownError
+from trainer.errors import ConfigError, ResourceError, TrainerError
 
 if TYPE_CHECKING:
     from trainer.config.schema import Experiment
 
 T = TypeVar("T")
-POLL_SECONDS = 0.1
+
+
+class FailedElsewhere(Exception):
+    """The first process failed, and says so itself; ``error`` is why."""
+
+    def __init__(self, error: TrainerError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass
+class End:
+    """How another process ended before its time.
+
+    Args:
+        error: why; None when a signal stopped it.
+        signum: that signal.
+        trace: where it happened, for the log file.
+        lost: it said nothing: it isn't there any more.
+    """
+
+    rank: int
+    error: TrainerError | None = None
+    signum: int | None = None
+    trace: str | None = None
+    lost: bool = False
 
 
 class Ranks:
@@ -32,16 +55,19 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
+    # --- agreeing -------------------------------------------------------------------------------------------
+
     def from_first(self, make: Callable[[], T]) -> T:
         """What ``make`` gives in the first process, in all of them.
 
         Raises:
-            TrainerError: it failed there.
+            FailedElsewhere: it failed there.
         """
         return make()
 
     def after_first(self, make: Callable[[], T]) -> T:
-        """``make`` in every process, in the first one before the others: they find its files."""
+        """``make`` in every process, in the first one before the others: they find its files, and where it fails
+        they needn't say so too."""
         return make()
 
     def most(self, flag: int) -> int:
@@ -52,6 +78,10 @@ class Ranks:
         """As :meth:`most`, without waiting for the others: what they said when this was asked last."""
         return flag
 
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """The means over all processes, in the first one; each one's own in the others. All of them have to ask."""
+        return values
+
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, in the first one; an empty list in the others."""
         return [value]
@@ -59,126 +89,27 @@ class Ranks:
     def share(self, tensors: Iterable[Any]) -> None:
         """Give the tensors of all processes the first one's values."""
 
-    def failed(self, error: TrainerError) -> None:
+    # --- ending ---------------------------------------------------------------------------------------------
+
+    def failed(self, error: TrainerError, trace: str | None = None) -> None:
         """Tell the others why this process ends."""
 
-    def failure(self) -> TrainerError | None:
-        """Why another process ended, if one did."""
+    def stopped(self, signum: int) -> None:
+        """Tell the others that a signal has ended this process without their having agreed on it."""
+
+    def other_end(self, seconds: float = 0.0) -> End | None:
+        """How another process ended, the earliest if several did; None while none has after so many seconds."""
         return None
+
+    def done(self) -> None:
+        """The first process has written everything."""
+
+    def wait_for_first(self) -> None:
+        """Wait until :meth:`done`, or until there is no first process any more: whoever ends a training's processes
+        when one of them has ended would cut off its writing."""
 
     def leave(self) -> None:
         """The end of a training that went well."""
-
-
-class Together(Ranks):
-    """One of several processes. Joining starts torch's process group.
-
-    Args:
-        gpu: whether each process trains on a GPU of its own.
-    """
-
-    def __init__(self, gpu: bool) -> None:
-        import torch.distributed as dist
-
-        self._dist = dist
-        self._store, self.rank, self.size = next(iter(dist.rendezvous("env://")))
-        local = int(os.environ.setdefault("LOCAL_RANK", str(self.rank)))
-        if gpu:
-            import torch
-
-            torch.cuda.set_device(local)
-        dist.init_process_group(
-            "nccl" if gpu else "gloo", store=self._store, rank=self.rank, world_size=self.size
-        )
-        # Messages between processes mustn't get among the gradients' and never touch a GPU.
-        self._side = dist.new_group(backend="gloo")
-        self._count = 0
-        self._asked: tuple[Any, Any] | None = None
-
-    def from_first(self, make: Callable[[], T]) -> T:
-        self._count += 1
-        key = f"trainer/{self._count}"
-        if self.first:
-            try:
-                value = make()
-            except BaseException as error:
-                text = (
-                    error.message if isinstance(error, TrainerError) else f"{type(error).__name__}: {error}"
-                )
-                kind = type(error) if isinstance(error, TrainerError) else UnknownError
-                self._store.set(key, pickle.dumps((None, (kind, text))))
-                raise
-            self._store.set(key, pickle.dumps((value, None)))
-            return value
-        while not self._store.check([key]):  # may take hours: the first one may be fetching data
-            time.sleep(POLL_SECONDS)
-        value, failure = pickle.loads(self._store.get(key))
-        if failure is not None:
-            raise failure[0](failure[1])
-        return value
-
-    def after_first(self, make: Callable[[], T]) -> T:
-        made: list[T] = []
-        self.from_first(lambda: made.append(make()))
-        return made[0] if made else make()
-
-    def most(self, flag: int) -> int:
-        import torch
-
-        found = torch.tensor([flag])
-        self._dist.all_reduce(found, self._dist.ReduceOp.MAX, group=self._side)
-        return int(found)
-
-    def most_lately(self, flag: int) -> int:
-        import torch
-
-        found = self._answer()
-        said = torch.tensor([flag])
-        work = self._dist.all_reduce(said, self._dist.ReduceOp.MAX, group=self._side, async_op=True)
-        self._asked = (work, said)
-        return found
-
-    def gather(self, value: Any) -> list[Any]:
-        values: list[Any] | None = [None] * self.size if self.first else None
-        self._dist.gather_object(value, values, dst=0, group=self._side)
-        return values or []
-
-    def share(self, tensors: Iterable[Any]) -> None:
-        for tensor in tensors:
-            # nccl moves what is on GPUs only
-            self._dist.broadcast(tensor.data, src=0, group=None if tensor.is_cuda else self._side)
-
-    def failed(self, error: TrainerError) -> None:
-        with suppress(Exception):  # whoever keeps the store may be gone already
-            told = pickle.dumps((time.time(), type(error), error.message))
-            self._store.set(f"trainer/failed/{self.rank}", told)
-
-    def failure(self) -> TrainerError | None:
-        found = []
-        try:
-            for rank in range(self.size):
-                key = f"trainer/failed/{rank}"
-                if rank != self.rank and self._store.check([key]):
-                    found.append((*pickle.loads(self._store.get(key)), rank))
-        except Exception:
-            return None
-        if not found:
-            return None
-        _, kind, message, rank = min(found, key=lambda one: one[0])
-        return kind(f"process {rank}: {message}")
-
-    def leave(self) -> None:
-        self._answer()
-        self._dist.barrier(group=self._side)
-        self._dist.destroy_process_group()
-
-    def _answer(self) -> int:
-        if self._asked is None:
-            return 0
-        work, said = self._asked
-        self._asked = None
-        work.wait()
-        return int(said)
 
 
 def join(exp: Experiment) -> Ranks:
@@ -200,6 +131,8 @@ def join(exp: Experiment) -> Ranks:
 
     prepare_process(exp)
     import torch
+
+    from trainer.engine.together import Together
 
     try:
         return Together(torch.cuda.is_available())

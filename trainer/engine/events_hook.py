@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
+from trainer.engine.distributed import Ranks
 from trainer.engine.metrics.names import split_per_class
 from trainer.engine.milestone import validates
 from trainer.events.log import EventLog
@@ -25,12 +26,15 @@ class EventsHook(Hook):
         log: where to.
         interval: iterations between two train events.
         about: the run's identity, for ``run_started``.
+        ranks: the processes that train together. Losses are the means over all of them, so each has this hook.
     """
 
     priority = "BELOW_NORMAL"  # after the timer and the runtime info, as mmengine's LoggerHook
 
-    def __init__(self, log: EventLog, interval: int, about: dict[str, Any]) -> None:
-        self.log, self.about = log, about
+    def __init__(
+        self, log: EventLog, interval: int, about: dict[str, Any], ranks: Ranks | None = None
+    ) -> None:
+        self.log, self.about, self.ranks = log, about, ranks or Ranks()
         self.interval = max(1, interval)
         self._since = 0  # iterations since the last train event
         self._in_epoch = 0
@@ -69,7 +73,7 @@ class EventsHook(Hook):
         ):
             return
         means = _means(runner, self._since)
-        losses, lr = _losses(means), means.get("lr")
+        losses, lr = self.ranks.mean(_losses(means)), means.get("lr")
         left = runner.max_iters - done
         eta = (time.time() - self._start_time) / max(1, done - self._start_iter) * left
         event = {
@@ -98,7 +102,7 @@ class EventsHook(Hook):
             "epoch",
             epoch=runner.epoch + 1,
             iter=runner.iter,
-            losses=_losses(means),
+            losses=self.ranks.mean(_losses(means)),
             lr=_current(runner, "lr"),
             seconds=time.time() - self._epoch_time,
             validates=validates(runner, runner.epoch + 1),

@@ -7,6 +7,7 @@ import traceback
 import urllib.error
 
 from trainer.errors import (
+    ConfigError,
     DatasetError,
     FrameworkError,
     NetworkError,
@@ -34,6 +35,13 @@ def traceback_of(error: TrainerError) -> str | None:
     return "".join(traceback.format_exception(error.__cause__))[-TRACEBACK:]
 
 
+def is_consequence(error: BaseException) -> bool:
+    """Whether ``error`` only says that another process of the training doesn't answer."""
+    return isinstance(error, RuntimeError) and bool(
+        re.search(r"(?i)gloo|nccl|connection (was )?(closed|reset)|broken pipe", str(error))
+    )
+
+
 def _classify(error: BaseException) -> TrainerError:
     import torch
 
@@ -53,10 +61,13 @@ def _classify(error: BaseException) -> TrainerError:
         return NetworkError(f"a server doesn't answer: {text}")
     if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
         return DatasetError(f"a file is missing: {error.filename or text}")
-    if isinstance(error, RuntimeError) and re.search(
-        r"(?i)gloo|nccl|connection (closed|reset) by peer", text
-    ):
+    if is_consequence(error):
         return ResourceError(f"another process of this training ended without a word: {text}")
+    if isinstance(error, RuntimeError) and "Expected to have finished reduction" in text:
+        return ConfigError(
+            "parts of this model take no part in its loss, for which several processes would wait: "
+            "mm.find_unused_parameters=true"
+        )
     if _is_image_error(error):
         return DatasetError(f"an image can't be read: {text}")
     if "DataLoader worker" in text and "exited unexpectedly" in text:

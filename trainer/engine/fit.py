@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,21 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer import __version__
+from trainer.bridge.batch import batch_facts
 from trainer.config.schema import Experiment
 from trainer.data.bundle import DataBundle
 from trainer.engine.config_text import config_text
-from trainer.engine.distributed import Ranks
+from trainer.engine.distributed import End, Ranks
+from trainer.engine.follow import follow
+from trainer.engine.last_word import size_of_log
 from trainer.engine.manifest import Entry, Manifest
 from trainer.engine.pictures import Pictures
 from trainer.engine.result import Result, build_result
 from trainer.engine.runlog import RunLog
+from trainer.engine.watch import Watch
 from trainer.errors import ResourceError, TrainerError
 from trainer.events.console import ConsoleView
 from trainer.events.lines import LogLines
 from trainer.events.log import EventLog, NoLog
 from trainer.events.system import SystemSampler
 from trainer.run import Run
-from trainer.secrets import masked
+from trainer.secrets import mask_text, masked
 from trainer.storage import atomic_write
 from trainer.words import program, short
 
@@ -39,8 +45,12 @@ if TYPE_CHECKING:
     from trainer.engine.stop import StopSignals
 
 
+# From the end of a connection to another process until that one has said why, or is seen to have ended.
+HEAR_SECONDS = 3.0
+
+
 @dataclass
-class _Session:
+class Session:
     """What the steps below share."""
 
     cfg: Config
@@ -53,6 +63,7 @@ class _Session:
     ranks: Ranks
     pictures: Pictures | None = None
     started: float = field(default_factory=time.monotonic)
+    ended: threading.Lock = field(default_factory=threading.Lock)  # held by whoever writes the end
 
 
 def fit(
@@ -86,9 +97,11 @@ def fit(
     from trainer.engine.stop import ONE_CTRL_C, OutOfTime, Stopped, StopSignals
 
     ranks = ranks or Ranks()
-    signals = StopSignals(ONE_CTRL_C if ranks.size > 1 else 0.0)
+    signals = StopSignals(ONE_CTRL_C, several=True) if ranks.size > 1 else StopSignals()
+    size = ranks.from_first(lambda: size_of_log(run))
     if not ranks.first:
-        return _follow(cfg, run, exp, bundle, signals, ranks)
+        session = Session(cfg, run, exp, bundle, NoLog(), RunLog(Path(os.devnull)), signals, ranks)
+        return follow(session, train, size)
     run.start_attempt()
     resume = f"{program()} resume={short(run.dir)}"
     view = ConsoleView(Console(highlight=False), short(run.dir), next_steps, resume)
@@ -105,42 +118,26 @@ def fit(
         log.listen(file.tell)
         log.listen(view)
         view.open()
+        session = Session(cfg, run, exp, bundle, log, file, signals, ranks, pictures)
         error: TrainerError | None = None
         stopped: Stopped | None = None
-        try:
-            _train(_Session(cfg, run, exp, bundle, log, file, signals, ranks, pictures))
-        except OutOfTime:
-            log.emit("warning", message=_out_of_time(exp, resume))
-        except (Stopped, KeyboardInterrupt) as reason:
-            stopped = reason if isinstance(reason, Stopped) else Stopped(2, None)
-        except Exception as reason:
-            stopped, error = _explain(reason, signals, file, ranks)
+        with Watch(ranks, partial(_give_up, session)):
+            try:
+                train(session)
+            except OutOfTime:
+                log.emit("warning", message=_out_of_time(exp, resume))
+            except (Stopped, KeyboardInterrupt) as reason:
+                stopped, error = _why_stopped(reason, ranks)
+            except Exception as reason:
+                stopped, error = _explain(reason, signals, file, ranks)
+            signals.ending()
+            session.ended.acquire()  # a watch that has given up is writing the end already
         pictures.finish(hurry=stopped is not None)
         result = _close(run, exp, log, stopped, error)
+        ranks.done()
         view.close()
     if error is not None:
         raise error
-    return result
-
-
-def _follow(
-    cfg: Config, run: Run, exp: Experiment, bundle: DataBundle, signals: StopSignals, ranks: Ranks
-) -> Result:
-    """The part of every process but the first: train, write nothing, and say to the first why it ended."""
-    from trainer.engine.failures import as_trainer_error
-    from trainer.engine.stop import OutOfTime, Stopped
-
-    result = Result()
-    with RunLog(Path(os.devnull)) as file, signals:
-        try:
-            _train(_Session(cfg, run, exp, bundle, NoLog(), file, signals, ranks))
-        except OutOfTime:
-            pass
-        except Stopped as reason:
-            result.exit_code = 128 + reason.signum
-        except Exception as reason:
-            result.exit_code = 128 + signals.received if signals.received else 1
-            ranks.failed(as_trainer_error(reason))
     return result
 
 
@@ -165,7 +162,7 @@ def prepare_process(exp: Experiment) -> None:
         raise ResourceError("runtime.device=gpu, but torch sees no GPU; cpu or auto would run here")
 
 
-def _train(session: _Session) -> None:
+def train(session: Session) -> None:
     """Build the Runner with our hooks and let it train."""
     import torch
     from mmengine.runner import CheckpointLoader
@@ -215,7 +212,7 @@ def _train(session: _Session) -> None:
 
 
 def _register_hooks(
-    session: _Session, runner: Any, manifest: Manifest, text: str, path: Path | None, order: DataOrderHook
+    session: Session, runner: Any, manifest: Manifest, text: str, path: Path | None, order: DataOrderHook
 ) -> CheckpointsHook:
     """Data order, events, checkpoints, profile, stop; intervals and the metric are those of the config's hooks."""
     from trainer.engine.checkpoint_hook import CheckpointsHook
@@ -250,10 +247,12 @@ def _register_hooks(
         "classes": list(session.bundle.classes),
         "data": _data(session),
         "primary_metric": {"name": exp.task.primary_metric, "mode": exp.task.mode},
+        "batch": batch_facts(cfg, exp, ranks.size),
     }
     runner.register_hook(order)
+    interval = logger.get("interval", exp.runtime.log_interval)
+    runner.register_hook(EventsHook(log, interval, identity, ranks))
     if ranks.first:
-        runner.register_hook(EventsHook(log, logger.get("interval", exp.runtime.log_interval), identity))
         if exp.debug.profile:
             runner.register_hook(ProfileHook(run.dir / "profile", log))
         for hook in session.pictures.hooks() if session.pictures else ():
@@ -265,7 +264,7 @@ def _register_hooks(
     return checkpoints
 
 
-def _tell_weights(session: _Session, reports: list[Any]) -> None:
+def _tell_weights(session: Session, reports: list[Any]) -> None:
     """What became of the weights that training starts from, in ``run.json``; a warning where some weren't taken."""
     if not session.ranks.first:
         return
@@ -275,7 +274,7 @@ def _tell_weights(session: _Session, reports: list[Any]) -> None:
             session.log.emit("warning", message=f"weights: {report}")
 
 
-def _data(session: _Session) -> dict[str, Any]:
+def _data(session: Session) -> dict[str, Any]:
     """What is trained on, as ``run_started`` has it."""
     bundle, dataset = session.bundle, session.exp.dataset
     return {
@@ -289,7 +288,7 @@ def _data(session: _Session) -> dict[str, Any]:
     }
 
 
-def _about(session: _Session, text: str) -> dict[str, Any]:
+def _about(session: Session, text: str) -> dict[str, Any]:
     """What inference must know about a checkpoint, in plain values."""
     exp, bundle = session.exp, session.bundle
     return {
@@ -301,11 +300,12 @@ def _about(session: _Session, text: str) -> dict[str, Any]:
         "palette": [list(colour) for colour in bundle.palette],
         "config": text,
         "run_id": session.run.id,
+        "batch": batch_facts(session.cfg, exp, session.ranks.size),
         "fingerprint": bundle.fingerprint,
     }
 
 
-def _resume_point(session: _Session, manifest: Manifest) -> tuple[Path, Entry] | None:
+def _resume_point(session: Session, manifest: Manifest) -> tuple[Path, Entry] | None:
     """The checkpoint to go on from, or None for a start from the beginning.
 
     Raises:
@@ -315,7 +315,8 @@ def _resume_point(session: _Session, manifest: Manifest) -> tuple[Path, Entry] |
     if not session.exp.resume:
         return None
     if manifest.empty:
-        session.log.emit("warning", message="nothing was saved before: training starts from the beginning")
+        if len(session.run.facts.get("attempts", ())) > 1:  # resume=auto begins new runs, too
+            session.log.emit("warning", message="nothing was saved before: training starts from the beginning")
         return None
     path, entry, complaints = manifest.newest_valid()
     for complaint in dict.fromkeys([*complaints, *manifest.mend()]):
@@ -329,21 +330,53 @@ def _out_of_time(exp: Experiment, resume: str) -> str:
     return f"runtime.max_minutes={exp.runtime.max_minutes:g} are over: saved; go on with {resume}"
 
 
+def _why_stopped(reason: BaseException, ranks: Ranks) -> tuple[Any, TrainerError | None]:
+    """A signal as (stopped, error): it may have come because another process failed."""
+    from trainer.engine.stop import Stopped
+
+    stopped = reason if isinstance(reason, Stopped) else Stopped(2, None)
+    end = None if stopped.saved else ranks.other_end()
+    if end is not None and end.error is not None:
+        return None, end.error
+    ranks.stopped(stopped.signum)
+    return stopped, None
+
+
 def _explain(
     reason: Exception, signals: StopSignals, file: RunLog, ranks: Ranks
 ) -> tuple[Any, TrainerError | None]:
     """An exception as (stopped, error), one of the two; its traceback goes to the log file."""
-    from trainer.engine.failures import as_trainer_error
+    from trainer.engine.failures import as_trainer_error, is_consequence, traceback_of
     from trainer.engine.stop import Stopped
 
     file.write("training ended with an exception", logging.ERROR, reason)
-    elsewhere = ranks.failure()
-    if elsewhere is not None:  # what is seen here is only its consequence
-        return None, elsewhere
+    end = ranks.other_end(HEAR_SECONDS) if is_consequence(reason) else None
+    if end is not None:
+        if end.trace:
+            file.write(f"process {end.rank}: {end.trace}", logging.ERROR)
+        return (None, end.error) if end.error is not None else (Stopped(end.signum or 15, None), None)
     if signals.received is not None:
         # A signal to all processes ends the data loader's workers under the training process.
         return Stopped(signals.received, None), None
-    return None, as_trainer_error(reason)
+    error = as_trainer_error(reason)
+    ranks.failed(error, traceback_of(error))
+    return None, error
+
+
+def _give_up(session: Session, end: End) -> None:
+    """The end of a training whose thread waits for a process that has ended, written by another thread."""
+    from trainer.engine.stop import Stopped
+
+    if not session.ended.acquire(blocking=False):
+        return
+    session.signals.ending()
+    stopped = Stopped(end.signum or 15, None) if end.error is None else None
+    code = _close(session.run, session.exp, session.log, stopped, end.error).exit_code
+    session.ranks.done()
+    if end.error is not None:
+        code = end.error.exit_code
+        print(f"{end.error.kind}: {mask_text(end.error.message)}", file=sys.stderr, flush=True)
+    os._exit(code)
 
 
 def _close(run: Run, exp: Experiment, log: EventLog, stopped: Any, error: TrainerError | None) -> Result:

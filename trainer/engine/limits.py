@@ -13,8 +13,8 @@ CORES = "TRAINER_CORES"
 
 
 def usable_cpus() -> int:
-    """CPUs by affinity, by the container's quota and by ``TRAINER_CORES``; torch's own default counts the whole
-    machine's."""
+    """CPUs by affinity, by the container's quota and by ``TRAINER_CORES``, shared with the other processes of a
+    training on this machine; torch's own default counts the whole machine's."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -23,7 +23,9 @@ def usable_cpus() -> int:
         pass  # no such file, or "max": no quota
     if os.environ.get(CORES, "").isdigit():
         count = min(count, int(os.environ[CORES]))
-    return max(1, count)
+    # torchrun sets OMP_NUM_THREADS=1 itself; not everybody who starts several processes does
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, count // max(1, int(beside)) if beside.isdigit() else count)
 
 
 def set_threads() -> None:

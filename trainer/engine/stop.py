@@ -4,6 +4,7 @@ and saves, a second signal stops at once. Processes that train together stop aft
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import time
@@ -42,21 +43,34 @@ class OutOfTime(BaseException):
     """The time that was set for this attempt is over; what was trained is saved."""
 
 
+# Of the training that this process, or the one it was forked from, is in: a byte that both see, 1 when it is over.
+_over: mmap.mmap | None = None
+
+
 class StopSignals:
     """Holds the signals while training runs; the handlers from before come back when the block ends.
 
     Args:
         patience: seconds in which a second signal counts as the first one once more.
+        several: whether this is one of several processes. As soon as one of them has ended, what started them tells
+            the others to end: then SIGTERM is heeded no more once the training has ended, not even after the block.
     """
 
-    def __init__(self, patience: float = 0.0) -> None:
+    def __init__(self, patience: float = 0.0, several: bool = False) -> None:
         self.received: int | None = None
         self.training = False  # before the first iteration there is nothing to save
         self._patience, self._first_at = patience, 0.0
+        self._several, self._ending = several, False
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
 
+    def ending(self) -> None:
+        """What ended the training is known: signals don't cut off the rest where there are several processes."""
+        self._ending = self._several
+
     def __enter__(self) -> StopSignals:
+        global _over
+        _over = mmap.mmap(-1, 1)
         try:
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._handle)
@@ -65,16 +79,20 @@ class StopSignals:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if _over is not None:
+            _over[0] = 1
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            deaf = self._several and number == signal.SIGTERM
+            signal.signal(number, signal.SIG_IGN if deaf else handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            # A forked data loader worker. Ctrl-C reaches it too, but it must go on until the training
-            # process is through with the iteration; SIGTERM is how that process ends it.
+            # A process forked from this one. Ctrl-C reaches it too, but the training process may still want
+            # something of it; SIGTERM is how that one ends it.
             if signum == signal.SIGTERM:
-                signal.signal(signum, signal.SIG_DFL)
-                os.kill(os.getpid(), signum)
+                _die(signum)
+            return
+        if self._ending:
             return
         now = time.monotonic()
         first, self.received = self.received is None, self.received or signum
@@ -84,6 +102,33 @@ class StopSignals:
             return
         if not (first and self.training):
             raise Stopped(signum, None)
+
+
+def outlive_sigterm() -> None:
+    """In a data loader process: SIGTERM is for the training, which still wants its batch, as long as that runs.
+
+    torchrun and SLURM send it to all processes there are. (torch's own handler ends the worker, and an exception in
+    the training process, before anything is saved.)
+    """
+    if _over is not None:
+        signal.signal(signal.SIGTERM, _end_worker)
+
+
+def _end_worker(signum: int, frame: FrameType | None) -> None:
+    if _over is None or _over[0] or os.getppid() != _parent():
+        _die(signum)
+
+
+def _die(signum: int) -> None:
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def _parent() -> int:
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    return parent.pid or 0 if parent is not None else os.getppid()
 
 
 class StopHook(Hook):
@@ -102,6 +147,7 @@ class StopHook(Hook):
         self.signals, self.checkpoints, self.ranks = signals, checkpoints, ranks
         self._until = None if seconds is None else time.monotonic() + seconds
         self._reason = 0
+        self._together = True  # validates as many batches as the other processes do
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         self.signals.training = True
@@ -109,7 +155,7 @@ class StopHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        self._reason = self._reason or self.ranks.most_lately(self._flag())
+        self._reason = self._reason or self._asked()
         if not self._reason:
             return
         by_epoch = not hasattr(runner.train_loop, "dataloader_iterator")
@@ -123,11 +169,14 @@ class StopHook(Hook):
             self.checkpoints.save_finished_epoch(runner, pending=True)
             self._stop()
 
+    def before_val_epoch(self, runner: Any) -> None:
+        batches = len(runner.val_dataloader)
+        self._together = self.ranks.most(batches) == -self.ranks.most(-batches)
+
     def after_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        # Several processes finish the validation: they may have different numbers of images in it.
-        if self.ranks.size == 1 and (reason := self._flag()):
+        if self._together and (reason := self._asked()):
             self._reason = reason
             self.checkpoints.save_unvalidated(runner)
             self._stop()
@@ -139,6 +188,9 @@ class StopHook(Hook):
         if self._reason and not self._done(runner):
             self.checkpoints.save_finished_epoch(runner, pending=False)
             self._stop()
+
+    def _asked(self) -> int:
+        return self.ranks.most_lately(self._flag()) if self.ranks.size > 1 else self._flag()
 
     def _flag(self) -> int:
         late = self._until is not None and time.monotonic() > self._until

@@ -44,8 +44,20 @@ def _started(event: Event) -> str:
     size = f", {event['parameters'] / 1e6:.2f} M parameters" if event.get("parameters") else ""
     return (
         f"{event['task']}: {event['model']} on {event['dataset']} "
-        f"({len(event.get('classes') or [])} classes{size}, {event.get('device')})"
+        f"({len(event.get('classes') or [])} classes{size}, {event.get('device')}{_batch(event)})"
     )
+
+
+def _batch(event: Event) -> str:
+    batch = event.get("batch")
+    if not batch:
+        return ""
+    parts = [str(batch["images"])]
+    parts += [f"{batch['processes']} processes"] if batch["processes"] > 1 else []
+    parts += [f"{batch['accumulate']} iterations"] if batch["accumulate"] > 1 else []
+    made = f" ({' x '.join(parts)})" if len(parts) > 1 else ""
+    rate = f", lr {batch['lr']:g}" if batch.get("lr") else ""
+    return f", batch {batch['effective']}{made}{rate}"
 
 
 def _train(event: Event) -> str:

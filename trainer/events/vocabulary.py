@@ -34,6 +34,8 @@ EVENTS: dict[str, dict[str, str]] = {
         "epoch_iterations": "iterations of an epoch",
         "parameters": "number of trainable parameters",
         "batch_size": "images of an iteration, over all processes",
+        "batch": "{images, processes, accumulate, effective, lr, rule, base}: what a step of the weights is made of, "
+        "and how its learning rate came from the one for a batch of base images",
         "device": "cpu or cuda",
         "resumed": "true when an earlier attempt is gone on with; a `resumed` event follows",
     },
@@ -41,7 +43,7 @@ EVENTS: dict[str, dict[str, str]] = {
         "epoch": "1-based epoch",
         "iter": "iterations done since the start of the run",
         "lr": "learning rate of the first parameter group",
-        "losses": "{name: mean since the last train event}; null where not finite",
+        "losses": "{name: mean since the last train event, over all processes}; null where not finite",
         "seconds": "mean seconds per iteration since the last train event",
         "data_seconds": "share of it spent waiting for data",
         "eta": "seconds to the end of training at this attempt's speed, validations included",

@@ -44,12 +44,15 @@ class DataSet:
 
 
 def parameters(run_dir: Path) -> dict[str, str]:
-    """The composed configuration as flat parameters, ``optimizer.lr`` -> ``0.002``; secrets are masked."""
+    """The composed configuration as flat parameters, ``optimizer.lr`` -> ``0.002``, and what a step's batch is made
+    of (``batch.effective``); secrets are masked."""
     try:
         config = yaml.safe_load((run_dir / "config.yaml").read_text())
     except (OSError, yaml.YAMLError):
         return {}
-    return {clean_key(key): _text(key, value)[:PARAM_LENGTH] for key, value in _flatten(config)}
+    batch = {"batch": _json(run_dir / "run.json").get("batch") or {}}
+    told = [*_flatten(config), *_flatten(batch)]
+    return {clean_key(key): _text(key, value)[:PARAM_LENGTH] for key, value in told}
 
 
 def tags(run_dir: Path) -> dict[str, str]:

@@ -21,14 +21,15 @@ def has_last_word(run: Run, after: int) -> bool:
     return any(event["type"] in LAST_WORDS for event, _ in read(run.events, after))
 
 
-def say_last_word(run: Run, exp: Experiment, error: Exception, after: int) -> None:
-    """Write the ``failed`` event and ``result.json`` of a training that raised ``error``, unless it has done so.
+def say_last_word(run: Run, exp: Experiment, error: Exception, after: int) -> bool:
+    """Write the ``failed`` event and ``result.json`` of a training that raised ``error``, unless it has done so;
+    whether it was needed.
 
     Args:
         after: the size of the event log when the attempt began.
     """
     if has_last_word(run, after):
-        return
+        return False
     known = _known(error)
     told = {"type": known.kind, "message": known.message}
     result = build_result(
@@ -45,6 +46,7 @@ def say_last_word(run: Run, exp: Experiment, error: Exception, after: int) -> No
     with EventLog(run.events) as log:
         log.emit("failed", error=told, result=dict(result))
     run.end_attempt("failed")
+    return True
 
 
 def _known(error: Exception) -> TrainerError:
