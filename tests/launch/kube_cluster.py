@@ -149,6 +149,7 @@ class Cluster:
         }
         if pytorch:
             self.store.remove(("pods", key[1], str(meta["name"])))
+            self.containers.pop(("pods", key[1], str(meta["name"])), None)
         else:
             meta["annotations"]["batch.kubernetes.io/job-completion-index"] = index
         pod = {"kind": "Pod", "apiVersion": "v1", "metadata": meta, "spec": template["spec"]}
@@ -197,6 +198,7 @@ class Cluster:
         state = {"terminated": state}
         self._container(place, {"running": None, **state}, "Succeeded" if code == 0 else "Failed")
         if "deletionTimestamp" in (self.store.get(*place) or {"metadata": {}})["metadata"]:
+            self.containers.pop(place, None)
             self.store.remove(place)
 
     def _container(self, place: Key, state: dict[str, Any], phase: str) -> None:

@@ -42,7 +42,7 @@ class Machine:
         for mount in pod["spec"]["containers"][0].get("volumeMounts", []):
             volume, path = volumes[mount["name"]], Path(mount["mountPath"])
             if "secret" in volume:
-                folder = self.folder / "pods" / pod["metadata"]["name"] / mount["name"]
+                folder = self.folder / "pods" / pod["metadata"]["uid"] / mount["name"]
                 folder.mkdir(parents=True)
                 for name, text in secret(volume["secret"]["secretName"])["data"].items():
                     (folder / name).write_bytes(_resolved(base64.b64decode(text)))
