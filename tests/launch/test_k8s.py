@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.launch.contract import TRAINING, LauncherContract, Site, events, until
+from tests.launch.contract import SCENES, TRAINING, LauncherContract, Site, events, until
 from tests.launch.kube_server import KubeServer, serving
 from trainer.tracking.state import mlflow_run_id
 
@@ -51,7 +51,7 @@ class TestKubernetes(LauncherContract):
         """But for what the cluster adds, and the secrets."""
         import yaml
 
-        words = ("check", "dataset=digits", *self.words, "launcher.priority_class=low")
+        words = ("check", *SCENES, *self.words, "launcher.priority_class=low")
         done = site.trainer(*words, "launch.detach=true")
         assert done.returncode == 0, done.stderr
         handle = done.stdout.strip()
@@ -70,6 +70,7 @@ class TestKubernetes(LauncherContract):
         assert secret["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
         site.ended(launched)
 
+    @pytest.mark.slow
     def test_preempted_it_goes_on_elsewhere(self, site: Site, server: KubeServer) -> None:
         """A node is drained: no failure that counts, and the same run."""
         words = (*TRAINING, "tracking=none", "id=moved", "name=long", f"launcher.pvc=[runs:{site.output}]")
@@ -85,6 +86,7 @@ class TestKubernetes(LauncherContract):
         assert site.status(launched).state == "cancelled"
 
 
+@pytest.mark.slow
 def test_two_nodes_train_together(
     server: KubeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
