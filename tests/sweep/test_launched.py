@@ -17,6 +17,7 @@ from tests.sweep.test_killed import check
 from trainer.config.schema import Launcher, Sweep
 from trainer.events.reader import events
 from trainer.launch import registry
+from trainer.launch.records import find
 from trainer.sweep.launched import WORKERS, elsewhere_slots, trial_options
 
 TOY = {"TOY_LAUNCHER": "1"}
@@ -41,6 +42,7 @@ def test_each_trial_is_a_job(drivers: Drivers, tmp_path: Path) -> None:
     assert job["words"][-2:] == [f"id={folder.parent.parent.name}-0", "resume=auto"]
     assert job["environment"]["TRAINER_TRIAL"] == "0" and "TRAINER_LAUNCHED" not in job["environment"]
     assert (folder / "job.json").stat().st_mode & 0o077 == 0
+    assert find(tmp_path, launched[0]["handle"]).folder.suffix == ".job"
 
 
 def test_what_a_trial_says_is_in_its_log_and_an_error_is_known(drivers: Drivers, tmp_path: Path) -> None:

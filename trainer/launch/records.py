@@ -80,6 +80,7 @@ def find(output_dir: str | Path, name: str) -> Launched:
         handle = Handle.parse(name)
         found = [one for one in known if one.handle == handle]
         found = found or [one for one in known if str(handle) in one.facts.get("earlier", ())]
+        found = found or [one for one in _trials(output_dir) if one.handle == handle]
         if found:
             return found[-1]  # a number may come again
         hint = did_you_mean(name, [str(one.handle) for one in known]) or _newest(known)
@@ -96,6 +97,12 @@ def find(output_dir: str | Path, name: str) -> Launched:
         raise ConfigError(f"{name!r} could be any of {some}; write more of it")
     hint = did_you_mean(name, [one.folder.name for one in known]) or _newest(known)
     raise ConfigError(f"nothing was launched as {name!r} with output_dir={output_dir}.{hint}")
+
+
+def _trials(output_dir: str | Path) -> list[Launched]:
+    """The jobs of sweeps' trials, which are not listed among what was launched."""
+    folders = (Path(output_dir).absolute() / "sweeps").glob(f"*/trials/*.job/{_FILE}")
+    return [launched for path in folders if (launched := read(path.parent))]
 
 
 def _newest(known: list[Launched]) -> str:
