@@ -72,5 +72,8 @@ def agent_environment(job: Job) -> dict[str, str]:
     """What torchrun's agent is told by variables: how long saving may take, and each process's share of the cores."""
     share = max(1, usable_cpus() // processes(job))
     found = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(job.options.grace_seconds), CORES: str(share)}
+    if job.options.max_restarts:
+        # Otherwise processes started again find the addresses of the ones before them, where nobody answers.
+        found["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     # torchrun itself gives each of several processes one thread, however many cores there are.
     return found if "OMP_NUM_THREADS" in os.environ else {**found, "OMP_NUM_THREADS": str(share)}
