@@ -24,7 +24,7 @@ def read(job: Object, pods: list[Object]) -> Status:
     active = [pod for pod in pods if _phase(pod) not in _ENDED]
     newest = active or pods
     nodes = tuple(dict.fromkeys(name for pod in newest if (name := pod.get("spec", {}).get("nodeName"))))
-    common = {"attempts": attempts(job, pods), "nodes": nodes}
+    common: dict[str, Any] = {"attempts": attempts(job, pods), "nodes": nodes}
     if done := conditions.get("Complete") or conditions.get("Succeeded"):
         return Status("finished", 0, since=_time(done.get("lastTransitionTime")), **common)
     if failed := conditions.get("Failed"):
