@@ -167,7 +167,7 @@ def test_records(tmp_path: Path) -> None:
     for name in ("slurm:9", "local:0", "run-aa", "latest", str(tmp_path / "exp" / "run-aa")):
         Path(tmp_path / "exp" / "run-aa").mkdir(parents=True, exist_ok=True)
         assert find(tmp_path, name).folder == first.folder, name
-    with pytest.raises(ConfigError, match="any of run-aa, run-ab"):
+    with pytest.raises(ConfigError, match="any of run-ab, run-aa"):
         find(tmp_path, "run-")
     with pytest.raises(ConfigError, match="launched as slurm:8 .* Did you mean 'slurm:9'"):
         find(tmp_path, "slurm:8")
