@@ -34,7 +34,7 @@ def rows() -> dict[str, dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_whole_zoo_is_built_or_says_why_not(rows: dict[str, dict]) -> None:
     print(report(rows))
     assert set(rows) == set(everything())
@@ -50,13 +50,13 @@ def test_the_whole_zoo_is_built_or_says_why_not(rows: dict[str, dict]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_what_is_said_to_need_a_package_does(rows: dict[str, dict]) -> None:
     assert [base for base, row in rows.items() if "params" in row and missing(base)] == []
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_what_can_be_chosen_is_a_model(rows: dict[str, dict]) -> None:
     for base, row in rows.items():
         package, _, config = base.removesuffix(".py").partition("::")
@@ -68,7 +68,7 @@ def test_what_can_be_chosen_is_a_model(rows: dict[str, dict]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_what_is_shipped_is_what_was_counted(rows: dict[str, dict]) -> None:
     if not counts.is_current():
         pytest.skip("the file was counted with other versions; python -m trainer.zoo.count")
