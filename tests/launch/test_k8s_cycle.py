@@ -107,6 +107,17 @@ def test_it_fails_and_another_job_takes_its_place(server: KubeServer, submit: Su
     assert secret and secret["metadata"]["ownerReferences"][0]["uid"] == after["metadata"]["uid"]
 
 
+def test_submitted_once_more(submit: Submit) -> None:
+    """As a sweep does with a trial: one that runs is left alone, one that has ended makes room."""
+    launcher, launched = submit(TRAINS)
+    with pytest.raises(ResourceError, match="there is a job k8s:team/one already, and it hasn't ended"):
+        submit(FAILS)
+    launcher.cancel(launched)
+    until(lambda: launcher.status(launched).ended)
+    launcher, launched = submit(FAILS)
+    until(lambda: launcher.status(launched).state == "failed")
+
+
 def test_it_is_started_again_as_often_as_may_be(submit: Submit) -> None:
     launcher, launched = submit(FAILS, max_restarts=2)
     lines = list(launcher.logs(launched, follow=True))

@@ -5,11 +5,13 @@ The job is in a Secret, whose folder can't be written to: it is run from one bes
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
 from pathlib import Path
 
+from trainer.launch import mailbox
 from trainer.launch.job import FILE, Job
 
 # Kubeflow's operator numbers pods as if each were one process.
@@ -29,6 +31,9 @@ def main(mounted: str) -> int:
         return head.main(str(folder))
     from trainer.launch import far
 
+    # What a sweep's driver has to say lies in the job's own folder, which the pods may share.
+    if (shared := Path(json.loads((folder / FILE).read_bytes())["folder"])).is_dir():
+        mailbox.watch(shared)
     return far.main(str(folder))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from trainer.config.schema import Launcher as Options
-from trainer.errors import ConfigError, TrainerError
+from trainer.errors import ConfigError, ResourceError, TrainerError
 from trainer.launch.base import Launcher, prepared, refuse_running
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
@@ -60,6 +60,7 @@ class Kubernetes(Launcher):
         _check(job)
         prepared(job)
         api = self._connected(job)
+        self._make_room(api, name_of(job))
         (job.folder / _LAST).unlink(missing_ok=True)
         made: list[dict[str, Any]] = []
         try:
@@ -132,9 +133,6 @@ class Kubernetes(Launcher):
             here = len(state.first_pods(api.pods(f"{OF_JOB}={name}")))
             self._suspend(api, name, False, {CANCELLED: None, ATTEMPTS: str(status.attempts - here)})
             return record(launched.job, launched.handle, run_dir=launched.facts.get("run_dir"))
-        # A Job that has ended can't begin again: another one of that name takes its place.
-        for kind in (self._kind, "Secret", "Service"):
-            api.delete(kind, name, wait=True)
         again = self.submit(launched.job)
         api.patch(self._kind, name, {"metadata": {"annotations": {ATTEMPTS: str(status.attempts)}}})
         return again
@@ -147,6 +145,16 @@ class Kubernetes(Launcher):
     @property
     def _kind(self) -> str:
         return KINDS[self.options.kind]
+
+    def _make_room(self, api: Api, name: str) -> None:
+        """A Job that has ended can't begin again: another one of that name takes its place."""
+        job = api.get(self._kind, name)
+        if job is None:
+            return
+        if not state.read(job, api.pods(f"{OF_JOB}={name}")).ended:
+            raise ResourceError(f"there is a job k8s:{api.namespace}/{name} already, and it hasn't ended")
+        for kind in (self._kind, "Secret", "Service"):
+            api.delete(kind, name, wait=True)
 
     def _suspend(self, api: Api, name: str, suspend: bool, notes: dict[str, str | None]) -> None:
         """Suspend the job, or let it go on, with annotations that say so; None takes one away."""
