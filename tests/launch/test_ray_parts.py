@@ -65,6 +65,15 @@ def test_a_machine_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
     assert done.returncode == 1 and "launcher.remote_python" in done.stdout, done
 
 
+def test_a_job_that_was_cancelled_while_it_waited_does_not_begin(tmp_path: Path) -> None:
+    one = job(tmp_path, replace(OPTIONS, remote_python="true"))
+    one.save()
+    line = RayCluster(OPTIONS).request(one, "one-1")["entrypoint"]
+    assert subprocess.run(["sh", "-c", line], check=False).returncode == 0
+    (one.folder / "withdrawn.one-1").touch()
+    assert subprocess.run(["sh", "-c", line], check=False).returncode == 143
+
+
 def test_folders_that_ray_would_copy_are_refused(tmp_path: Path) -> None:
     options = replace(OPTIONS, runtime_env={"working_dir": "."})
     with pytest.raises(ConfigError, match="share the working folder"):

@@ -17,6 +17,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from trainer.config.schema import Launcher as Options
@@ -31,6 +32,7 @@ from trainer.launch.ray_nodes import Node, fitting
 from trainer.launch.records import Launched, record
 from trainer.launch.state import Notes, Status
 from trainer.secrets import mask_text, masked
+from trainer.storage import atomic_write
 
 logger = logging.getLogger("trainer")
 
@@ -87,7 +89,7 @@ class RayCluster(Launcher):
         }
         held = {} if several(options) else _entrypoint(worker(options))
         return {
-            "entrypoint": _command(job, "ray_ranks" if several(options) else "far"),
+            "entrypoint": _command(job, id, "ray_ranks" if several(options) else "far"),
             "runtime_env": {**options.runtime_env, "env_vars": variables},
             "metadata": {"title": job.title},
             **held,
@@ -99,7 +101,9 @@ class RayCluster(Launcher):
         if info is None or found.state not in ("lost", "queued"):
             return found
         code = info.driver_exit_code
-        if info.status in _RUNNING:
+        if info.status == "PENDING" and _withdrawn(launched.folder, launched.handle.name).exists():
+            state, reason, code = "cancelled", None, 143
+        elif info.status in _RUNNING:
             state, reason, code = "queued" if info.status == "PENDING" else "running", info.message, None
         elif info.status == "STOPPED":
             state, reason, code = "cancelled", None, 143
@@ -126,6 +130,9 @@ class RayCluster(Launcher):
         if started:
             # Ray would tell data workers too, and kill all of them soon after.
             mailbox.post(launched.folder, signal.SIGKILL if now else signal.SIGTERM)
+        else:
+            # Ray can't stop what waits for room; should room come, it ends by itself.
+            atomic_write(_withdrawn(launched.folder, launched.handle.name), "")
         if now or not started:
             self._asked(lambda client: client.stop_job(launched.handle.name))
 
@@ -252,7 +259,12 @@ def _entrypoint(held: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _command(job: Job, module: str) -> str:
+def _withdrawn(folder: Path, id: str) -> Path:
+    """A file that says that a job is not to begin any more."""
+    return folder / f"withdrawn.{id}"
+
+
+def _command(job: Job, id: str, module: str) -> str:
     """A line of the shell: where the job's folder isn't seen, or Python isn't there, it says so."""
     python = shlex.quote(job.options.remote_python or sys.executable)
     folder, cwd = shlex.quote(str(job.folder)), shlex.quote(str(job.cwd))
@@ -265,6 +277,7 @@ def _command(job: Job, module: str) -> str:
     )
     return (
         f"test -r {folder}/job.json && cd {cwd} || {{ echo {blind}; exit 1; }}; "
+        f"test -e {shlex.quote(str(_withdrawn(job.folder, id)))} && exit 143; "
         f"command -v {python} >/dev/null || {{ echo {without}; exit 1; }}; "
         f"exec {python} -m trainer.launch.{module} {folder}"
     )
