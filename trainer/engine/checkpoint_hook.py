@@ -233,7 +233,7 @@ class CheckpointsHook(Hook):
             place: ``batch``: batches trained on in an epoch that isn't through.
         """
         self.ranks.share(statistics(runner))
-        states = self.ranks.gather(rank_state(runner, rng))
+        states = self.ranks.gather(rank_state(runner, rng, place.get("batch", 0)))
         self._saved_iter, self._saved_at = iteration, time.monotonic()
         if not self.ranks.first:
             return

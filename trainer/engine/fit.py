@@ -122,8 +122,10 @@ def fit(
         error: TrainerError | None = None
         stopped: Stopped | None = None
         with Watch(ranks, partial(_give_up, session)):
+            through = False
             try:
                 train(session)
+                through = True
             except OutOfTime:
                 log.emit("warning", message=_out_of_time(exp, resume))
             except (Stopped, KeyboardInterrupt) as reason:
@@ -134,7 +136,8 @@ def fit(
             session.ended.acquire()  # a watch that has given up is writing the end already
         pictures.finish(hurry=stopped is not None)
         result = _close(run, exp, log, stopped, error)
-        ranks.done()
+        if not through:  # else the others have left
+            ranks.done()
         view.close()
     if error is not None:
         raise error
@@ -316,7 +319,9 @@ def _resume_point(session: Session, manifest: Manifest) -> tuple[Path, Entry] | 
         return None
     if manifest.empty:
         if len(session.run.facts.get("attempts", ())) > 1:  # resume=auto begins new runs, too
-            session.log.emit("warning", message="nothing was saved before: training starts from the beginning")
+            session.log.emit(
+                "warning", message="nothing was saved before: training starts from the beginning"
+            )
         return None
     path, entry, complaints = manifest.newest_valid()
     for complaint in dict.fromkeys([*complaints, *manifest.mend()]):

@@ -11,20 +11,37 @@ from mmengine.model import is_model_wrapper
 
 from trainer.engine.checkpoint_file import FORMAT, pack_hub, plain, restore_rng, rng_state
 
+# Losses of the running epoch that a checkpoint keeps of each process but the first.
+WINDOW = 10_000
 
-def rank_state(runner: Any, rng: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What each process has for itself: random generators, and gradients that wait for more to be added."""
+
+def rank_state(runner: Any, rng: dict[str, Any] | None = None, batches: int = 0) -> dict[str, Any]:
+    """What each process has for itself: random generators, gradients that wait for more to be added, and the losses
+    of the running epoch's ``batches`` so far, of which averages are still to be told.
+
+    The first process's losses are among what :func:`take` keeps.
+    """
     wrapper = runner.optim_wrapper
     counts = getattr(wrapper, "_accumulative_counts", 1)
     waiting = counts > 1 and wrapper._inner_count % counts
     weights = bare(runner.model).named_parameters() if waiting else ()
     gradients = {name: weight.grad for name, weight in weights if weight.grad is not None}
-    return {"rng": rng or rng_state(), "gradients": plain(gradients)}
+    state = {"rng": rng or rng_state(), "gradients": plain(gradients)}
+    if runner.rank and batches:
+        scalars = runner.message_hub.log_scalars.items()
+        window = min(batches, WINDOW)
+        state["losses"] = {name: one.data[0][-window:].tolist() for name, one in scalars if "loss" in name}
+    return state
 
 
 def restore_rank(runner: Any, state: dict[str, Any]) -> None:
     """Put back what :func:`rank_state` gave."""
     restore_rng(state["rng"])
+    for name, values in state.get("losses", {}).items():
+        if name in runner.message_hub.log_scalars:
+            history = runner.message_hub.log_scalars[name].data[0]  # until now the first process's
+            kept = min(len(history), len(values))
+            history[len(history) - kept :] = values[len(values) - kept :]
     gradients = state["gradients"]
     for name, weight in bare(runner.model).named_parameters() if gradients else ():
         if name in gradients:

@@ -23,6 +23,8 @@ POLL_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 # How long the first process may write at its end, seen from another machine, where its end isn't seen.
 WRITING_SECONDS = 600.0
+# How long it stays for the others to have heard that it is done.
+HEARD_SECONDS = 2.0
 
 
 class Together(Ranks):
@@ -33,7 +35,8 @@ class Together(Ranks):
     """
 
     def __init__(self, gpu: bool) -> None:
-        self._store, self.rank, self.size = next(iter(dist.rendezvous("env://")))
+        store, self.rank, self.size = next(iter(dist.rendezvous("env://")))
+        self._store = dist.PrefixStore(_attempt(self.size), store)
         local = int(os.environ.setdefault("LOCAL_RANK", str(self.rank)))
         if gpu:
             torch.cuda.set_device(local)
@@ -46,6 +49,8 @@ class Together(Ranks):
         dist.all_gather_object(self._places, _place(), group=self._side)
         # A connection of its own: endings are looked for on another thread than the training's.
         self._ends: Any = self._store.clone()
+        self._end: End | None = None
+        self._heard = False
         self._count = 0
         self._asked: tuple[Any, Any] | None = None
 
@@ -126,14 +131,23 @@ class Together(Ranks):
     def done(self) -> None:
         with suppress(Exception):
             self._ends.set("trainer/done", b"")
+            # The store is mostly this process's own: torch prints pages where others find it gone.
+            until = time.monotonic() + HEARD_SECONDS
+            while self._ends.add("trainer/heard", 0) < self.size - 1 - len(self._gone()):
+                if time.monotonic() > until:
+                    return
+                time.sleep(POLL_SECONDS)
 
     def wait_for_first(self) -> None:
         until = time.monotonic() + WRITING_SECONDS
         with suppress(Exception):  # the store is the first one's, and gone with it
-            while not self._ends.check(["trainer/done"]) and not self._is_lost(0):
+            while not (done := self._ends.check(["trainer/done"])) and not self._is_lost(0):
                 if time.monotonic() > until:
                     return
                 time.sleep(POLL_SECONDS)
+            if done and not self._heard:
+                self._heard = True
+                self._ends.add("trainer/heard", 1)
 
     def leave(self) -> None:
         self._answer()
@@ -173,6 +187,8 @@ class Together(Ranks):
             self._store.set("trainer/ended", b"")
 
     def _told(self) -> End | None:
+        if self._end is not None:
+            return self._end
         found = []
         try:
             if self._ends is None or not self._ends.check(["trainer/ended"]):
@@ -188,11 +204,15 @@ class Together(Ranks):
             return None
         _, error, signum, trace, rank = min(found, key=lambda one: one[0])
         told = error and error[0](f"process {rank}: {error[1]}")
-        return End(rank, told, signum, trace)
+        self._end = End(rank, told, signum, trace)
+        return self._end
 
     def _lost(self) -> End | None:
-        gone = [rank for rank in range(self.size) if rank != self.rank and self._is_lost(rank)]
+        gone = self._gone()
         return End(gone[0], self._loss(gone[0]), lost=True) if gone else None
+
+    def _gone(self) -> list[int]:
+        return [rank for rank in range(self.size) if rank != self.rank and self._is_lost(rank)]
 
     def _loss(self, rank: int) -> ResourceError:
         host, _, pid = self._places[rank]
@@ -211,6 +231,12 @@ class Together(Ranks):
             return state in "ZX"
         except OSError:
             return _vanished(pid)
+
+
+def _attempt(size: int) -> str:
+    """What sets this start's messages apart: torchrun's agent keeps one store over all its restarts, where gloo
+    would find the addresses of processes that have ended."""
+    return f"trainer/start/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{size}"
 
 
 def _place() -> tuple[str, str, int]:
