@@ -171,23 +171,10 @@ def test_force_keeps_it_marked(exporter, monkeypatch):
     _broken(monkeypatch)
     exported = exporter(force=True).export("onnx")
     assert exported.proof.forced and exported.proof.failures
+    # PyTorch was asked, and doesn't answer otherwise by itself.
+    assert exported.proof.rounding.share >= 0.99 and not exported.proof.remarks
     metadata = json.loads((exported.folder / "metadata.json").read_text())
     assert metadata["proof"]["holds"] is False and metadata["proof"]["forced"] is True
-
-
-def test_where_all_scores_are_nearly_the_same_pytorch_is_asked_about_rounding(exporter, predictor):
-    """As in a hardly trained detector: which boxes are duplicates of which is decided by the last bits."""
-    layers = predictor.model.bbox_head.rtm_cls
-    kept = [layer.weight.data.clone() for layer in layers]
-    try:
-        for layer in layers:
-            layer.weight.data *= 1e-5
-        proof = exporter(force=True, metric_tolerance=1.0).export("onnx").proof
-    finally:
-        for layer, weight in zip(layers, kept, strict=True):
-            layer.weight.data = weight
-    assert proof.agreement.expected > 20 and proof.agreement.share < 0.99
-    assert proof.rounding is not None and proof.rounding.share < 0.99
 
 
 def test_tensorrt_keeps_the_onnx_file_that_it_would_be_built_from(exporter, tmp_path, monkeypatch):
