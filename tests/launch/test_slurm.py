@@ -75,33 +75,47 @@ class TestSlurm(LauncherContract):
         gone = Launched(type(known.handle)("slurm", "999999"), known.folder, known.facts)
         assert site.status(gone).state == "finished"
 
-    def test_put_back_goes_on_with_the_run(self, site: Site, cluster: Cluster) -> None:
-        """Two processes on two nodes. An operator puts the job back; then its time is nearly over."""
+    def test_put_back_goes_on_with_the_run(
+        self, site: Site, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An operator puts the job back; then its time is nearly over; then somebody cancels it."""
+        for name, value in (("TOY_EPOCHS", "1000000"), ("TOY_SECONDS", "0.2")):
+            monkeypatch.setenv(name, value)
+        toy = "launcher.env=[TOY_EPOCHS,TOY_SECONDS]"
+        launched = site.start(*SCENES, "id=toy", INSTEAD, toy)
+        run, job = site.output / "toy" / "toy", launched.handle.name
+        for resumed, put_back in enumerate((("scontrol", "requeue"), ("scancel", "--signal=USR2"))):
+            before = len(events(run, "train"))
+            until(lambda n=before: len(events(run, "train")) > n, lambda: site.said(launched))
+            cluster.run(*put_back, job)
+            until(lambda n=resumed: len(events(run, "resumed")) > n, lambda: site.said(launched))
+        assert site.said(launched).count("back into the queue: its time was over") == 1
+        assert site.status(launched).state == "running"
+        assert site.trainer("cancel", str(launched.handle), "--wait").returncode == 0
+        status = site.status(launched)
+        assert (status.state, status.exit_code, status.attempts) == ("cancelled", 143, 3)
+        assert [one["exit_code"] for one in Notes(launched.folder).attempts] == [143] * 3
+
+    def test_two_nodes_train_together_and_go_on(self, site: Site, cluster: Cluster) -> None:
+        """One run directory and one MLflow run for two processes and two times in the queue."""
         words = (*TRAINING, "tracking=mlflow", "id=two", "name=together", "runtime.batch_size=1")
         launched = site.start(*words, "launcher.nodes=2")
         run, job = site.output / "together" / "two", launched.handle.name
-        until(lambda: events(run, "train"), lambda: site.said(launched))
-        assert len(site.status(launched).nodes) == 2
-        until(lambda: mlflow_run_id(run))
-        tracked = mlflow_run_id(run)
+        until(lambda: events(run, "train") and mlflow_run_id(run), lambda: site.said(launched))
+        assert site.status(launched).nodes == ("one", "two")
+        tracked, seen = mlflow_run_id(run), len(events(run, "train"))
 
-        cluster.run("scontrol", "requeue", job)
-        until(lambda: len(events(run, "resumed")) == 1, lambda: site.said(launched))
         cluster.run("scancel", "--signal=USR2", job)
-        until(lambda: len(events(run, "resumed")) == 2, lambda: site.said(launched))
+        until(lambda: events(run, "resumed"), lambda: site.said(launched))
         assert "back into the queue: its time was over" in site.said(launched)
-
-        status = site.status(launched)
-        assert (status.state, status.attempts) == ("running", 3)
-        assert [event["saved"] for event in events(run, "cancelled")] == ["checkpoints/last.pth"] * 2
+        until(lambda: len(events(run, "train")) > seen, lambda: site.said(launched))
+        assert (site.status(launched).state, site.status(launched).attempts) == ("running", 2)
         assert site.trainer("cancel", "two", "--wait").returncode == 0
         assert site.status(launched).exit_code == 143
+        assert [event["saved"] for event in events(run, "cancelled")] == ["checkpoints/last.pth"] * 2
         assert [path.name for path in run.parent.iterdir() if path.is_dir()] == ["two"]
-        assert mlflow_run_id(run) == tracked
         assert json.loads((run / "result.json").read_text())["mlflow_run_id"] == tracked
         assert find(site.output, "two").handle == launched.handle
-        last = Notes(launched.folder, 1).last
-        assert last["exit_code"] == 143
 
     @pytest.mark.slow
     def test_its_time_is_nearly_over(self, site: Site) -> None:

@@ -50,6 +50,8 @@ def main(folder: str) -> int:
     if size > 1 and code not in (0, *CANCELLED):
         sys.stdout.flush()
         time.sleep(_LAST_WORDS_SECONDS)
+    elif os.environ.get("RANK", "0") != "0":
+        return 0  # the first one may still be saving; the job's exit code is its
     return code
 
 
