@@ -50,8 +50,8 @@ def parameters(run_dir: Path) -> dict[str, str]:
         config = yaml.safe_load((run_dir / "config.yaml").read_text())
     except (OSError, yaml.YAMLError):
         return {}
-    batch = {"batch": _json(run_dir / "run.json").get("batch") or {}}
-    told = [*_flatten(config), *_flatten(batch)]
+    batch = _json(run_dir / "run.json").get("batch")
+    told = [*_flatten(config), *_flatten({"batch": batch} if batch else {})]
     return {clean_key(key): _text(key, value)[:PARAM_LENGTH] for key, value in told}
 
 
