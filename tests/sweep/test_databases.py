@@ -15,6 +15,7 @@ from tests.sweep import mariadb, postgres
 from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.test_driver import LR, rows, training
 from trainer.errors import ConfigError
+from trainer.sweep import optuna_storage
 from trainer.sweep.optuna_storage import open_storage, study_names
 
 SERVER = """
@@ -108,7 +109,7 @@ def test_a_storage_that_is_away_for_a_while_is_waited_for(drivers: Drivers, tmp_
         ("postgres", "sweep.storage=postgres"),
         ("nosuch://host/db", "nosuch"),
         ("grpc://host", "expected grpc://host:port"),
-        ("mysql://me:secret@host/db", "pip install mysqlclient"),
+        ("oracle://me:secret@host/db", "pip install "),
     ],
 )
 def test_a_wrong_url_is_one_line(url: str, words: str, tmp_path: Path) -> None:
@@ -116,6 +117,17 @@ def test_a_wrong_url_is_one_line(url: str, words: str, tmp_path: Path) -> None:
         open_storage(url, tmp_path / "journal.log")
     assert words in caught.value.message and "secret" not in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_a_url_without_a_driver_gets_the_one_that_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = {"psycopg2", "MySQLdb"}
+    monkeypatch.setattr(optuna_storage, "find_spec", lambda name: None if name in missing else name)
+    named = optuna_storage.with_driver
+    assert named("postgresql://me@host/db") == "postgresql+psycopg://me@host/db"
+    assert named("mysql://me@host/db") == "mysql+pymysql://me@host/db"
+    assert named("mysql+asyncmy://me@host/db") == "mysql+asyncmy://me@host/db"
+    missing.clear()
+    assert named("mysql://me@host/db") == "mysql://me@host/db"
 
 
 def test_a_database_file_is_made_with_its_folder(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,13 @@ _DRIVERS = {
     "pymysql": "pymysql",
     "grpc": "grpcio protobuf",
     "sqlalchemy": "sqlalchemy",
+}
+# By scheme: the package of SQLAlchemy's default driver, and what is written where that one isn't installed.
+_USUAL = {
+    "postgresql": ("psycopg2", "postgresql+psycopg"),
+    "postgres": ("", "postgresql+psycopg"),
+    "mysql": ("MySQLdb", "mysql+pymysql"),
+    "mariadb": ("MySQLdb", "mariadb+pymysql"),
 }
 
 
@@ -80,6 +88,15 @@ def study_names(storage: Any) -> list[str]:
         return list(optuna.get_all_study_names(storage))
 
 
+def with_driver(url: str) -> str:
+    """A URL that names no driver gets the one that is here: SQLAlchemy's defaults are older ones."""
+    scheme, mark, rest = url.partition("://")
+    names = _USUAL.get(scheme)
+    if not names or (names[0] and find_spec(names[0]) is not None):
+        return url
+    return f"{names[1]}{mark}{rest}"
+
+
 @contextmanager
 def reaching() -> Iterator[None]:
     """What a storage says when it can't be reached, as :class:`StoreDown`."""
@@ -117,6 +134,7 @@ def _database(url: str) -> Any:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     options: dict[str, Any] = {"pool_pre_ping": True}
+    url = with_driver(url)
     if url.startswith("sqlite"):
         options = {"connect_args": {"timeout": 60.0}}
         _make_folder(url)
