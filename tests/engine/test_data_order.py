@@ -127,7 +127,7 @@ def test_loader_that_a_hook_exchanged_is_taken_over() -> None:
     hook.places.epoch, hook.places.start = 3, 1
     sampler = DefaultSampler(range(7), seed=77)
     loader = DataLoader(Draws(), batch_size=2, sampler=sampler)
-    runner = SimpleNamespace(train_loop=SimpleNamespace(dataloader=loader), seed=5, rank=0)
+    runner = SimpleNamespace(train_loop=SimpleNamespace(dataloader=loader), seed=5, rank=0, world_size=1)
     hook.adopt(runner)
     assert isinstance(loader.batch_sampler, Places) and hook.places is loader.batch_sampler
     expected = DefaultSampler(range(7), seed=5)

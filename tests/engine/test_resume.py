@@ -191,9 +191,15 @@ def test_no_whole_checkpoint_is_an_error(run: Run) -> None:
 
 
 def test_nothing_saved_yet_starts_over(run: Run) -> None:
+    run.start_attempt()  # and was killed
     result = toy_fit(run, toy_experiment(resume=True), epochs=1)
     assert result["status"] == "finished"
     assert "from the beginning" in next(e["message"] for e in events(run.events) if e["type"] == "warning")
+
+
+def test_a_new_run_that_may_go_on_is_no_warning(run: Run) -> None:
+    assert toy_fit(run, toy_experiment(resume="auto"), epochs=1)["status"] == "finished"
+    assert not [event for event in events(run.events) if event["type"] == "warning"]
 
 
 def test_pending_validation_is_caught_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
