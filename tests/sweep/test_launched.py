@@ -135,6 +135,7 @@ def test_a_dry_run_shows_the_first_trial_and_leaves_nothing(drivers: Drivers, tm
     assert driver.poll() == 0, driver.output
     assert "4 trials; the first:" in driver.output and "runtime.seed=0" in driver.output
     assert "toy_launcher" in driver.output and not output.exists()
+    assert "launcher.dry_run" not in driver.output
 
 
 def test_room_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

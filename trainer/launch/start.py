@@ -51,7 +51,7 @@ def start_sweep(command: str, exp: Experiment, overrides: Sequence[str], dirs: S
     """Launch a whole sweep in the background of this machine; its trials find their launcher by themselves."""
     options = Options(name="local", dry_run=exp.launcher.dry_run)
     id = f"sweep-{_stamp()}"
-    words = [command, "-m", *flags(dirs), *(word for word in overrides if key_of(word) not in _SAID_HERE)]
+    words = [command, "-m", *flags(dirs), *(word for word in overrides if key_of(word) not in SAID_HERE)]
     job = Job(
         id=id,
         words=tuple(words),
@@ -92,7 +92,7 @@ def make_job(command: str, exp: Experiment, overrides: Sequence[str], dirs: Sequ
         ConfigError: a run of that id is there already, or the one to go on with isn't.
     """
     output = Path(exp.output_dir).absolute()
-    words, run_dir = [word for word in overrides if key_of(word) not in _SAID_HERE], None
+    words, run_dir = [word for word in overrides if key_of(word) not in SAID_HERE], None
     if command == "train":
         run, own = which_run(exp)
         run_dir, id = run.dir, run.id
@@ -162,4 +162,4 @@ def _stamp() -> str:
 
 
 # How it is handed over, not what is.
-_SAID_HERE = ("launcher.dry_run", "launch.detach")
+SAID_HERE = ("launcher.dry_run", "launch.detach")

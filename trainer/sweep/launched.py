@@ -8,6 +8,7 @@ killed one finds the jobs again by their folders.
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 import threading
 import time
@@ -19,16 +20,19 @@ from pathlib import Path
 
 from trainer.config.schema import Launcher as Options
 from trainer.config.schema import Sweep
+from trainer.config.typed import key_of
 from trainer.errors import TrainerError
 from trainer.launch import mailbox, registry
 from trainer.launch.base import Launcher
 from trainer.launch.job import Job, travelling
 from trainer.launch.local import LOG
 from trainer.launch.records import Launched, read
+from trainer.launch.start import SAID_HERE
 from trainer.launch.state import Notes, Status
-from trainer.secrets import mask_text
-from trainer.sweep.slots import Slot
+from trainer.secrets import mask_text, masked_words
+from trainer.sweep.slots import Slot, make_slots
 from trainer.sweep.space import Plan
+from trainer.words import program
 
 logger = logging.getLogger("trainer")
 
@@ -220,11 +224,16 @@ def elsewhere_slots(options: Options, sweep: Sweep) -> list[Slot]:
 def show(plan: Plan, command: str, dirs: Sequence[str]) -> None:
     """Print what would be submitted for a sweep's first combination, for ``launcher.dry_run=true``."""
     options = trial_options(plan.config.launcher, plan.sweep)
-    launch = LaunchedTrials(options)
     values = next(iter(plan.space.combinations(())), {})
-    id = "<sweep>-0"
     flags = [word for path in dirs for word in ("--config-dir", path)]
-    words = [command, *flags, *plan.space.words(values), f"id={id}", "resume=auto"]
+    typed = [word for word in plan.space.words(values) if key_of(word) not in SAID_HERE]
+    words = [command, *flags, *typed, "id=<sweep>-0", "resume=auto"]
+    if options.name == "local":
+        at_once = len(make_slots(plan.sweep, plan.config.runtime.device))
+        print(f"# {plan.n_trials} trials on this machine, {at_once} at once; the first:")
+        print(f"{program()} {shlex.join(masked_words(words))}")
+        return
+    launch = LaunchedTrials(options)
     log = Path(plan.config.output_dir).absolute() / "sweeps" / "<sweep>" / "trials" / "0.log"
     print(f"# {plan.n_trials} trials; the first:")
     print(launch.launcher.plan(launch.job(words, {}, log)).text)
