@@ -7,6 +7,7 @@ objects that are found, and the metric is far from 0, without any training.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def lively(words: list[str], folder: Path) -> Path:
     if task == "pose":
         model.test_cfg["flip_test"] = False
     enliven(predictor, seen[:1])
-    _calm(model)
+    _calm(predictor, seen)
     answers = list(predictor.predict([Sample(image, _look(image, predictor)) for image in seen]))
     _set_truth(predictor, folder, names, answers)
     about["config"] = config_text(config)
@@ -74,16 +75,35 @@ def _settle(model: Any) -> None:
         torch.nn.init.normal_(model.level_embed)
 
 
-def _calm(model: Any) -> None:
-    """Make boxes of the kind that trained models answer."""
+def _calm(predictor: Predictor, seen: list[np.ndarray]) -> None:
+    """Make boxes and scores of the kind that trained models answer."""
+    model: Any = predictor.model
     head = getattr(model, "bbox_head", None) or getattr(model, "head", None)
     if hasattr(head, "wh_head"):  # CenterNet: sides that aren't negative
         head.wh_head[-1].bias.data += 4
-    for layer in getattr(
-        getattr(head, "head_module", None), "out_bbox", ()
-    ):  # RTMO: no larger than the picture
-        layer.weight.data *= 0.2
-        layer.bias.data *= 0.2
+    # RTMDet: no scores of exactly 1, among which rounding decides.
+    _bound(predictor, seen, getattr(head, "rtm_cls", ()), 4)
+    # RTMO: boxes no larger than the picture.
+    _bound(predictor, seen, getattr(getattr(head, "head_module", None), "out_bbox", ()), 1)
+
+
+def _bound(
+    predictor: Predictor, seen: list[np.ndarray], layers: Iterable[torch.nn.Module], most: float
+) -> None:
+    """Scale ``layers`` so that they answer no more than ``most`` for any of the pictures."""
+    largest: dict[Any, float] = {}
+
+    def note(layer: Any, _: Any, output: torch.Tensor) -> None:
+        largest[layer] = max(largest.get(layer, most), float(output.abs().max()))
+
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    if hooks:
+        list(predictor.predict(seen))
+    for hook in hooks:
+        hook.remove()
+    for layer, value in largest.items():
+        layer.weight.data *= most / value
+        layer.bias.data *= most / value
 
 
 def _look(image: np.ndarray, predictor: Predictor) -> np.ndarray | None:
