@@ -120,7 +120,9 @@ def test_number_of_classes_is_set_everywhere_it_stands(base, keys):
 
 
 def test_udp_with_offsets_has_three_maps_a_keypoint():
-    base = "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_udp-regress-8xb64-210e_coco-256x192.py"
+    base = (
+        "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_udp-regress-8xb64-210e_coco-256x192.py"
+    )
     assert build(base, "pose")["model"]["head"]["out_channels"] == 12
 
 

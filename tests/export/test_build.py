@@ -172,7 +172,9 @@ def test_force_keeps_it_marked(exporter, monkeypatch):
     exported = exporter(force=True).export("onnx")
     assert exported.proof.forced and exported.proof.failures
     # PyTorch was asked, and doesn't answer otherwise by itself.
-    assert exported.proof.rounding.share > 0.9 and not exported.proof.remarks
+    rounding, metric = exported.proof.rounding, exported.proof.metric
+    assert rounding.share > 0.9 and not exported.proof.remarks
+    assert rounding.metric < 0.05 < metric.difference
     metadata = json.loads((exported.folder / "metadata.json").read_text())
     assert metadata["proof"]["holds"] is False and metadata["proof"]["forced"] is True
 

@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.bridge import augment, classes, data, freeze, links, optimizer, runtime, schedule, size, weights
+from trainer.bridge import (
+    augment,
+    classes,
+    data,
+    freeze,
+    links,
+    optimizer,
+    pad,
+    runtime,
+    schedule,
+    size,
+    weights,
+)
 from trainer.bridge.base import base_batch_size, load_base
 from trainer.bridge.batch import batch_facts, notes, scales
 from trainer.bridge.task import set_task
@@ -127,6 +139,7 @@ def _set_all(
     network_size = asked or size.nominal_size(cfg, task) or (640, 640)
     epochs = cfg["train_cfg"].get("max_epochs")
     step(augment.set_augmentation, cfg, task, exp.augmentation, network_size, epochs)
+    step(pad.set_padding, cfg, task)
     step(runtime.set_norm, cfg, run, distributed=world_size > 1, gpu=gpu)
     step(runtime.set_hooks, cfg, run, exp.task)
     step(runtime.set_environment, cfg, run, work_dir)

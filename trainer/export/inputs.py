@@ -100,11 +100,17 @@ def _validation_size(steps: dict[str, dict[str, Any]], preprocessor: dict[str, A
             return _pair(steps[name]["input_size"])
     if (steps.get("Pad") or {}).get("size"):
         return _pair(steps["Pad"]["size"])
+    tested = preprocessor.get("test_cfg") or {}
     step = steps.get("Resize") or steps["FixScaleResize"]
     size = _pair(step["scale"])
     if (steps.get("Pad") or {}).get("pad_to_square"):
         size = (max(size), max(size))
-    unit = int(preprocessor.get("pad_size_divisor") or (steps.get("Pad") or {}).get("size_divisor") or 1)
+    divisors = (
+        preprocessor.get("pad_size_divisor"),
+        tested.get("size_divisor"),
+        steps.get("Pad", {}).get("size_divisor"),
+    )
+    unit = int(next((one for one in divisors if one), 1))
     return math.ceil(size[0] / unit) * unit, math.ceil(size[1] / unit) * unit
 
 

@@ -83,6 +83,7 @@ def describe(path: Path, published: Published) -> tuple[Cfg, dict[str, Any], dic
     from mmengine.utils import import_modules_from_strings
 
     from trainer.bridge.base import load_base
+    from trainer.bridge.pad import set_padding
     from trainer.engine.weights.labels import metainfo_of, names_in
 
     base = load_base(published.base)
@@ -91,6 +92,7 @@ def describe(path: Path, published: Published) -> tuple[Cfg, dict[str, Any], dic
     for node in dicts(config["model"]):
         if node.get("init_cfg"):  # the weights are the whole model's
             node["init_cfg"] = None
+    set_padding(config, published.task)
     kind = type_name(leaf_dataset(base["train_dataloader"]))
     about: dict[str, Any] = {
         "task": published.task,

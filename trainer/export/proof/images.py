@@ -36,7 +36,7 @@ def looks_of(predictor: Predictor, source: str | None, folder: Path) -> tuple[li
         chosen: list[Sample] = list(islice(samples, SEEN))
     except DatasetError:
         chosen = []
-    looks = [look for sample in chosen for look in _looks(sample)][:SEEN]
+    looks = [look for sample in chosen for look in _looks(sample, predictor)][:SEEN]
     if looks and all(look.image.is_file() for look in looks):
         return looks, "validation images"
     return [
@@ -61,7 +61,7 @@ def calibration_looks(predictor: Predictor, count: int) -> list[Look]:
                 ) from None
         if found:
             break
-    looks = [look for sample in spread(found, count) for look in _looks(sample)]
+    looks = [look for sample in spread(found, count) for look in _looks(sample, predictor)]
     return list(spread(looks, count))
 
 
@@ -72,9 +72,10 @@ def spread(items: Sequence[Any], count: int) -> list[Any]:
     return [items[int(place)] for place in np.linspace(0, len(items) - 1, count)]
 
 
-def _looks(sample: Sample) -> list[Look]:
+def _looks(sample: Sample, predictor: Predictor) -> list[Look]:
     path = Path(str(sample.image))
-    if sample.boxes is None:
+    # Annotated people have boxes for a bottom-up pose model, too, which looks at the whole image.
+    if sample.boxes is None or not predictor.top_down:
         return [Look(path)]
     return [Look(path, tuple(float(side) for side in box)) for box in sample.boxes]
 
