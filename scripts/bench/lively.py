@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 
-from tests.export.models import enliven, pictures
+from tests.export.models import enliven, pictures, settle
 from trainer.bridge.build import build_config
 from trainer.bridge.walk import leaf_dataset
 from trainer.config.compose import compose
@@ -44,7 +44,7 @@ def lively(words: list[str], folder: Path) -> Path:
     with quiet():
         torch.manual_seed(0)
         model = _build(config, folder)
-    _settle(model)
+    settle(model)
     about = {
         "task": task, "model": experiment.model.name, "dataset": "its own answers", "config": "",
         "classes": list(bundle.classes), "palette": [list(colour) for colour in bundle.palette],
@@ -67,12 +67,6 @@ def lively(words: list[str], folder: Path) -> Path:
     meta = {"epoch": 0, "trainer": about, "dataset_meta": plain(model.dataset_meta)}
     torch.save({"meta": meta, "state_dict": model.state_dict()}, folder / "lively.pth")
     return folder / "lively.pth"
-
-
-def _settle(model: Any) -> None:
-    """Fill a parameter that only training's initialisation does."""
-    if isinstance(getattr(model, "level_embed", None), torch.nn.Parameter):
-        torch.nn.init.normal_(model.level_embed)
 
 
 def _calm(predictor: Predictor, seen: list[np.ndarray]) -> None:

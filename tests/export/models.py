@@ -35,8 +35,7 @@ def make_predictor(
         config = build(base, task, dataset__image_size=list(size), mm=mm or {})
         torch.manual_seed(0)
         model = _build(config, Path(name))
-        if isinstance(getattr(model, "level_embed", None), nn.Parameter):
-            nn.init.normal_(model.level_embed)  # else whatever the memory held
+        settle(model)
         model.dataset_meta = {"classes": ("digit",)}
         if task == "pose":
             model.dataset_meta |= {"flip_indices": [0, 3, 2, 1], "flip_pairs": [(1, 3)], "num_keypoints": 4}
@@ -45,6 +44,15 @@ def make_predictor(
         predictor = Predictor(model.eval(), config, about, 1, Found(Path(name), None))
         enliven(predictor, pictures(size, 1))
     return predictor
+
+
+def settle(model: Any) -> None:
+    """Fill parameters that only training's initialisation does; else they are whatever the memory held."""
+    if isinstance(getattr(model, "level_embed", None), nn.Parameter):
+        nn.init.normal_(model.level_embed)
+    for layer in model.modules():
+        if type(layer).__name__ == "L2Norm":  # SSD: with 0 a level answers the same everywhere
+            nn.init.constant_(layer.weight, layer.scale)
 
 
 def pictures(size: tuple[int, int], count: int, seed: int = 0) -> list[np.ndarray]:
