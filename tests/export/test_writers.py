@@ -43,7 +43,9 @@ class Small(Graph):
 def graph(kind=Small, rgb=True, **options):
     torch.manual_seed(0)
     model = Model(rgb).eval()
-    predictor = SimpleNamespace(model=model, task="semantic_segmentation", name="small", in_scope=nullcontext)
+    config = {"val_dataloader": {"dataset": {"type": "Some", "pipeline": []}}}
+    told = {"task": "semantic_segmentation", "name": "small", "config": config}
+    predictor = SimpleNamespace(model=model, in_scope=nullcontext, **told)
     return kind(predictor, GraphOptions(**{"size": (24, 16), **options})).eval()
 
 
