@@ -16,6 +16,8 @@ from trainer.export.proof.compare import Agreement, Difference
 
 AMOUNT = 1e-6
 """A change of the weights, as a share of each: what is left of float32's accuracy after a long sum."""
+TOLERANCE = 1e-3
+"""The usual limit of a difference; who sets a smaller one wants it to hold, whatever hangs on rounding."""
 FEWER, FURTHER = 0.9, 2.0
 """Of as many of PyTorch's own answers that are the same, the share that a file must have, and how much further apart
 than they its answers may be."""
