@@ -145,16 +145,13 @@ def test_no_more_is_asked_of_a_file_than_of_pytorch():
     assert not _proof(**apart).holds
     proof = _proof(**apart, rounding=own)
     assert proof.holds and "70.0% of the file's" in proof.remarks[0] and "72.0%" in proof.remarks[0]
-    assert plain(proof.to_json())["rounding"] == {"share": 0.72, "relative": {"boxes": 0.15}, "metric": None}
+    assert plain(proof.to_json())["rounding"] == {"share": 0.72, "relative": {"boxes": 0.15}}
     # Worse than that is the file's own.
     assert not _proof(**apart, rounding=Rounding(0.99, {"boxes": 0.15})).holds
     assert not _proof(**apart, rounding=Rounding(0.72, {"boxes": 1e-5})).holds
     assert not _proof(**apart, rounding=own, metric=(0.5, 0.4)).holds
-    # The metric, too, counts only as far as PyTorch's own stays where it is.
-    tied = Rounding(0.99, {"boxes": 1e-5}, metric=0.02)
-    proof = _proof(metric=(0.5, 0.47), rounding=tied)
-    assert proof.holds and "mAP50-95 moves by 0.0200" in proof.remarks[0]
-    assert not _proof(metric=(0.5, 0.45), rounding=tied).holds
+    # The metric's limit stays.
+    assert not _proof(metric=(0.5, 0.47), rounding=own).holds
     # It says nothing where nothing hung on it.
     assert not _proof(rounding=own).remarks
 

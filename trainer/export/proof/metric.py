@@ -59,13 +59,11 @@ class Validation:
             found.append(Look(Path(facts["img_path"]), None if box is None else tuple(map(float, box))))
         return found
 
-    def of_the_checkpoint(self, batch_size: int = 8, model: Any = None) -> dict[str, float]:
-        """Metrics by the own validation step of the model, or of another ``model`` of its kind; a mirrored image is
-        not looked at, as in a graph."""
+    def of_the_checkpoint(self, batch_size: int = 8) -> dict[str, float]:
+        """Metrics by the model's own validation step; a mirrored image is not looked at, as in a graph."""
         from mmengine.dataset import pseudo_collate
 
-        predictor = self.predictor
-        model = predictor.model if model is None else model
+        predictor, model = self.predictor, self.predictor.model
         size = 1 if predictor.one_at_a_time else batch_size
 
         def samples() -> Iterator[list[Any]]:

@@ -123,12 +123,12 @@ def prove(
             modules=tuple(answers.modules),
         )
         # A limit that somebody has tightened is meant as it is.
-        usual = config.tolerance >= TOLERANCE and config.metric_tolerance is None
+        usual = config.tolerance >= TOLERANCE
         if asked == "fp32" and usual and proof.failures:
             say("asking PyTorch how much hangs on rounding")
             shaken = Model.around(Eager(nudged(graph)), dict(metadata))
             own = compare(expected, [shaken.run(batch) for batch in inputs], side, border)
-            proof = replace(proof, rounding=Rounding.of(*own, _metric_moves(proof, validation)))
+            proof = replace(proof, rounding=Rounding.of(*own))
         if proof.failures and not config.force:
             return proof  # nobody will look at its speed
         proof = replace(proof, forced=bool(proof.failures))
@@ -229,18 +229,6 @@ def _metric(
         apart=apart,
         all={"pytorch": mine, "runtime": its, **({"graph": graph} if graph else {})},
     )
-
-
-def _metric_moves(proof: Proof, validation: Validation | None) -> float | None:
-    """How far the checkpoint's own metric is from that with nudged weights, where the file's is too far from it.
-
-    The graph isn't asked: what it does wrong would excuse the file.
-    """
-    metric = proof.metric
-    if validation is None or metric is None or metric.difference <= proof.limits.metric:
-        return None
-    other = validation.of_the_checkpoint(model=nudged(validation.predictor.model))
-    return abs(other[metric.name] - metric.checkpoint)
 
 
 def _answered(model: Model, looks: Sequence[Look], batch: int = 8) -> Iterator[Result]:

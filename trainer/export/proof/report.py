@@ -121,7 +121,7 @@ class Proof:
                 f"only {self.agreement.matched} of {max(self.agreement.expected, self.agreement.found)} answers are "
                 f"the same ({self.limits.share:.0%} are asked for)"
             )
-        if self.metric is not None and not self.metric.difference <= self._most_metric:
+        if self.metric is not None and not self.metric.difference <= self.limits.metric:
             found.append(
                 f"{self.metric.name} is {self.metric.runtime:.4f} and PyTorch's "
                 f"{self.metric.runtime + self._gap:.4f} (metric_tolerance={self.limits.metric:g})"
@@ -139,14 +139,9 @@ class Proof:
             ]
         if rounding is None or not self.holds or not replace(self, rounding=None).failures:
             return []
-        moves = (
-            ""
-            if self.metric is None or rounding.metric is None
-            else f", by which its {self.metric.name} moves by {rounding.metric:.4f}"
-        )
         return [
             f"this model's answers hang on rounding: {same.share:.1%} of the file's are PyTorch's, and "
-            f"{rounding.share:.1%} of PyTorch's own with weights that differ by a millionth{moves}; it hardly tells "
+            f"{rounding.share:.1%} of PyTorch's own with weights that differ by a millionth; it hardly tells "
             "one place from another"
         ]
 
@@ -157,11 +152,6 @@ class Proof:
 
     def _most(self, output: str, asked: float) -> float:
         return asked if self.rounding is None else self.rounding.most(output, asked)
-
-    @property
-    def _most_metric(self) -> float:
-        asked = self.limits.metric
-        return asked if self.rounding is None else self.rounding.most_metric(asked)
 
     @property
     def _gap(self) -> float:

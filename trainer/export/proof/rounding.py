@@ -30,18 +30,14 @@ class Rounding:
     Attributes:
         share: of answers that are the same.
         relative: largest difference of each output as a share of its largest value.
-        metric: difference of the primary metric; None where it wasn't asked for.
     """
 
     share: float
     relative: dict[str, float]
-    metric: float | None = None
 
     @classmethod
-    def of(
-        cls, differences: Sequence[Difference], agreement: Agreement, metric: float | None = None
-    ) -> Rounding:
-        return cls(agreement.share, {one.output: one.relative for one in differences}, metric)
+    def of(cls, differences: Sequence[Difference], agreement: Agreement) -> Rounding:
+        return cls(agreement.share, {one.output: one.relative for one in differences})
 
     def least_share(self, asked: float) -> float:
         """The share of the same answers that can be asked for."""
@@ -50,10 +46,6 @@ class Rounding:
     def most(self, output: str, asked: float) -> float:
         """The relative difference of an output that can be asked for."""
         return max(asked, FURTHER * self.relative.get(output, 0.0))
-
-    def most_metric(self, asked: float) -> float:
-        """The difference of the primary metric that can be asked for."""
-        return max(asked, FURTHER * (self.metric or 0.0))
 
 
 def nudged(graph: Any) -> Any:
