@@ -17,6 +17,7 @@ import pytest
 from trainer.launch import registry
 from trainer.launch.records import Launched, all_launched, find
 from trainer.launch.state import Status
+from trainer.tracking.state import mlflow_run_id
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240.0  # until something must have happened, on a machine that is busy with other things
@@ -212,7 +213,14 @@ class LauncherContract:
         self.look_at_run(run)
 
     def look_at_run(self, run: Path) -> None:
-        """What else must hold of a run that was cancelled, and once more after it was resumed."""
+        """A run that was cancelled, and once more after it was resumed: MLflow knows it as one."""
+        if self.tracking != "mlflow":
+            return
+        found, kept = mlflow_run_id(run), run.parent / "mlflow-run"
+        if not kept.exists():
+            assert found
+            kept.write_text(found)
+        assert found == kept.read_text()
 
     def test_an_unknown_handle_is_one_clear_error(self, site: Site) -> None:
         scheme = _scheme(self.words)

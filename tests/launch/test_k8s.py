@@ -12,7 +12,6 @@ import pytest
 
 from tests.launch.contract import SCENES, TRAINING, LauncherContract, Site, events, until
 from tests.launch.kube_server import KubeServer, serving
-from trainer.tracking.state import mlflow_run_id
 
 WORDS = ["launcher=kubernetes", "launcher.image=registry.example/trainer-openmm:1"]
 
@@ -38,14 +37,6 @@ class TestKubernetes(LauncherContract):
         """The runs' folder is a claim, mounted in the pods at the same path."""
         server.cluster.machine.claims["runs"] = site.output
         site.words.append(f"launcher.pvc=[runs:{site.output}]")
-
-    def look_at_run(self, run: Path) -> None:
-        found = mlflow_run_id(run)
-        kept = run.parent / "mlflow-run"
-        if not kept.exists():
-            assert found
-            kept.write_text(found)
-        assert found == kept.read_text()
 
     def test_what_was_applied_is_what_the_dry_run_says(self, site: Site, server: KubeServer) -> None:
         """But for what the cluster adds, and the secrets."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.launch.contract import until
-from tests.launch.kube_server import KubeServer, serving
+from tests.launch.kube_server import KubeServer
 from trainer.config.schema import Launcher
 from trainer.errors import ResourceError
 from trainer.launch.job import Job
@@ -23,12 +23,6 @@ FAILS = "#!/bin/sh\necho begun\necho 'DatasetError: no images' >&2\nexit 1\n"
 DEAF = "#!/bin/sh\ntrap '' TERM\necho begun\nwhile :; do sleep 0.1; done\n"
 
 Submit = Callable[..., tuple[Kubernetes, Launched]]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[KubeServer]:
-    with serving(tmp_path / "cluster") as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.launch.contract import until
-from tests.launch.kube_server import KubeServer, serving
+from tests.launch.kube_server import KubeServer
 from trainer.config.schema import Launcher
 from trainer.errors import ConfigError, NetworkError, ResourceError, TrainerError
 from trainer.launch.job import Job
@@ -19,12 +19,6 @@ from trainer.launch.k8s.api import Api, namespace_of
 from trainer.launch.records import Launched
 
 Submit = Callable[..., tuple[Kubernetes, Launched]]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[KubeServer]:
-    with serving(tmp_path / "cluster") as made:
-        yield made
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from tests.launch.contract import SCENES, LauncherContract, Site
 from trainer.errors import ResourceError
 from trainer.launch.local import Local
 from trainer.launch.records import Launched
-from trainer.tracking.state import mlflow_run_id
 
 
 class TestLocal(LauncherContract):
@@ -27,14 +26,6 @@ class TestLocal(LauncherContract):
         assert (status.state, status.exit_code) == ("failed", 1)
         assert "DatasetError" in (status.reason or "") and "missing" in (status.reason or "")
         assert "DatasetError: " in site.said(failed)
-
-    def look_at_run(self, run: Path) -> None:
-        found = mlflow_run_id(run)
-        kept = run.parent / "mlflow-run"
-        if not kept.exists():
-            assert found
-            kept.write_text(found)
-        assert found == kept.read_text()
 
     def test_killed_is_lost(self, site: Site) -> None:
         launched = site.start("check", *SCENES[:1], "dataset.scenes=5")

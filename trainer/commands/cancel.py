@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass
 
 from trainer.config.schema import leaf
-from trainer.errors import ConfigError
 from trainer.launch import registry
-from trainer.launch.records import find
+from trainer.launch.records import the_one
 from trainer.words import program
 
 # ruff: noqa: RUF009  leaf() makes a dataclass field
@@ -35,9 +34,7 @@ def main(options: Options) -> int:
         ConfigError: there is no such job.
         ResourceError: its launcher's engine can't be asked.
     """
-    if len(options.job) != 1:
-        raise ConfigError("cancel: name one job: python -m trainer cancel <handle>, or latest")
-    launched = find(options.output_dir, options.job[0])
+    launched = the_one("cancel", options.job, options.output_dir)
     launcher = registry.of(launched)
     status = launcher.status(launched)
     if status.ended:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trainer.config.schema import leaf
 from trainer.errors import ConfigError
 from trainer.launch import registry
-from trainer.launch.records import find
+from trainer.launch.records import the_one
 from trainer.secrets import mask_text
 
 # ruff: noqa: RUF009  leaf() makes a dataclass field
@@ -38,11 +38,9 @@ def main(options: Options) -> int:
         ConfigError: there is no such job.
         ResourceError: its launcher's engine can't be asked.
     """
-    if len(options.job) != 1:
-        raise ConfigError("logs: name one job: python -m trainer logs <handle>, or latest")
     if options.follow and options.lines:
         raise ConfigError("logs: --follow tells everything; leave lines out")
-    launched = find(options.output_dir, options.job[0])
+    launched = the_one("logs", options.job, options.output_dir)
     launcher = registry.of(launched)
     if options.lines is None:
         for line in launcher.logs(launched, options.follow):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainer.config.schema import leaf
-from trainer.errors import ConfigError
 from trainer.launch import registry
-from trainer.launch.records import find
+from trainer.launch.records import the_one
 from trainer.launch.start import say_handle
 
 # ruff: noqa: RUF009  leaf() makes a dataclass field
@@ -34,8 +33,6 @@ def main(options: Options) -> int:
         ConfigError: there is no such job.
         ResourceError: it hasn't ended, or its launcher's engine refuses.
     """
-    if len(options.job) != 1:
-        raise ConfigError("resume: name one job: python -m trainer resume <handle>, or latest")
-    launched = find(options.output_dir, options.job[0])
+    launched = the_one("resume", options.job, options.output_dir)
     say_handle(registry.of(launched).resume(launched))
     return 0

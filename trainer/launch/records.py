@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,17 @@ def all_launched(output_dir: str | Path) -> list[Launched]:
     folders = (Path(output_dir).absolute() / FOLDER).glob(f"*/{_FILE}")
     found = [launched for path in folders if (launched := read(path.parent))]
     return sorted(found, key=lambda one: (one.facts.get("submitted", 0.0), str(one.handle)))
+
+
+def the_one(command: str, names: Sequence[str], output_dir: str | Path) -> Launched:
+    """The job that was named for a command.
+
+    Raises:
+        ConfigError: none or several were named, or nothing was launched as that.
+    """
+    if len(names) != 1:
+        raise ConfigError(f"{command}: name one job: python -m trainer {command} <handle>, or latest")
+    return find(output_dir, names[0])
 
 
 def find(output_dir: str | Path, name: str) -> Launched:
