@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from trainer.errors import ResourceError
-from trainer.lock import Held, locked
-from trainer.run import Run
+from trainer.core.errors import ResourceError
+from trainer.core.locks import Held, locked
+from trainer.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from trainer.lock import locked
+from trainer.core.locks import locked
 with locked(Path(sys.argv[1])):
     if os.fork() == 0:
         time.sleep(60)  # as a data loader's process, which outlives a killed parent for a while
@@ -51,7 +51,7 @@ def test_another_process_is_refused_until_this_one_dies(tmp_path: Path) -> None:
 def test_a_run_that_is_trained_is_refused_with_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.run.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("trainer.runs.run.LOCK_SECONDS", 0.1)
     run = Run.create(tmp_path, "e", "m")
     with (
         run.held(),

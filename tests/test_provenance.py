@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import trainer
-from trainer import provenance
+from trainer.runs import provenance
 
 
 def git(folder: Path, *words: str) -> str:
@@ -24,7 +24,7 @@ def test_versions_without_importing_the_packages() -> None:
     assert found["trainer"] == trainer.__version__
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"torch", "mmengine", "mmcv", "mmdet", "mmseg", "mmpose", "numpy"} <= found.keys()
-    code = "import sys, trainer.provenance as p; p.provenance(); print({'torch', 'numpy'} & set(sys.modules))"
+    code = "import sys, trainer.runs.provenance as p; p.provenance(); print({'torch', 'numpy'} & set(sys.modules))"
     root = Path(__file__).parents[1]
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout

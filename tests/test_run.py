@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.errors import ConfigError
-from trainer.run import Run, environment
+from trainer.core.errors import ConfigError
+from trainer.runs.run import Run, environment
 
 
 def test_create(tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_update_and_attempts(tmp_path: Path) -> None:
 def test_needs_no_torch(tmp_path: Path) -> None:
     heavy = ["torch", "mmengine", "mlflow", "numpy"]
     program = (
-        "import sys\nfrom trainer.run import Run\n"
-        "import trainer.events.log, trainer.events.console, trainer.engine.result\n"
+        "import sys\nfrom trainer.runs.run import Run\n"
+        "import trainer.runs.events.log, trainer.runs.events.console, trainer.runs.result\n"
         f"Run.create(sys.argv[1], 'e', 'm')\nassert not [m for m in {heavy} if m in sys.modules]"
     )
     root = str(Path(__file__).parents[1])

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import secrets
-from trainer.run import Run
-from trainer.secrets import (
+from trainer.core import secrets
+from trainer.core.secrets import (
     MASK,
     MaskingFormatter,
     is_secret,
@@ -28,6 +27,7 @@ from trainer.secrets import (
     masked,
     masked_words,
 )
+from trainer.runs.run import Run
 
 # Long and odd enough that no text holds one by chance.
 PRINTABLE = st.characters(min_codepoint=33, max_codepoint=0x17F, exclude_categories=("Cc", "Zs"))

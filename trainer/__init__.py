@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainer.inference.load import load_model
+    from trainer.inference.load_model import load_model
 
 __version__ = "0.1.0"
 __all__ = ["load_model"]
@@ -19,7 +19,7 @@ __all__ = ["load_model"]
 def __getattr__(name: str) -> Any:
     """``load_model`` is imported when it is first asked for: torch and the OpenMMLab packages take seconds."""
     if name == "load_model":
-        from trainer.inference.load import load_model
+        from trainer.inference.load_model import load_model
 
         return load_model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.config.plain import PLAIN
-from trainer.errors import ConfigError, TrainerError, did_you_mean, of_the_machine
-from trainer.secrets import learn_environment, mask_text
+from trainer.config.simple_commands import PLAIN
+from trainer.core.errors import ConfigError, TrainerError, did_you_mean, of_the_machine
+from trainer.core.secrets import learn_environment, mask_text
 
 if TYPE_CHECKING:
-    from trainer.config.paths import Conf
+    from trainer.schema.conf_folders import Conf
 
 COMMANDS = ("train", "show", "check", "evaluate", "predict", "export", *PLAIN)
 
@@ -69,13 +69,13 @@ def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _run(words: list[str]) -> int:
-    from trainer.config.paths import with_dirs
+    from trainer.schema.conf_folders import with_dirs
 
     command, rest = split_command(words)
     if command in PLAIN:
-        from trainer.config import plain
+        from trainer.config import simple_commands
 
-        return plain.run(command, rest)
+        return simple_commands.run(command, rest)
     args = _parse(rest)
     if args.help:
         from trainer.config.help import show
@@ -97,11 +97,11 @@ def _run(words: list[str]) -> int:
     overrides = _with_saved(command, args)
     conf = with_dirs(args.config_dir)
     if args.hydra_help or args.info or args.cfg in ("hydra", "all"):
-        from trainer.config import inspect
+        from trainer.config import print_config
 
-        return inspect.through_hydra(command, overrides, conf, args)
+        return print_config.through_hydra(command, overrides, conf, args)
     if args.multirun:
-        from trainer.sweep.driver import run_sweep
+        from trainer.sweep.main import run_sweep
 
         return run_sweep(command, overrides, conf, args.config_dir)
     return _command(command, overrides, conf, args)
@@ -118,10 +118,10 @@ def _command(command: str, overrides: list[str], conf: Conf, args: argparse.Name
     finally:
         gc.enable()
     if args.cfg:
-        from trainer.config import inspect
+        from trainer.config import print_config
 
-        return inspect.print_config(tree, args.package, resolve=args.resolve)
-    from trainer.launch.start import elsewhere, start
+        return print_config.print_config(tree, args.package, resolve=args.resolve)
+    from trainer.launch.submit import elsewhere, start
 
     if elsewhere(command, config):
         return start(command, config, overrides, args.config_dir)
@@ -155,7 +155,7 @@ def _with_saved(command: str, args: argparse.Namespace) -> list[str]:
     """With ``resume=<run>``, what was typed for that run comes before what is typed now, its folders too."""
     if not any(text.startswith("resume=") for text in args.overrides):
         return list(args.overrides)
-    from trainer.config.resume import named_run, with_saved
+    from trainer.config.saved_overrides import named_run, with_saved
 
     run = named_run(command, args.overrides)
     if run is None:
@@ -172,7 +172,7 @@ def _report(kind: str, message: str, cause: BaseException | None) -> None:
         return
     import json
 
-    from trainer.storage import atomic_write
+    from trainer.core.atomic_files import atomic_write
 
     trace = "".join(traceback.format_exception(cause)) if cause else None
     facts = {"kind": kind, "message": mask_text(message), "traceback": trace and mask_text(trace)}
@@ -193,7 +193,7 @@ def _unexpected(error: Exception) -> int:
             files[0].handle(logger.makeRecord("trainer", logging.ERROR, "", 0, "unexpected error", (), info))
             where = files[0].baseFilename
         else:
-            from trainer.storage import atomic_write
+            from trainer.core.atomic_files import atomic_write
 
             where = str(atomic_write(Path("runs") / "error.log", mask_text(traceback.format_exc())))
     except OSError:

@@ -16,18 +16,18 @@ import numpy as np
 import torch
 
 from tests.export.models import enliven, pictures, settle
-from trainer.bridge.build import build_config
-from trainer.bridge.walk import leaf_dataset
+from trainer.checkpoints.resolve_checkpoint import Found
 from trainer.config.compose import compose
+from trainer.config_tree.traverse import leaf_dataset
 from trainer.data.prepare import prepare
-from trainer.engine.checkpoint_file import plain
+from trainer.engine.checkpoint.file import plain
 from trainer.engine.config_text import config_text
-from trainer.inference.load import _build
-from trainer.inference.locate import Found
+from trainer.inference.load_model import _build
 from trainer.inference.predictor import Predictor
-from trainer.inference.quiet import quiet
-from trainer.inference.results import Prediction
 from trainer.inference.samples import Sample
+from trainer.inference.suppress_output import quiet
+from trainer.mmconfig.build import build_config
+from trainer.predictions.prediction import Prediction
 
 IMAGES, OBJECTS = 8, 4
 SHORTER = ((1.0, 1.0), (1.0, 0.75), (0.7, 1.0))

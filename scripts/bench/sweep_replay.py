@@ -55,12 +55,12 @@ def sweep(
     """The trials one after the other: epochs spent in all, the best value of a complete trial."""
     import optuna
 
-    from trainer.config.schema import Sweep
-    from trainer.sweep import store as states
+    from trainer.schema import Sweep
     from trainer.sweep.objectives import Objective
-    from trainer.sweep.optuna_store import OptunaStore
-    from trainer.sweep.pruners import make_pruner
     from trainer.sweep.space import Parameter, Space
+    from trainer.sweep.stores import base as states
+    from trainer.sweep.stores.optuna_store import OptunaStore
+    from trainer.sweep.stores.pruners import make_pruner
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options = Sweep(name="optuna", sampler="random", pruner=pruner, pruner_options=settings)

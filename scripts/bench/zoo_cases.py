@@ -75,8 +75,8 @@ def cases(names: Iterable[str] = ()) -> list[Case]:
 
     One of each family trains two iterations, the others one.
     """
-    from trainer.config.paths import Conf
-    from trainer.zoo.names import Models
+    from trainer.schema.conf_folders import Conf
+    from trainer.zoo.model_names import Models
 
     models = Models(Conf())
     wanted = {models.resolve(name) for name in names}

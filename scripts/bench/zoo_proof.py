@@ -69,7 +69,7 @@ def prove_all(chosen: Iterable[Case], logs: Path | None = None) -> Iterator[Proo
 
     Call it in a process where torch has computed nothing yet: its threads don't survive a fork.
     """
-    from trainer.zoo.needs import missing
+    from trainer.zoo.requirements import missing
 
     warm()
     logs = logs or Path(tempfile.mkdtemp(prefix="zoo-logs-"))
@@ -97,13 +97,13 @@ def warm() -> None:
     from mmseg.utils import register_all_modules as seg
 
     import trainer.commands.train
-    import trainer.engine.checkpoint_hook
-    import trainer.engine.events_hook
-    import trainer.engine.fit
+    import trainer.engine.hooks.checkpoints
+    import trainer.engine.hooks.events
     import trainer.engine.registered
     import trainer.engine.runner
+    import trainer.engine.train
     import trainer.inference.evaluate
-    import trainer.inference.load  # noqa: F401
+    import trainer.inference.load_model  # noqa: F401
     from trainer.config.compose import compose
 
     compose("train", [])  # Hydra, the bridge and the data's readers

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from trainer.bridge.build import build_config
-from trainer.config.schema import Experiment
 from trainer.data.bundle import DataBundle, Keypoints, Split
+from trainer.mmconfig.build import build_config
+from trainer.schema import Experiment
 
 DIGITS = tuple("0123456789")
 POINTS = Keypoints(

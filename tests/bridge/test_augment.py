@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.bridge.bases import RTMDET, RTMPOSE, SEGFORMER, TASK_OF, YOLOX, build, make_experiment
-from trainer.bridge.build import build_config
-from trainer.bridge.walk import leaf_dataset, loader_pipelines, of_type, type_name
-from trainer.config.schema import Dataset
-from trainer.errors import ConfigError
+from trainer.config_tree.traverse import leaf_dataset, loader_pipelines, of_type, type_name
+from trainer.core.errors import ConfigError
+from trainer.mmconfig.build import build_config
+from trainer.schema import Dataset
 
 CHOICES = {
     "default": {},

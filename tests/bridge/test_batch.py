@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.bridge.batch import batch_facts, notes, scales
-from trainer.config.schema import Experiment
+from trainer.mmconfig.batch import batch_facts, notes, scales
+from trainer.schema import Experiment
 
 CFG = {
     "train_dataloader": {"batch_size": 4},

@@ -16,9 +16,9 @@ from tests.bridge.bases import (
     make_bundle,
     make_experiment,
 )
-from trainer.bridge.build import build_config
-from trainer.bridge.walk import all_pipelines, leaf_dataset, of_type, type_name, walk
-from trainer.errors import ConfigError
+from trainer.config_tree.traverse import all_pipelines, leaf_dataset, of_type, type_name, walk
+from trainer.core.errors import ConfigError
+from trainer.mmconfig.build import build_config
 
 
 @pytest.mark.parametrize("base", TASK_OF)

@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 
 from tests.bridge.bases import make_bundle, make_experiment
-from trainer.bridge.build import build_config
-from trainer.bridge.task import predicts_masks
+from trainer.config_tree.config_files import config_path, configs
+from trainer.core.errors import ConfigError
 from trainer.engine.config_text import config_text
-from trainer.errors import ConfigError
-from trainer.zoo.locate import config_path, configs
+from trainer.mmconfig.build import build_config
+from trainer.mmconfig.task import predicts_masks
 
 pytestmark = pytest.mark.slow
 PACKAGES = ("mmdet", "mmseg", "mmpose")

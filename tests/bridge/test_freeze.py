@@ -17,9 +17,9 @@ from tests.bridge.bases import (
     make_bundle,
     make_experiment,
 )
-from trainer.bridge.build import build_config
-from trainer.bridge.freeze import has_own, set_freeze
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.mmconfig.build import build_config
+from trainer.mmconfig.freeze import has_own, set_freeze
 
 SWIN = "mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py"
 

@@ -1,8 +1,8 @@
 import pytest
 
 from tests.bridge.bases import FASTER, RTMDET, RTMO, SEGFORMER, build, make_bundle, make_experiment
-from trainer.bridge.build import build_config
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.mmconfig.build import build_config
 
 
 def wrapper(base, **leaves):

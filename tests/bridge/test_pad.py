@@ -3,7 +3,7 @@
 import pytest
 
 from tests.bridge.bases import RTMDET, SEGFORMER, YOLOX, build
-from trainer.bridge.walk import all_pipelines, of_type
+from trainer.config_tree.traverse import all_pipelines, of_type
 
 PIDNET = "mmseg::pidnet/pidnet-s_2xb6-120k_1024x1024-cityscapes.py"
 DDRNET = "mmseg::ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024.py"

@@ -1,7 +1,7 @@
 import pytest
 
-from trainer.bridge.patch import apply_patch, like
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.mmconfig.patch import apply_patch, like
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 import pytest
 
 from tests.bridge.bases import RTMDET, SEGFORMER, build, make_bundle, make_experiment
-from trainer.bridge.build import build_config
-from trainer.bridge.runtime import on_gpu
-from trainer.bridge.walk import leaf_dataset, type_name, walk
-from trainer.config.schema import Runtime
-from trainer.errors import ConfigError
+from trainer.config_tree.traverse import leaf_dataset, type_name, walk
+from trainer.core.errors import ConfigError
+from trainer.mmconfig.build import build_config
+from trainer.mmconfig.runtime import on_gpu
+from trainer.schema import Runtime
 
 
 def hooks(cfg):

@@ -1,8 +1,8 @@
 import pytest
 
 from tests.bridge.bases import RTMDET, RTMO, SEGFORMER, YOLOX, build
-from trainer.bridge.schedule import iterations_per_epoch
-from trainer.bridge.walk import of_type
+from trainer.config_tree.traverse import of_type
+from trainer.mmconfig.schedule import iterations_per_epoch
 
 
 def test_iterations_per_epoch():

@@ -1,4 +1,4 @@
-from trainer.bridge.show import marked
+from trainer.mmconfig.diff import marked
 
 
 def text(cfg, base):

@@ -13,8 +13,8 @@ from tests.bridge.bases import (
     YOLOX,
     build,
 )
-from trainer.bridge.size import nominal_size
-from trainer.bridge.walk import loader_pipelines, of_type, walk
+from trainer.config_tree.traverse import loader_pipelines, of_type, walk
+from trainer.mmconfig.image_size import nominal_size
 
 
 def sizes(cfg, loader, *types, key="scale"):

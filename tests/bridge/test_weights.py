@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from tests.bridge.bases import FASTER, PSPNET, RTMDET, YOLOX, build, make_bundle, make_experiment
-from trainer.bridge.build import build_config
-from trainer.bridge.walk import walk
-from trainer.bridge.weights import fetch_all, pretrained
-from trainer.errors import ConfigError
-from trainer.zoo.index import weights_url
+from trainer.config_tree.traverse import walk
+from trainer.core.errors import ConfigError
+from trainer.mmconfig.build import build_config
+from trainer.mmconfig.initial_weights import fetch_all, pretrained
+from trainer.zoo.metafiles import weights_url
 
 
 def from_files(cfg):

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from trainer.checkpoints.safe_config_parser import parse_config
 from trainer.cli import main
-from trainer.config.schema import METRICS
-from trainer.inference.literal import parse_config
+from trainer.schema import METRICS
 
 TASKS = tuple(METRICS)
 KIND = {"detection": "box", "instance_segmentation": "mask"}

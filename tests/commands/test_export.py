@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trainer.cli import main
-from trainer.config.schema import METRICS
+from trainer.schema import METRICS
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from trainer import cli
-from trainer.engine.manifest import Manifest
-from trainer.errors import ResourceError
-from trainer.run import Run
+from trainer.core.errors import ResourceError
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
 WORDS = (  # noqa: SIM905
@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             assert process.poll() is None
             time.sleep(0.02)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("trainer.run.LOCK_SECONDS", 0.0)
+            patch.setattr("trainer.runs.run.LOCK_SECONDS", 0.0)
             training = f"process {process.pid} on .* is training run job-7"
             with pytest.raises(ResourceError, match=training), run.held():
                 pass

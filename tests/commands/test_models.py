@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from trainer.cli import main
-from trainer.config.paths import Conf
-from trainer.zoo.names import Models
+from trainer.schema.conf_folders import Conf
+from trainer.zoo.model_names import Models
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from trainer.commands.next_steps import next_steps
-from trainer.config.schema import Experiment
-from trainer.run import Run
-from trainer.words import program, short
+from trainer.core.cli_text import program, short
+from trainer.runs.run import Run
+from trainer.schema import Experiment
 
 
 def steps(tmp_path, **tracking):

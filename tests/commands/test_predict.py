@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from trainer.cli import main
-from trainer.config.schema import METRICS
-from trainer.inference.results import decode_mask
+from trainer.predictions.prediction import decode_mask
+from trainer.schema import METRICS
 
 TASKS = tuple(METRICS)
 

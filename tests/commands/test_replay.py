@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from trainer.cli import main
-from trainer.run import Run
+from trainer.runs.run import Run
 
 EVENTS = [
     {

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from trainer.commands.rundir import open_run, write_configuration
 from trainer.config.compose import compose
-from trainer.config.paths import with_dirs
-from trainer.config.resume import with_saved
-from trainer.errors import ConfigError
-from trainer.run import Run
+from trainer.config.run_directory import open_run, write_configuration
+from trainer.config.saved_overrides import with_saved
+from trainer.core.errors import ConfigError
+from trainer.runs.run import Run
+from trainer.schema.conf_folders import with_dirs
 
 
 def experiment(tmp_path: Path, *words: str, dirs: tuple[str, ...] = ()) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainer.plots.launch import wait_until_drawn
+from trainer.plots.draw_client import wait_until_drawn
 
 ROOT = Path(__file__).parents[2]
 TINY = [

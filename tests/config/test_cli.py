@@ -14,9 +14,9 @@ import yaml
 from trainer import cli
 from trainer.config.compose import compose
 from trainer.config.help import text as help_text
-from trainer.config.paths import Conf
-from trainer.config.schema import COMMANDS
-from trainer.errors import CheckpointError, ConfigError
+from trainer.core.errors import CheckpointError, ConfigError
+from trainer.schema import COMMANDS
+from trainer.schema.conf_folders import Conf
 
 ROOT = Path(__file__).parents[2]
 
@@ -197,7 +197,7 @@ def test_exit_codes(
 
 
 def make_run(output: Path, overrides: list[str]) -> str:
-    from trainer.run import Run
+    from trainer.runs.run import Run
 
     run = Run.create(output, "digits", "rtmdet-s")
     (run.dir / "overrides.yaml").write_text(yaml.safe_dump(overrides))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trainer.config.completion import matches
-from trainer.config.paths import Conf
+from trainer.schema.conf_folders import Conf
 
 ROOT = Path(__file__).parents[2]
 

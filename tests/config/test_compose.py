@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from trainer.config.compose import compose
-from trainer.config.paths import Conf, conf_dir
-from trainer.config.schema import COMMANDS, Evaluate, Experiment
-from trainer.config.yamls import load
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.core.yaml_io import load
+from trainer.schema import COMMANDS, Evaluate, Experiment
+from trainer.schema.conf_folders import Conf, conf_dir
 
 
 def train(*overrides: str, **more: object) -> Experiment:
@@ -159,7 +159,7 @@ def test_conf_lies_in_the_package_of_a_wheel(tmp_path: Path, monkeypatch: pytest
     module = tmp_path / "site-packages" / "trainer" / "config" / "paths.py"
     for folder in (module.parent, module.parent.parent / "conf"):
         folder.mkdir(parents=True)
-    monkeypatch.setattr("trainer.config.paths.__file__", str(module))
+    monkeypatch.setattr("trainer.schema.conf_folders.__file__", str(module))
     with pytest.raises(ConfigError, match="configuration files are missing"):
         conf_dir()
     (module.parent.parent / "conf" / "train.yaml").touch()

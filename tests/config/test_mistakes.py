@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from trainer.config.compose import compose
-from trainer.config.leaves import Leaf, leaves
-from trainer.config.schema import COMMANDS, Experiment
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.schema import COMMANDS, Experiment
+from trainer.schema.fields import Leaf, leaves
 
 
 def message(*overrides: str, command: str = "train") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config.paths import Conf
+from trainer.schema.conf_folders import Conf
 
 ROOT = Path(__file__).parents[2]
 BLOCKED = ("torch", "mmcv", "mmengine", "mmdet", "mmseg", "mmpose", "mlflow", "optuna", "matplotlib", "cv2")
@@ -33,7 +33,7 @@ sys.meta_path.insert(0, Blocker())
 COMPOSE_ALL = """
 import json, sys
 from trainer.config.compose import compose
-from trainer.config.paths import Conf
+from trainer.schema.conf_folders import Conf
 needs = {f"dataset={name}": ["dataset.path=x"] for name in ("auto", "coco", "dice", "labelme", "masks", "voc", "yolo")}
 conf, done, wrong = Conf(), [], {}
 for group, choices in conf.groups.items():

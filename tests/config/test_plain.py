@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pytest
 
 from trainer.cli import split_command
-from trainer.config.plain import help_text, parse
-from trainer.config.schema import leaf
-from trainer.errors import ConfigError
+from trainer.config.simple_commands import help_text, parse
+from trainer.core.errors import ConfigError
+from trainer.schema import typed_field
 
 # ruff: noqa: RUF009
 
@@ -21,18 +21,18 @@ class Options:
     And more of it.
     """
 
-    words: list[str] = leaf([], "what to look at", kind="words")
-    rest: list[str] = leaf([], "everything else", kind="rest")
-    sort: str = leaf("name", "by what", choices=("name", "size"))
-    limit: int | None = leaf(None, "how many", ge=1)
-    keep_going: bool = leaf(False, "whether to go on")
+    words: list[str] = typed_field([], "what to look at", kind="words")
+    rest: list[str] = typed_field([], "everything else", kind="rest")
+    sort: str = typed_field("name", "by what", choices=("name", "size"))
+    limit: int | None = typed_field(None, "how many", ge=1)
+    keep_going: bool = typed_field(False, "whether to go on")
 
 
 @dataclass
 class Strict:
     """No words."""
 
-    sort: str = leaf("name", "by what", choices=("name", "size"))
+    sort: str = typed_field("name", "by what", choices=("name", "size"))
 
 
 def test_words_options_flags_and_the_rest() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainer.config.compose import compose
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
 
 TEXT = "# @package _global_\ndefaults:\n  - digits\n  - override /model: yolox-tiny\nruntime:\n  epochs: 20\n"
 

@@ -145,12 +145,14 @@ def test_mlflow_answers_to_the_names_that_it_is_called_by():
 def test_the_trainer_has_the_stores_the_buckets_and_time_to_save():
     trainer = resolved()["trainer"]
     buckets = resolved()["buckets"]["environment"]["BUCKETS"].split()
-    assert {"mlflow", "training-datasets", "training-checkpoints"} == set(buckets)  # trainer/s3.py's defaults
+    assert {"mlflow", "training-datasets", "training-checkpoints"} == set(
+        buckets
+    )  # trainer/core/s3.py's defaults
     for store in ("EXTERNAL", "INTERNAL"):
         assert trainer["environment"][f"{store}_STORAGE_ENDPOINT"] == "http://minio:9000"
         assert trainer["environment"][f"{store}_STORAGE_SECRET_KEY"] == "made-up-MINIO_ROOT_PASSWORD"
     seconds = int(trainer["stop_grace_period"].rstrip("s"))
-    from trainer.platform.supervise import STOP_SECONDS
+    from trainer.platform.supervisor import STOP_SECONDS
 
     assert seconds > STOP_SECONDS
     folders = [mount.split(":")[1] for mount in trainer["volumes"]]

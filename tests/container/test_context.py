@@ -41,10 +41,10 @@ def start(image: Path, *words: str, **variables: str) -> subprocess.CompletedPro
 
 def test_neither_secrets_nor_results_nor_the_environment_are_sent(tmp_path: Path):
     shutil.copyfile(ROOT / ".dockerignore", tmp_path / ".dockerignore")
-    for name in (*MADE_UP, "train.py", "trainer/run.py", "conf/train.yaml"):
+    for name in (*MADE_UP, "train.py", "trainer/runs/run.py", "conf/train.yaml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert list(context(tmp_path)) == ["conf/train.yaml", "train.py", "trainer/run.py"]
+    assert list(context(tmp_path)) == ["conf/train.yaml", "train.py", "trainer/runs/run.py"]
 
 
 def test_it_is_small(image: Path):

@@ -11,9 +11,9 @@ import numpy as np
 import orjson
 import pytest
 
-from trainer.config.schema import Dataset
 from trainer.data.bundle import DataBundle, Split
 from trainer.data.prepare import prepare
+from trainer.schema import Dataset
 
 SQUARE = [[10, 10, 30, 10, 30, 30, 10, 30]]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data.cache import build_folder, cache_dir
+from trainer.core.cache_folder import build_folder, cache_dir
 
 
 def test_named_places(tmp_path, monkeypatch):
@@ -73,7 +73,7 @@ def test_left_overs_of_killed_processes_go_after_a_day(tmp_path):
 @pytest.mark.parametrize("task", ["detection", "semantic_segmentation"])
 def test_two_processes_prepare_at_once(cache, task):
     code = (
-        "from trainer.config.schema import Dataset; from trainer.data.prepare import prepare\n"
+        "from trainer.schema import Dataset; from trainer.data.prepare import prepare\n"
         f"b = prepare(Dataset(name='digits', scenes=40, val_scenes=10), {task!r})\n"
         "assert all(s.ann_file.is_file() for s in b.splits.values()); print(b.fingerprint, b.train.ann_file)"
     )

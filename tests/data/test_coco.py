@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.data.conftest import SQUARE, coco_of, everything, image, names, write
-from trainer.config.schema import Dataset
+from trainer.core.errors import DatasetError
 from trainer.data.prepare import prepare
-from trainer.errors import DatasetError
+from trainer.schema import Dataset
 
 
 def document(folder: Path, files: list[str], **label: Any) -> dict[str, Any]:

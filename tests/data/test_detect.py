@@ -8,9 +8,9 @@ import pytest
 
 from tests.data.conftest import image, write
 from tests.data.folders import make
-from trainer.config.schema import Dataset
+from trainer.core.errors import DatasetError
 from trainer.data.prepare import prepare
-from trainer.errors import DatasetError
+from trainer.schema import Dataset
 
 
 def refused(root: Path, task: str = "detection", form: str = "auto") -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.data.conftest import SQUARE, coco_of, everything, flat, image, names, write
-from trainer.config.schema import Dataset
+from trainer.core.errors import DatasetError
 from trainer.data.prepare import prepare
-from trainer.errors import DatasetError
+from trainer.schema import Dataset
 
 BOX = {"bbox": [10, 10, 20, 20]}
 

@@ -12,13 +12,13 @@ import orjson
 import pytest
 
 from tests.data.conftest import coco_of
-from trainer.config.schema import TASKS, Dataset
+from trainer.core.errors import DatasetError
 from trainer.data.bundle import DataBundle
 from trainer.data.digits import _part, _sources, digits_folder, split_digits
 from trainer.data.digits_scene import _alpha, compose_scene, outlines
 from trainer.data.geometry import polygon_mask, segmentation_mask
 from trainer.data.prepare import prepare
-from trainer.errors import DatasetError
+from trainer.schema import TASKS, Dataset
 
 
 def options(**changes: Any) -> Dataset:
@@ -203,7 +203,7 @@ def test_prepare_needs_neither_torch_nor_openmmlab(cache):
         "            raise ImportError(f'{name} is blocked')\n"
         "sys.meta_path.insert(0, Block())\n"
         "import trainer.data.prepare as p; assert 'sklearn' not in sys.modules\n"
-        "from trainer.config.schema import Dataset, TASKS\n"
+        "from trainer.schema import Dataset, TASKS\n"
         "[p.prepare(Dataset(scenes=2, val_scenes=1), task) for task in TASKS]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.data.conftest import flat, image, write
 from tests.data.test_dice import nested
-from trainer.config.schema import Dataset
 from trainer.data.prepare import prepare
+from trainer.schema import Dataset
 
 
 def test_order_ids_and_place_do_not_count(root, dice, tmp_path):

@@ -10,9 +10,9 @@ import pytest
 
 from tests.data.conftest import coco_of
 from tests.data.folders import CASES, CLASSES, FORMAT_OF, POINTS, THINGS, make
-from trainer.config.schema import Dataset
 from trainer.data.bundle import DataBundle
 from trainer.data.prepare import prepare
+from trainer.schema import Dataset
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)

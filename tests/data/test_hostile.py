@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from tests.data.conftest import image, write
 from tests.data.folders import CASES, FORMAT_OF, make
-from trainer.config.schema import Dataset
+from trainer.core.errors import DatasetError
 from trainer.data.convert.run import convert
 from trainer.data.prepare import prepare
-from trainer.errors import DatasetError
+from trainer.schema import Dataset
 
 TEXTS = {".json", ".xml", ".txt", ".yaml"}
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.data.conftest import flat, image, write
-from trainer.config.schema import Dataset
+from trainer.core.errors import DatasetError
 from trainer.data.prepare import prepare
-from trainer.errors import DatasetError
+from trainer.schema import Dataset
 
 
 def test_path_not_set_or_not_there(tmp_path):

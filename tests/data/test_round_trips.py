@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import image, write
-from trainer.config.schema import Dataset
-from trainer.data.convert.outline import one_outline
+from trainer.data.convert.mask_to_polygon import one_outline
 from trainer.data.convert.run import convert
 from trainer.data.geometry import mask_rle, polygon_mask, rle_mask, segmentation_area, segmentation_mask
+from trainer.schema import Dataset
 
 WIDTH, HEIGHT = 40, 30
 ROUNDING = 0.001  # px, as docs/data.md states it for YOLO

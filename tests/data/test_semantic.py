@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.data.conftest import flat, image
+from trainer.core.errors import DatasetError
 from trainer.data.bundle import DataBundle
-from trainer.errors import DatasetError
 
 TASK = "semantic_segmentation"
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import everything, flat, image, names, write
-from trainer.config.schema import Dataset
+from trainer.core.errors import ConfigError, DatasetError
 from trainer.data.prepare import prepare
 from trainer.data.records import Item, Picture, Problems, Records, SplitRule
 from trainer.data.splits import assign
-from trainer.errors import ConfigError, DatasetError
+from trainer.schema import Dataset
 
 
 def test_per_image_split_before_split_config(root, dice):

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import SQUARE, image, write
-from trainer.config.schema import Dataset
-from trainer.data import document as documents
-from trainer.data import labels, stream
+from trainer.core.errors import DatasetError
+from trainer.data import annotation_document as documents
+from trainer.data import json_stream, labels
 from trainer.data.convert.run import convert
-from trainer.data.load import find_source, load
-from trainer.data.packed import PackedPicture
+from trainer.data.load_records import find_source, load
+from trainer.data.packed_labels import PackedPicture
 from trainer.data.prepare import prepare
 from trainer.data.records import Item, Picture, Problems
-from trainer.errors import DatasetError
+from trainer.schema import Dataset
 
 TRICKY = 'q"u[o{t\\e]s},\\"'
 RLE = {"size": [48, 64], "counts": [0, 48, 3024]}
@@ -63,8 +63,8 @@ def both(
     results = []
     for number, large in enumerate((1 << 40, 0)):
         monkeypatch.setenv("TRAINER_CACHE", str(root.parent / f"cache{number}"))
-        monkeypatch.setattr(stream, "LARGE", large)
-        monkeypatch.setattr(stream, "CHUNK", 64)
+        monkeypatch.setattr(json_stream, "LARGE", large)
+        monkeypatch.setattr(json_stream, "CHUNK", 64)
         monkeypatch.setattr(documents, "_HELD", 5)
         results.append(outcome(root, task, options))
     return results[0], results[1]
@@ -181,16 +181,16 @@ def test_any_document(tmp_path_factory: pytest.TempPathFactory, value: Any, chun
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_bytes(orjson.dumps(raw, option=orjson.OPT_INDENT_2 if indent else 0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "CHUNK", chunk)
-        read = stream.open_large(path)
+        patch.setattr(json_stream, "CHUNK", chunk)
+        read = json_stream.open_large(path)
     assert read is not None and list(read) == list(raw)
-    assert isinstance(read["images"], stream.Entries) and bool(read["annotations"])
-    assert {k: list(v) if isinstance(v, stream.Entries) else v for k, v in read.items()} == raw
+    assert isinstance(read["images"], json_stream.Entries) and bool(read["annotations"])
+    assert {k: list(v) if isinstance(v, json_stream.Entries) else v for k, v in read.items()} == raw
 
 
 def test_pieces_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a list is, no more than a chunk and an element of it is parsed at once."""
-    monkeypatch.setattr(stream, "CHUNK", 1000)
+    monkeypatch.setattr(json_stream, "CHUNK", 1000)
     parsed: list[int] = []
     path = write(tmp_path / "a.json", example(images=200, labels=3000))
     stock = orjson.loads
@@ -199,15 +199,15 @@ def test_pieces_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         parsed.append(len(text))
         return stock(text)
 
-    monkeypatch.setattr(stream.orjson, "loads", loads)
-    read = stream.open_large(path)
+    monkeypatch.setattr(json_stream.orjson, "loads", loads)
+    read = json_stream.open_large(path)
     assert read is not None and sum(1 for _ in read["annotations"]) == 3000
     assert max(parsed) < 1500 and path.stat().st_size > 200_000
 
 
 def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", example())
-    read = stream.open_large(path)
+    read = json_stream.open_large(path)
     assert read is not None
     path.write_bytes(path.read_bytes()[:-900])
     with pytest.raises(DatasetError, match=r"a\.json was changed while it was read"):
@@ -217,7 +217,7 @@ def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
 def test_labels_are_packed_and_packed_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(root)
     write(root / "annotations.json", example())
-    monkeypatch.setattr(stream, "LARGE", 0)
+    monkeypatch.setattr(json_stream, "LARGE", 0)
     loaded = load(find_source(Dataset(format="coco", path=str(root)), "detection"))
     assert all(type(picture) is PackedPicture for picture in loaded.records.pictures)
     item = Item(1, (0.1, 2.0, 3.0, 4.0), 5.0, 1, [[1.0, 2.0]], [1.0, 2.0, 2.0], "id ü")
@@ -235,7 +235,7 @@ def test_converted_alike(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     write(root / "annotations.json", example())
     written = []
     for large in (1 << 40, 0):
-        monkeypatch.setattr(stream, "LARGE", large)
+        monkeypatch.setattr(json_stream, "LARGE", large)
         target = tmp_path / f"made{large}"
         convert(Dataset(format="coco", path=str(root)), "instance_segmentation", "coco", target)
         written.append([(target / "annotations" / f"{s}.json").read_bytes() for s in ("train", "val")])

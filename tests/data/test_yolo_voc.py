@@ -9,8 +9,8 @@ import yaml
 
 from tests.data.conftest import everything, image, names, write
 from tests.data.folders import THINGS, labelme, make, png
-from trainer.config.schema import Dataset
 from trainer.data.prepare import prepare
+from trainer.schema import Dataset
 
 NAMES = {"names": ["cat", "dog"]}
 

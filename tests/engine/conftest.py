@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a toy network gains nothing fro
 
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    from trainer.run import Run
+    from trainer.runs.run import Run
 
     return Run.create(tmp_path / "runs", "toy", "toy")
 

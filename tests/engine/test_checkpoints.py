@@ -14,11 +14,11 @@ import pytest
 import torch
 from toy import CLASSES, toy_experiment, toy_fit
 
-from trainer.engine.checkpoint_file import load, plain
-from trainer.engine.manifest import Manifest
-from trainer.errors import CheckpointError
-from trainer.events.reader import events
-from trainer.run import Run
+from trainer.core.errors import CheckpointError
+from trainer.engine.checkpoint.file import load, plain
+from trainer.runs.events.reader import events
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 
 def test_best_holds_averaged_weights(run: Run) -> None:
@@ -196,7 +196,7 @@ def test_damaged_best_gives_way(run: Run) -> None:
 
 def test_snapshot_does_not_follow_the_training(run: Run) -> None:
     """What is written is the state of when it was asked for, however slow the disk is."""
-    from trainer.engine.checkpoint_writer import CheckpointWriter
+    from trainer.engine.checkpoint.writer import CheckpointWriter
 
     stock, states = CheckpointWriter._write, []
 
@@ -215,7 +215,7 @@ def test_snapshot_does_not_follow_the_training(run: Run) -> None:
 
 def test_training_waits_for_no_disk(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the first iteration and the last save, fsync is called on other threads only."""
-    from trainer.engine.checkpoint_hook import CheckpointsHook
+    from trainer.engine.hooks.checkpoints import CheckpointsHook
 
     training, synced = [False], []
     sync, begin, end = os.fsync, CheckpointsHook.before_train_epoch, CheckpointsHook.after_train
@@ -243,7 +243,7 @@ def full(*args: Any, **kwargs: Any) -> Any:
 
 def test_full_disk_in_between(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training goes on, the old checkpoint stays whole, and the next save is like any other."""
-    from trainer.engine.manifest import _HashingFile
+    from trainer.runs.manifest import _HashingFile
 
     stock, calls = _HashingFile.write, []
 
@@ -277,8 +277,8 @@ def _filling(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_full_disk_at_the_end_is_a_failure(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainer.engine.manifest import _HashingFile
-    from trainer.errors import ResourceError
+    from trainer.core.errors import ResourceError
+    from trainer.runs.manifest import _HashingFile
 
     toy_fit(run, epochs=1)
     monkeypatch.setattr(_HashingFile, "write", full)
@@ -377,8 +377,8 @@ def test_a_kill_before_the_first_name_leaves_nothing_saved(run: Run, monkeypatch
 
 def test_rename_without_its_entry_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the rename of last.pth and its entry: further names must describe the file that lies there."""
-    from trainer.engine.checkpoint_writer import CheckpointWriter, Keep
-    from trainer.events.log import NoLog
+    from trainer.engine.checkpoint.writer import CheckpointWriter, Keep
+    from trainer.runs.events.log import NoLog
 
     manifest = Manifest(tmp_path)
 

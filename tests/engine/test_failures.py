@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from trainer.core.errors import ConfigError
 from trainer.engine.failures import TRACEBACK, as_trainer_error, traceback_of
-from trainer.errors import ConfigError
 
 
 def fail(depth: int) -> None:

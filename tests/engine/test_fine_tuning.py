@@ -40,7 +40,7 @@ def test_frozen_stages_of_a_previous_run_stay_as_they_are(
     config = (tmp_path / "latest" / "mmengine.py").read_text()
     assert "'FrozenBackbone'" in config and "'StagedOptimWrapperConstructor'" in config
 
-    from trainer.inference.load import load_model
+    from trainer.inference.load_model import load_model
 
     model = load_model(
         "latest", device="cpu", output_dir=tmp_path

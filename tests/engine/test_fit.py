@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from toy import toy_bundle, toy_config, toy_experiment, toy_fit
 
-from trainer.engine.fit import fit
-from trainer.errors import DatasetError, FrameworkError, ResourceError
-from trainer.events.reader import events
-from trainer.run import Run
+from trainer.core.errors import DatasetError, FrameworkError, ResourceError
+from trainer.engine.train import fit
+from trainer.runs.events.reader import events
+from trainer.runs.run import Run
 
 RESULT_KEYS = [
     "status",
@@ -170,8 +170,8 @@ def test_gpu_asked_for_and_missing(run: Run) -> None:
 
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_result_can_be_made_again_from_the_log(tmp_path: Path, mode: str) -> None:
-    from trainer.engine.result import build_result
-    from trainer.events.log import EventLog
+    from trainer.runs.events.log import EventLog
+    from trainer.runs.result import build_result
 
     run = Run.create(tmp_path, "toy", "toy")
     scores = [(1, 4, 0.5), (2, 8, 0.9), (3, 12, 0.1)]

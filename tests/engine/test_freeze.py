@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainer.bridge.freeze import has_own
 from trainer.engine import compat
+from trainer.mmconfig.freeze import has_own
 
 compat.apply()
 
@@ -82,7 +82,7 @@ def changed(network: torch.nn.Module) -> set[str]:
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_frozen_stages_stay_and_the_others_learn(kind: str) -> None:
-    from trainer.engine.stages import stages
+    from trainer.engine.backbone_stages import stages
 
     network = make(kind, 2)
     found = stages(network)
@@ -119,8 +119,8 @@ def test_a_copy_holds_its_own_parts_and_keeps_its_class_s_name() -> None:
 
 
 def test_stages_that_can_t_be_told_are_refused() -> None:
+    from trainer.core.errors import ConfigError
     from trainer.engine.freeze import freeze
-    from trainer.errors import ConfigError
 
     with pytest.raises(ConfigError, match="can't be told which parts of Sequential are stages"):
         freeze(torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1)), 1)

@@ -85,7 +85,7 @@ def test_the_optimiser_holds_nothing_frozen(freeze: int | str) -> None:
 def test_a_backbone_without_stages_is_refused() -> None:
     from mmengine.optim import build_optim_wrapper
 
-    from trainer.errors import ConfigError
+    from trainer.core.errors import ConfigError
 
     model = torch.nn.Module()
     model.backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1))

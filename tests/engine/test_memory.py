@@ -11,9 +11,9 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from trainer.core.errors import ResourceError
 from trainer.engine.failures import as_trainer_error
-from trainer.engine.memory import BatchHook, fitting_batch, out_of_memory, size_of
-from trainer.errors import ResourceError
+from trainer.engine.oom import BatchHook, fitting_batch, out_of_memory, size_of
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB"
 

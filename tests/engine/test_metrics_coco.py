@@ -16,10 +16,10 @@ from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from trainer.core.errors import DatasetError
 from trainer.engine.metrics import split_per_class
 from trainer.engine.metrics.curves import STEPS
 from trainer.engine.metrics.matching import CONFIDENT
-from trainer.errors import DatasetError
 
 CLASSES = ("cat", "dog", "a/b", "unicorn")  # No annotation ever shows a unicorn.
 SIZE = 160

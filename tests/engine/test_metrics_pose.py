@@ -11,8 +11,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from trainer.core.errors import ConfigError
 from trainer.engine.metrics import PoseMetrics
-from trainer.errors import ConfigError
 
 SIGMAS = np.array([0.05, 0.08, 0.1, 0.06])  # Four points, not COCO's seventeen.
 

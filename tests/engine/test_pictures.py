@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trainer.engine.aside import Aside
-from trainer.engine.curves_hook import CurvesHook
-from trainer.engine.milestone import milestone
-from trainer.engine.samples_hook import IMAGES, THRESHOLD, SamplesHook
-from trainer.events.reader import events
-from trainer.plots.drawing import Drawing
+from trainer.engine.background_queue import Aside
+from trainer.engine.hooks.curves import CurvesHook
+from trainer.engine.hooks.samples import IMAGES, THRESHOLD, SamplesHook
+from trainer.engine.validation_point import milestone
+from trainer.plots.run_plots import Drawing
+from trainer.runs.events.reader import events
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_pictures_are_there_and_told_before_the_last_word(trained_run, task):
 
 @pytest.mark.slow
 def test_samples_are_the_checkpoints_answers_beside_the_annotations(trained_run):
-    from trainer.inference.load import load_model
+    from trainer.inference.load_model import load_model
     from trainer.inference.samples import split_samples
 
     run = trained_run("detection")

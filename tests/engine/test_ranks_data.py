@@ -11,10 +11,10 @@ import torch
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader
 
-from trainer.engine.checkpoint_file import load
+from trainer.engine.checkpoint.file import load
 from trainer.engine.data_order import _leave_out_remainder
-from trainer.events.reader import events
-from trainer.run import Run
+from trainer.runs.events.reader import events
+from trainer.runs.run import Run
 
 # No batch normalisation, no dropout, nothing drawn: what is left hangs on the images of a step alone.
 PLAIN: dict[str, Any] = {

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from trainer.engine.checkpoint_file import load
-from trainer.engine.manifest import Manifest
-from trainer.events.reader import events
-from trainer.run import Run
+from trainer.engine.checkpoint.file import load
+from trainer.runs.events.reader import events
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 3}
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from trainer.engine.manifest import Manifest
-from trainer.events.reader import events
-from trainer.run import Run
+from trainer.runs.events.reader import events
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 HERE = Path(__file__).parent
 # Group normalisation, nothing drawn: what two processes learn is what one learns from the doubled batch.

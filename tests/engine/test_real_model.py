@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from test_resume import checkpoint, same
 
-from trainer.engine.manifest import Manifest
-from trainer.events.reader import events
-from trainer.run import Run
+from trainer.runs.events.reader import events
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ def test_rtmdet_trains_and_goes_on(tmp_path: Path) -> None:
     assert [event["iter"] for event in log if event["type"] == "resumed"] == [2]
     manifest = Manifest(run.checkpoints)
     assert manifest.entry("last") is not None and manifest.entry("best") is not None
-    from trainer.engine.checkpoint_file import load
+    from trainer.engine.checkpoint.file import load
 
     last = load(manifest.file("last"))
     assert last["ema_state_dict"] and last["meta"]["trainer"]["model"] == "rtmdet-tiny"

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.optim import CosineAnnealingLR, LinearLR
 from torch import nn, optim
 
-from trainer.engine.rebatch import scale_rate, scale_steps
+from trainer.engine.batch_rescaling import scale_rate, scale_steps
 
 
 def facts(effective: int, rule: str | None = "linear") -> dict[str, Any]:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from toy import toy_experiment, toy_fit
 
-from trainer.engine.checkpoint_file import load
-from trainer.engine.manifest import Manifest
-from trainer.errors import CheckpointError
-from trainer.events.reader import events
-from trainer.run import Run
+from trainer.core.errors import CheckpointError
+from trainer.engine.checkpoint.file import load
+from trainer.runs.events.reader import events
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 TIMES = ("train/time", "train/data_time", "val/time", "val/data_time")
 
@@ -204,7 +204,7 @@ def test_a_new_run_that_may_go_on_is_no_warning(run: Run) -> None:
 
 def test_pending_validation_is_caught_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill between an epoch and its validation: the validation comes first on the way on."""
-    import trainer.engine.checkpoint_hook as hook
+    import trainer.engine.hooks.checkpoints as hook
 
     monkeypatch.setattr(hook, "UNSECURED_SECONDS", -1.0)
     stop = [{"type": "SignalAt", "iteration": 8, "val": True}]

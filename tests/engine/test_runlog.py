@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import nn
 
-from trainer.engine.runlog import RunLog
+from trainer.engine.log_file import RunLog
 
 
 class Layer(BaseModule):

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from mmengine.dataset import BaseDataset
 
-from trainer.engine import compat, shared_annotations
-from trainer.engine.shared_annotations import Mapped, open_mapped, share
+from trainer.engine import compat
+from trainer.engine.distributed import shared_annotations
+from trainer.engine.distributed.shared_annotations import Mapped, open_mapped, share
 
 compat.apply()
 SIZE = 24 << 20

@@ -6,11 +6,11 @@ import copy
 
 import pytest
 
-from trainer.bridge.base import load_base
-from trainer.config.paths import Conf
+from trainer.config_tree.base_config import load_base
 from trainer.engine import compat
-from trainer.zoo.names import Models
-from trainer.zoo.needs import missing
+from trainer.schema.conf_folders import Conf
+from trainer.zoo.model_names import Models
+from trainer.zoo.requirements import missing
 
 compat.apply()
 
@@ -48,8 +48,8 @@ def test_stages_of(base: str) -> None:
     from mmengine.config import ConfigDict
     from mmengine.registry import MODELS, DefaultScope
 
-    from trainer.engine.stages import stages
-    from trainer.zoo.meta import OnMeta, Shapes
+    from trainer.catalog.flops import OnMeta, Shapes
+    from trainer.engine.backbone_stages import stages
 
     if lacking := missing(base):
         pytest.skip(f"needs {', '.join(lacking)}")

@@ -13,11 +13,11 @@ import pytest
 import torch
 from toy import toy_experiment, toy_fit
 
-from trainer.engine.checkpoint_file import load
-from trainer.engine.manifest import Manifest
-from trainer.engine.stop import PRUNE
-from trainer.events.reader import events
-from trainer.run import Run
+from trainer.engine.checkpoint.file import load
+from trainer.engine.signals import PRUNE
+from trainer.runs.events.reader import events
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 SLOW = {"slow": 0.05}
 
@@ -116,7 +116,7 @@ def test_stop_in_validation_keeps_the_trained_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """During validation the averaged weights are in the model: they must not pass for the trained ones."""
-    import trainer.engine.checkpoint_hook as hook
+    import trainer.engine.hooks.checkpoints as hook
 
     found = []
     for name in ("secured", "stopped"):

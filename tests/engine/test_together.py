@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from test_resume import checkpoint, same, told
 
-from trainer.engine.checkpoint_file import load
-from trainer.engine.distributed import Ranks, join
-from trainer.engine.manifest import Manifest
-from trainer.errors import ConfigError
-from trainer.events.reader import events
-from trainer.run import Run
+from trainer.core.errors import ConfigError
+from trainer.engine.checkpoint.file import load
+from trainer.engine.distributed.ranks import Ranks, join
+from trainer.runs.events.reader import events
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 # Two batches of three images an epoch and process would leave no odd number for the accumulation.
 OPTIONS: dict[str, Any] = {"epochs": 4, "batch_size": 3, "optimizer": "SGD", "amp": True, "accumulate": 3}

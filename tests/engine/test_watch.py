@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-import trainer.engine.watch as watching
-from trainer.engine.distributed import End, Ranks
-from trainer.engine.watch import Watch
-from trainer.errors import ResourceError
+import trainer.engine.distributed.rank_watchdog as watching
+from trainer.core.errors import ResourceError
+from trainer.engine.distributed.rank_watchdog import Watch
+from trainer.engine.distributed.ranks import End, Ranks
 
 SECONDS = 60.0
 

@@ -31,13 +31,13 @@ from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS  # noqa: E402
 from torch import nn  # noqa: E402
 
 import trainer.engine.amp  # noqa: E402, F401 - registers CpuAmpOptimWrapper
-from trainer.config.schema import Experiment  # noqa: E402
+from trainer.core.errors import TrainerError  # noqa: E402
 from trainer.data.bundle import DataBundle, Split  # noqa: E402
-from trainer.engine import watch  # noqa: E402
-from trainer.engine.distributed import join  # noqa: E402
-from trainer.engine.fit import fit  # noqa: E402
-from trainer.errors import TrainerError  # noqa: E402
-from trainer.run import Run  # noqa: E402
+from trainer.engine.distributed import rank_watchdog  # noqa: E402
+from trainer.engine.distributed.ranks import join  # noqa: E402
+from trainer.engine.train import fit  # noqa: E402
+from trainer.runs.run import Run  # noqa: E402
+from trainer.schema import Experiment  # noqa: E402
 
 
 @HOOKS.register_module(force=True)
@@ -292,8 +292,8 @@ def warm_up() -> None:
     for name in (
         *("setuptools", "mmcv.ops", "matplotlib.backends.backend_agg"),
         *("torch._dynamo", "torch.distributed", "torch.nn.parallel", "matplotlib.pyplot", "rich.progress"),
-        *("trainer.engine.data_order", "trainer.engine.runner", "trainer.engine.checkpoint_hook"),
-        *("trainer.engine.events_hook", "trainer.engine.profile_hook", "trainer.engine.stop"),
+        *("trainer.engine.data_order", "trainer.engine.runner", "trainer.engine.hooks.checkpoints"),
+        *("trainer.engine.hooks.events", "trainer.engine.hooks.profile", "trainer.engine.signals"),
     ):
         importlib.import_module(name)
     gc.collect()
@@ -306,7 +306,7 @@ def main(folder: str, options: dict[str, Any]) -> int:
     given = {key[4:]: options.pop(key) for key in list(options) if key.startswith("exp_")}
     experiment = toy_experiment(**given)
     torch.set_num_threads(1)
-    watch.GRACE_SECONDS = options.pop("grace", watch.GRACE_SECONDS)
+    rank_watchdog.GRACE_SECONDS = options.pop("grace", rank_watchdog.GRACE_SECONDS)
     ranks = join(experiment)
     try:
         return fit(toy_config(**options), Run.open(folder), experiment, toy_bundle(), ranks=ranks).exit_code

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from trainer.events.console import ConsoleView
-from trainer.events.describe import describe, duration, number
+from trainer.runs.events.console import ConsoleView
+from trainer.runs.events.describe import describe, duration, number
 
 RESULT = {
     "task": "detection",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from trainer.events import lines, reader
-from trainer.events.lines import LogLines
-from trainer.events.log import EventLog
+from trainer.runs.events import logging_handler, reader
+from trainer.runs.events.log import EventLog
+from trainer.runs.events.logging_handler import LogLines
 
 
 def test_ours_and_the_warnings_of_others(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(lines, "MOST", 4)
+    monkeypatch.setattr(logging_handler, "MOST", 4)
     with EventLog(tmp_path / "e") as log:
         handler = LogLines(log)
         for name, level, message in (
@@ -30,6 +30,6 @@ def test_ours_and_the_warnings_of_others(tmp_path: Path, monkeypatch) -> None:
     assert found == [
         ("INFO", "trainer", "ready"),
         ("WARNING", "mmengine", "at https://***@host"),
-        ("ERROR", "trainer.data", "x" * lines.LENGTH),
+        ("ERROR", "trainer.data", "x" * logging_handler.LENGTH),
         ("INFO", "trainer", "the fourth"),
     ]

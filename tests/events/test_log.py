@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from trainer.events import reader
-from trainer.events.log import EventLog, NoLog
-from trainer.events.vocabulary import EVENTS, LAST_WORDS, SYNCED, document
+from trainer.runs.events import reader
+from trainer.runs.events.log import EventLog, NoLog
+from trainer.runs.events.schema import EVENTS, LAST_WORDS, SYNCED, document
 
 ROOT = Path(__file__).parents[2]
 
@@ -198,7 +198,7 @@ def test_a_full_disk_loses_nothing_once_it_has_room_again(tmp_path: Path) -> Non
 def test_a_disk_that_fills_up_in_the_middle_of_a_line(tmp_path: Path) -> None:
     """The part that fitted is taken back: the log never has half a line."""
     program = (
-        "import resource, signal, sys, time\nfrom trainer.events.log import EventLog\n"
+        "import resource, signal, sys, time\nfrom trainer.runs.events.log import EventLog\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nlog = EventLog(sys.argv[1])\n"
         "_, most = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most))\n"
@@ -249,7 +249,7 @@ def test_killed_again_and_again_the_log_stays_whole(tmp_path: Path) -> None:
 def emitting(path: Path, pause: str) -> subprocess.Popen[bytes]:
     """A process that emits events for ever."""
     program = (
-        "import sys, time\nfrom trainer.events.log import EventLog\nlog = EventLog(sys.argv[1])\n"
+        "import sys, time\nfrom trainer.runs.events.log import EventLog\nlog = EventLog(sys.argv[1])\n"
         f"for n in range(10**6):\n    log.emit('train', iter=n, losses={{'loss': 0.5}})\n{pause}"
     )
     return subprocess.Popen([sys.executable, "-c", program, str(path)], env=environment())

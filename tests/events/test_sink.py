@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from trainer.errors import ResourceError
-from trainer.events import sink as sinks
-from trainer.events.log import EventLog
-from trainer.events.reader import Event
-from trainer.events.sink import Cursor, Sink, cursor_file, follow, is_running, sync
-from trainer.run import Run
+from trainer.core.errors import ResourceError
+from trainer.runs.events import sink as sinks
+from trainer.runs.events.log import EventLog
+from trainer.runs.events.reader import Event
+from trainer.runs.events.sink import Cursor, Sink, cursor_file, follow, is_running, sync
+from trainer.runs.run import Run
 
 
 class Notebook(Sink):

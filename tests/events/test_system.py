@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.events import reader
-from trainer.events.log import EventLog
-from trainer.events.system import SystemSampler, _tree, parse_gpus
+from trainer.runs.events import reader
+from trainer.runs.events.log import EventLog
+from trainer.runs.events.system_metrics import SystemSampler, _tree, parse_gpus
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")

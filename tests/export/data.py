@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 
 from tests.export.models import make_predictor, pictures
-from trainer.bridge.walk import leaf_dataset
+from trainer.config_tree.traverse import leaf_dataset
 from trainer.inference.predictor import Predictor
 
 # The smallest network that has all of RTMDet's parts.

@@ -14,13 +14,13 @@ import torch
 
 from tests.export.models import make_predictor, pictures
 from tests.export.plain_torch import PlainTorch
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
 from trainer.export.graph import Graph, GraphOptions, graph_for
 from trainer.export.onnx_file import check_opset, write_onnx
 from trainer.export.torchscript_file import write_torchscript
 from trainer.inference.predictor import Predictor
-from trainer.inference.results import Prediction
 from trainer.inference.samples import Sample
+from trainer.predictions.prediction import Prediction
 
 Arrays = list[np.ndarray]
 Agree = Callable[[Arrays, Arrays], None]

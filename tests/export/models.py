@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from tests.bridge.bases import build
-from trainer.config.paths import Conf
-from trainer.inference.load import _build, _prepare
-from trainer.inference.locate import Found
+from trainer.checkpoints.resolve_checkpoint import Found
+from trainer.inference.load_model import _build, _prepare
 from trainer.inference.predictor import Predictor
-from trainer.inference.quiet import quiet
+from trainer.inference.suppress_output import quiet
+from trainer.schema.conf_folders import Conf
 
 
 def make_predictor(

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.export.data import IMAGES, small_detector
-from trainer.bridge.walk import leaf_dataset
-from trainer.config.schema import Export
-from trainer.errors import ConfigError, DatasetError, FrameworkError, ResourceError
+from trainer.config_tree.traverse import leaf_dataset
+from trainer.core.errors import ConfigError, DatasetError, FrameworkError, ResourceError
 from trainer.export import build
 from trainer.export.build import Exporter
 from trainer.export.proof import prove as proving
+from trainer.schema import Export
 
 QUICK = {"compile_seconds": 0, "simplify": False, "package": False}
 

@@ -15,7 +15,7 @@ import torch
 from tests.export.models import make_predictor, pictures
 from tests.export.plain_torch import PlainTorch
 from tests.export.same import Rows, detections, share_found
-from trainer.errors import FrameworkError
+from trainer.core.errors import FrameworkError
 from trainer.export.graph import Graph, GraphOptions, graph_for
 from trainer.export.onnx_file import write_onnx
 from trainer.export.torchscript_file import write_torchscript

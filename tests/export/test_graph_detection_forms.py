@@ -10,7 +10,7 @@ import torch
 from tests.export.models import make_predictor, pictures
 from tests.export.same import detections, share_found
 from tests.export.test_graph_detection import R18, _two_stage
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
 from trainer.export.graph import GraphOptions, graph_for
 from trainer.export.onnx_file import write_onnx
 from trainer.export.torchscript_file import write_torchscript

@@ -23,10 +23,10 @@ from tests.export.graphs import (
 from tests.export.models import make_predictor, pictures
 from tests.export.plain_torch import PlainTorch
 from tests.export.same import Rows, detections, share_found
-from trainer.errors import FrameworkError
+from trainer.core.errors import FrameworkError
 from trainer.export.graph import GraphOptions, graph_for
 from trainer.export.graph.masks import around, as_bytes
-from trainer.export.graph.valid import valid_sides
+from trainer.export.graph.padding_mask import valid_sides
 
 
 def _r18(levels: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tests.export.graphs import (
 )
 from tests.export.models import make_predictor
 from tests.export.plain_torch import PlainTorch
-from trainer.errors import FrameworkError
+from trainer.core.errors import FrameworkError
 from trainer.export.graph import GraphOptions, graph_for
 
 TOP = "mmpose::body_2d_keypoint/topdown_heatmap/coco"

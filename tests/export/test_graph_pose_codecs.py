@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.errors import FrameworkError
+from trainer.core.errors import FrameworkError
 from trainer.export.graph.keypoints import Blur, decoder_for
 
 INPUT, MAP = (48, 64), (12, 16)

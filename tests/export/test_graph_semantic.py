@@ -22,7 +22,7 @@ from tests.export.graphs import (
 )
 from tests.export.models import make_predictor, pictures
 from tests.export.plain_torch import PlainTorch
-from trainer.errors import FrameworkError
+from trainer.core.errors import FrameworkError
 from trainer.export.graph import GraphOptions, graph_for
 from trainer.export.graph.layers import GridPool
 from trainer.export.graph.semantic import windows

@@ -5,10 +5,10 @@ import copy
 import pytest
 
 from tests.bridge.bases import build
-from trainer.bridge.walk import leaf_dataset, type_name
-from trainer.config.paths import Conf
-from trainer.errors import FrameworkError
+from trainer.config_tree.traverse import leaf_dataset, type_name
+from trainer.core.errors import FrameworkError
 from trainer.export.inputs import input_of
+from trainer.schema.conf_folders import Conf
 
 MODELS = sorted(Conf().groups["model"])
 

@@ -3,9 +3,9 @@
 import pytest
 
 from trainer.config.compose import compose
-from trainer.config.schema import Export
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
 from trainer.export.settings import formats, from_export_config, precision
+from trainer.schema import Export
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import types
 import pytest
 import torch
 
-from trainer.errors import FrameworkError, ResourceError
+from trainer.core.errors import FrameworkError, ResourceError
 from trainer.export.tensorrt_engine import build_engine, missing, profile
 
 INPUT = {"name": "images", "batch": None, "size": [640, 480], "dynamic_size": False, "divisor": 32}

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from tests.bridge.bases import FASTER, HRNET, RTMDET, RTMO, RTMPOSE, SEGFORMER, YOLOX, build
 from tests.export.models import pictures
-from trainer.bridge.walk import leaf_dataset
+from trainer.config_tree.traverse import leaf_dataset
 from trainer.export.inputs import input_of
 from trainer.export.runtimes.python import model_wrapper
 from trainer.export.runtimes.python.model_wrapper import Model, draw
@@ -85,7 +85,7 @@ def _network_input(config, image, box=None):
 
 @pytest.fixture(scope="module", autouse=True)
 def _packages():
-    from trainer.inference.load import _prepare
+    from trainer.inference.load_model import _prepare
 
     _prepare("cpu")
     for package in ("mmdet", "mmpose", "mmseg"):  # the registries are filled

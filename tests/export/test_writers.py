@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.errors import ConfigError, FrameworkError
+from trainer.core.errors import ConfigError, FrameworkError
 from trainer.export.graph import Graph, GraphOptions
 from trainer.export.graph.preprocess import Preprocess
 from trainer.export.onnx_file import write_onnx

@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trainer.inference.base import BasePredictor
-from trainer.inference.locate import Found
-from trainer.inference.results import Prediction
+from trainer.checkpoints.resolve_checkpoint import Found
+from trainer.inference.predictor_base import BasePredictor
+from trainer.predictions.prediction import Prediction
 
 CLASSES = ("blue", "green", "red")
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))  # BGR

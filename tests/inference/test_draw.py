@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from trainer.errors import DatasetError
-from trainer.inference.draw import SMALLEST, draw, read_image
-from trainer.inference.results import Prediction
-from trainer.inference.sheet import grid
+from trainer.core.errors import DatasetError
+from trainer.predictions.contact_sheet import grid
+from trainer.predictions.draw import SMALLEST, draw, read_image
+from trainer.predictions.prediction import Prediction
 
 PALETTE = ((255, 0, 0), (0, 255, 0))
 CLASSES = ("background", "seven")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from trainer.cli import main
-from trainer.config.schema import METRICS, Export
-from trainer.errors import CheckpointError, DatasetError
-from trainer.inference.load import load_model
+from trainer.core.errors import CheckpointError, DatasetError
+from trainer.inference.load_model import load_model
+from trainer.schema import METRICS, Export
 
 ALIKE = 0.02
 """How far metrics may be apart: on eight images two detections whose scores tie can change places."""
@@ -133,7 +133,7 @@ def _elsewhere(run, tmp_path):
 
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path):
-    from trainer.errors import ResourceError
+    from trainer.core.errors import ResourceError
 
     onnxruntime = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from trainer.checkpoints.safe_config_parser import parse_config
+from trainer.core.errors import CheckpointError
 from trainer.engine.config_text import config_text
-from trainer.errors import CheckpointError
-from trainer.inference.literal import parse_config
 
 
 def test_what_config_text_writes_comes_back():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.errors import CheckpointError, ResourceError
-from trainer.inference.load import load_model
+from trainer.core.errors import CheckpointError, ResourceError
+from trainer.inference.load_model import load_model
 
 
 class _Touch:
@@ -88,8 +88,8 @@ def test_weights_of_another_model_are_refused(trained_run, tmp_path):
 @pytest.mark.parametrize("task", ["detection", "instance_segmentation", "semantic_segmentation", "pose"])
 def test_a_model_answers_alike_however_it_is_asked(trained_run, task):
     """Several tasks' models in one process, batches of any size, files and arrays: the same answers."""
-    from trainer.inference.draw import read_image
     from trainer.inference.samples import Sample
+    from trainer.predictions.draw import read_image
 
     predictor = load_model(trained_run(task), "cpu")
     pairs = list(predictor.predict_split(batch_size=8))
@@ -177,7 +177,7 @@ def _same(one, other):
 
 @pytest.mark.slow
 def test_the_overlap_of_duplicates_is_chosen(trained_run):
-    from trainer.inference.locate import find_checkpoint
+    from trainer.checkpoints.resolve_checkpoint import find_checkpoint
 
     found = find_checkpoint(trained_run("detection"))
     few, own, many = (load_model(found, "cpu", nms_iou=iou) for iou in (0.01, None, 0.99))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from trainer.engine.manifest import Manifest
-from trainer.errors import CheckpointError, ConfigError
-from trainer.inference.locate import find_checkpoint
-from trainer.run import Run
+from trainer.checkpoints.resolve_checkpoint import find_checkpoint
+from trainer.core.errors import CheckpointError, ConfigError
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 
 def _run(folder, *names):

@@ -10,9 +10,9 @@ from functools import partial
 
 import pytest
 
-from trainer.errors import CheckpointError, NetworkError
-from trainer.inference.locate import find_checkpoint
-from trainer.run import Run
+from trainer.checkpoints.resolve_checkpoint import find_checkpoint
+from trainer.core.errors import CheckpointError, NetworkError
+from trainer.runs.run import Run
 
 
 @pytest.fixture(autouse=True)

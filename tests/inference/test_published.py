@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.errors import CheckpointError, ConfigError
-from trainer.inference.locate import find_checkpoint
+from trainer.checkpoints.resolve_checkpoint import find_checkpoint
+from trainer.core.errors import CheckpointError, ConfigError
 
 URL = "https://models.invalid/made/{name}.pth"
 Weights = dict[str, Any]
@@ -21,14 +21,14 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., We
     """``publish(model)``: random weights of a named model, as its authors' file in the cache of weights."""
     monkeypatch.setenv("TRAINER_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("trainer.zoo.index.weights_url", lambda base: URL.format(name=Path(base).stem))
+    monkeypatch.setattr("trainer.zoo.metafiles.weights_url", lambda base: URL.format(name=Path(base).stem))
 
     def make(model: str, change: Callable[[Weights], Any] = lambda weights: None) -> Weights:
         import torch
 
-        from trainer.bridge.base import load_base
-        from trainer.config.paths import Conf
-        from trainer.inference.load import _build, _prepare
+        from trainer.config_tree.base_config import load_base
+        from trainer.inference.load_model import _build, _prepare
+        from trainer.schema.conf_folders import Conf
 
         _prepare("cpu")
         base = str(Conf().read("model", model)["base"])
@@ -97,6 +97,6 @@ def test_what_is_not_the_whole_model_is_refused(publish: Callable[..., Weights])
 def test_what_can_not_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="there is no model 'rtmdet-z'.*'rtmdet-s'"):
         find_checkpoint("pretrained:rtmdet-z")
-    monkeypatch.setattr("trainer.zoo.index.weights_url", lambda base: None)
+    monkeypatch.setattr("trainer.zoo.metafiles.weights_url", lambda base: None)
     with pytest.raises(ConfigError, match="pretrained:yolox-s: no weights are published for yolox-s"):
         find_checkpoint("pretrained:yolox-s")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from trainer.inference.results import Prediction, decode_mask, encode_mask
+from trainer.predictions.prediction import Prediction, decode_mask, encode_mask
 
 CLASSES = ("cat", "dog")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.inference.squares import Squares, as_set, scene
-from trainer.errors import DatasetError
-from trainer.inference.options import Options
+from trainer.core.errors import DatasetError
+from trainer.inference.predict_options import Options
 from trainer.inference.sources import open_source
 from trainer.inference.stream import answers
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.inference.squares import Squares, as_set, scene
-from trainer.errors import ConfigError, DatasetError
-from trainer.inference.options import Options
+from trainer.core.errors import ConfigError, DatasetError
+from trainer.inference.predict_options import Options
 from trainer.inference.samples import Sample
 from trainer.inference.stream import Timing, answers
 

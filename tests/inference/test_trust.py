@@ -2,8 +2,8 @@
 
 import pytest
 
-from trainer.errors import CheckpointError
-from trainer.inference.trust import check_config
+from trainer.checkpoints.config_allowlist import check_config
+from trainer.core.errors import CheckpointError
 
 GOOD = {
     "default_scope": "mmengine",

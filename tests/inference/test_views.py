@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.inference.squares import Squares, as_set, scene
-from trainer.inference.views import windows
+from trainer.inference.tta import windows
 
 
 def _rectangles(seed, width=300, height=220, count=25):

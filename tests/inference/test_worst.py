@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tests.inference.squares import CLASSES, Squares, scene
-from trainer.inference.results import Prediction
-from trainer.inference.worst import Worst, box_score, map_score, pose_score
+from trainer.inference.hard_examples import Worst, box_score, map_score, pose_score
+from trainer.predictions.prediction import Prediction
 
 
 def _boxes(*boxes, scores=None):

@@ -11,13 +11,13 @@ from faster_coco_eval import COCO
 
 from tests.inference.squares import Squares, scene
 from tests.inference.test_sources import make_video
-from trainer.inference.formats import coco_results, yolo_lines
-from trainer.inference.options import Options
-from trainer.inference.results import Prediction, decode_mask
+from trainer.inference.predict_options import Options
+from trainer.inference.prediction_writer import Written, write
 from trainer.inference.samples import Sample
 from trainer.inference.sources import open_source
 from trainer.inference.stream import answers
-from trainer.inference.write import Written, write
+from trainer.predictions.formats import coco_results, yolo_lines
+from trainer.predictions.prediction import Prediction, decode_mask
 
 IMAGE = scene(40, 20, [(0, 2, 3, 12, 13), (2, 20, 5, 36, 15)])
 

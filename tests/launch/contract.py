@@ -15,8 +15,8 @@ from typing import ClassVar
 import pytest
 
 from trainer.launch import registry
-from trainer.launch.records import Launched, all_launched, find
-from trainer.launch.state import Status
+from trainer.launch.job_status import Status
+from trainer.launch.job_store import Launched, all_launched, find
 from trainer.tracking.state import mlflow_run_id
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.config.schema import Launcher
-from trainer.errors import TrainerError
-from trainer.launch.ray_cluster import RayCluster
+from trainer.core.errors import TrainerError
+from trainer.launch.ray_cluster.launcher import RayCluster
+from trainer.schema import Launcher
 
 SECONDS = 180.0
 

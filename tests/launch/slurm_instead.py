@@ -1,7 +1,7 @@
 """In place of Python in a job of SLURM's: a training is that of tests/sweep/cheap.py, any other command does nothing
 but hear SLURM's signals.
 
-``python slurm_instead.py -u -m trainer.launch.slurm_far <folder>``; any other module is run as it is.
+``python slurm_instead.py -u -m trainer.launch.slurm.rank_main <folder>``; any other module is run as it is.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from types import FrameType
 def main(words: list[str]) -> int:
     sys.path.insert(0, str(Path(__file__).parents[2]))
     module, *rest = words[words.index("-m") + 1 :]
-    if module != "trainer.launch.slurm_far":
+    if module != "trainer.launch.slurm.rank_main":
         sys.argv = [module, *rest]
         runpy.run_module(module, run_name="__main__")
         return 0
     from tests.sweep import cheap
     from trainer import cli
     from trainer.launch.job import Job
-    from trainer.launch.slurm_far import Again, main
+    from trainer.launch.slurm.rank_main import Again, main
 
     if Job.load(rest[0]).command == "train":
         cli.main = lambda argv: cheap.main(list(argv))  # type: ignore[assignment, arg-type]

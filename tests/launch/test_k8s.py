@@ -48,7 +48,7 @@ class TestKubernetes(LauncherContract):
         handle = done.stdout.strip()
         namespace, name = handle.removeprefix("k8s:").split("/")
         from trainer.launch import registry
-        from trainer.launch.records import find
+        from trainer.launch.job_store import find
 
         launched = find(site.output, handle)
         site.started.append(launched)

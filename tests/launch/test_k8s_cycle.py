@@ -11,11 +11,11 @@ import pytest
 
 from tests.launch.contract import until
 from tests.launch.kube_server import KubeServer
-from trainer.config.schema import Launcher
-from trainer.errors import ResourceError
+from trainer.core.errors import ResourceError
 from trainer.launch.job import Job
+from trainer.launch.job_store import Launched
 from trainer.launch.k8s import Kubernetes
-from trainer.launch.records import Launched
+from trainer.schema import Launcher
 
 # What stands for the image's Python: it goes on until it is told to stop, and saves then.
 TRAINS = "#!/bin/sh\ntrap 'echo saved; exit 143' TERM\necho begun\nwhile :; do sleep 0.1; done\n"

@@ -11,12 +11,12 @@ import pytest
 
 from tests.launch.contract import until
 from tests.launch.kube_server import KubeServer
-from trainer.config.schema import Launcher
-from trainer.errors import ConfigError, NetworkError, ResourceError, TrainerError
+from trainer.core.errors import ConfigError, NetworkError, ResourceError, TrainerError
 from trainer.launch.job import Job
+from trainer.launch.job_store import Launched
 from trainer.launch.k8s import Kubernetes
 from trainer.launch.k8s.api import Api, namespace_of
-from trainer.launch.records import Launched
+from trainer.schema import Launcher
 
 Submit = Callable[..., tuple[Kubernetes, Launched]]
 

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
-from trainer.config.schema import Launcher
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
 from trainer.launch.job import Job
 from trainer.launch.k8s import Kubernetes
-from trainer.launch.k8s.far_job import far_output, name_of, not_kept
 from trainer.launch.k8s.manifest import manifests
 from trainer.launch.k8s.mounts import mistakes
+from trainer.launch.k8s.pod_job import far_output, name_of, not_kept
+from trainer.schema import Launcher
 
 VERSIONS = ("1.29", "1.33", "1.37")
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainer.launch.k8s.state import read
+from trainer.launch.k8s.job_conditions import read
 
 WHEN = "2026-01-02T03:04:05Z"
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 import pytest
 
 from tests.launch.contract import SCENES, LauncherContract, Site
-from trainer.errors import ResourceError
+from trainer.core.errors import ResourceError
+from trainer.launch.job_store import Launched
 from trainer.launch.local import Local
-from trainer.launch.records import Launched
 
 
 class TestLocal(LauncherContract):
@@ -56,7 +56,7 @@ def checked_facts(tmp_path: Path) -> Launched:
     """A record of this very process's number, as it was before the machine was started again."""
     from trainer.launch.handle import Handle
     from trainer.launch.job import Job
-    from trainer.launch.records import record
+    from trainer.launch.job_store import record
 
     job = Job("one", ("check",), tmp_path, tmp_path / ".launched" / "one", "check")
     job.save()

@@ -13,19 +13,19 @@ import pytest
 
 from trainer.cli import main as trainer
 from trainer.config.compose import compose
-from trainer.config.schema import Experiment
-from trainer.config.schema import Launcher as Options
-from trainer.errors import ConfigError, ResourceError
+from trainer.core.errors import ConfigError, ResourceError
+from trainer.core.processes import descendants, same, started_at
 from trainer.launch import LAUNCHED, registry
+from trainer.launch.dry_run import Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job, travelling
-from trainer.launch.plan import Plan
-from trainer.launch.process import descendants, same, started_at
-from trainer.launch.ranks import ending
-from trainer.launch.records import all_launched, find, record
-from trainer.launch.start import elsewhere, hand_over, make_job
-from trainer.launch.state import Notes
-from trainer.run import Run
+from trainer.launch.job_status import Notes
+from trainer.launch.job_store import all_launched, find, record
+from trainer.launch.rank_failures import ending
+from trainer.launch.submit import elsewhere, hand_over, make_job
+from trainer.runs.run import Run
+from trainer.schema import Experiment
+from trainer.schema import Launcher as Options
 
 
 def experiment(*words: str) -> Experiment:

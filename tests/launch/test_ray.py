@@ -17,11 +17,11 @@ from tests.sweep.conftest import drivers  # noqa: F401  a fixture
 from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.test_driver import rows, runs, training
 from tests.sweep.test_killed import check
-from trainer.config.schema import Launcher
-from trainer.errors import NetworkError
+from trainer.core.errors import NetworkError
 from trainer.launch.handle import Handle
-from trainer.launch.ray_cluster import RayCluster
-from trainer.launch.records import Launched
+from trainer.launch.job_store import Launched
+from trainer.launch.ray_cluster.launcher import RayCluster
+from trainer.schema import Launcher
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,7 +45,7 @@ class TestRay(LauncherContract):
 
     def test_what_ray_knows_has_no_secret_and_no_word(self, site: Site, checked: Launched) -> None:
         known = repr(_client().get_job_info(checked.handle.name))
-        assert "trainer.launch.far" in known and "dataset" not in known and "s3cr3t" not in known
+        assert "trainer.launch.job_main" in known and "dataset" not in known and "s3cr3t" not in known
 
     def test_two_workers(self, site: Site) -> None:
         launched = site.start("check", *SCENES, "launcher.nproc=2", "name=two")

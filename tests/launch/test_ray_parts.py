@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config.schema import Launcher
-from trainer.errors import ConfigError
-from trainer.launch import mailbox
+from trainer.core.errors import ConfigError
+from trainer.launch import file_signals
 from trainer.launch.job import Job
-from trainer.launch.ray_cluster import RayCluster, several, workers
-from trainer.launch.ray_nodes import Node, fitting
-from trainer.launch.ray_ranks import variables
+from trainer.launch.ray_cluster.launcher import RayCluster, several, workers
+from trainer.launch.ray_cluster.nodes import Node, fitting
+from trainer.launch.ray_cluster.ranks import variables
+from trainer.schema import Launcher
 
 OPTIONS = Launcher(name="ray", num_cpus=4, num_gpus=1, memory_gb=16, resources={"a100": 1})
 BIG = Node("10.0.0.1", {"CPU": 8.0, "GPU": 2.0, "memory": 64e9, "a100": 2.0, "node:10.0.0.1": 1.0})
@@ -34,7 +34,7 @@ def test_one_worker_is_the_job_itself(tmp_path: Path) -> None:
     asked = RayCluster(OPTIONS).request(job(tmp_path, OPTIONS), "one-1")
     assert asked["entrypoint_num_cpus"] == 4 and asked["entrypoint_num_gpus"] == 1
     assert asked["entrypoint_memory"] == 16 * 10**9 and asked["entrypoint_resources"] == {"a100": 1.0}
-    assert asked["entrypoint"].endswith(f"-m trainer.launch.far '{tmp_path / 'a b'}'")
+    assert asked["entrypoint"].endswith(f"-m trainer.launch.job_main '{tmp_path / 'a b'}'")
     told = asked["runtime_env"]["env_vars"]
     assert told["TRAINER_LAUNCHED"] == "ray:one-1" and told["TRAINER_CORES"] == "4"
     assert told["RAY_JOB_STOP_WAIT_TIME_S"] == "120"  # Ray's own three seconds are too few to save in
@@ -114,13 +114,13 @@ def test_signals_by_mail(tmp_path: Path) -> None:
     got: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda signum, frame: got.append(signum))
     try:
-        mailbox.post(tmp_path, signal.SIGUSR1)
+        file_signals.post(tmp_path, signal.SIGUSR1)
         (tmp_path / "signal-NONSENSE-1").touch()
         (tmp_path / "job.json").touch()
-        assert mailbox.deliver(tmp_path) == [signal.SIGUSR1] and got == [signal.SIGUSR1]
-        assert mailbox.deliver(tmp_path) == [] and os.listdir(tmp_path) == ["job.json"]
-        mailbox.post(tmp_path, signal.SIGUSR1)
-        mailbox.empty(tmp_path)
-        assert mailbox.deliver(tmp_path) == []
+        assert file_signals.deliver(tmp_path) == [signal.SIGUSR1] and got == [signal.SIGUSR1]
+        assert file_signals.deliver(tmp_path) == [] and os.listdir(tmp_path) == ["job.json"]
+        file_signals.post(tmp_path, signal.SIGUSR1)
+        file_signals.empty(tmp_path)
+        assert file_signals.deliver(tmp_path) == []
     finally:
         signal.signal(signal.SIGUSR1, before)

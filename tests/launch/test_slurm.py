@@ -21,8 +21,8 @@ from tests.launch.contract import (
     until,
 )
 from tests.launch.slurm_cluster import INSTEAD, Cluster, cluster_or_skip
-from trainer.launch.records import Launched, find
-from trainer.launch.state import Notes
+from trainer.launch.job_status import Notes
+from trainer.launch.job_store import Launched, find
 from trainer.tracking.state import mlflow_run_id
 
 
@@ -139,4 +139,4 @@ def test_without_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "there is no sbatch here" in done.stderr
     planned = site.trainer("check", *SCENES, "launcher=slurm", "launcher.dry_run=true")
     assert planned.returncode == 0 and "\nsrun " in planned.stdout
-    assert str(ROOT) not in planned.stdout or "trainer.launch.slurm_far" in planned.stdout
+    assert str(ROOT) not in planned.stdout or "trainer.launch.slurm.rank_main" in planned.stdout

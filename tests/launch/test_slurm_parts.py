@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from trainer.config.schema import Launcher as Options
-from trainer.errors import ConfigError, NetworkError, ResourceError
-from trainer.launch import slurm, slurm_cli
+from trainer.core.errors import ConfigError, NetworkError, ResourceError
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
-from trainer.launch.records import Launched
-from trainer.launch.slurm_after import wants_again
-from trainer.launch.slurm_far import AGAIN, meet
-from trainer.launch.slurm_script import script
-from trainer.launch.state import Notes
+from trainer.launch.job_status import Notes
+from trainer.launch.job_store import Launched
+from trainer.launch.slurm import cli, launcher
+from trainer.launch.slurm.job_epilogue import wants_again
+from trainer.launch.slurm.rank_main import AGAIN, meet
+from trainer.launch.slurm.script import script
+from trainer.schema import Launcher as Options
 
 SHOWN = (
     "JobId=7 JobName=train-rtmdet JobState={state} Reason={reason} Dependency=(null) Requeue=1 Restarts=2 "
@@ -77,7 +77,7 @@ def test_script_asks_for_what_was_typed(tmp_path: Path) -> None:
         "--cpus-per-task=8",
         "--container-image=a b.sif",
     ]
-    assert start[-3:] == ["-m", "trainer.launch.slurm_far", str(made.folder)]
+    assert start[-3:] == ["-m", "trainer.launch.slurm.rank_main", str(made.folder)]
 
 
 def test_script_leaves_to_the_cluster_what_was_not_typed(tmp_path: Path) -> None:
@@ -107,20 +107,20 @@ def test_keys_of_their_own(tmp_path: Path, key: str, hint: str) -> None:
 
 def test_controller_s_words() -> None:
     line = SHOWN.format(state="PENDING", reason="ReqNodeNotAvail,_UnavailableNodes:n1", code="0:0", nodes="")
-    known = slurm_cli._of_controller(line)
+    known = cli._of_controller(line)
     assert known is not None
     assert (known.waits, known.runs, known.since, known.restarts, known.nodes) == (True, False, 100, 2, ())
-    assert "nodes that it needs are down" in slurm.waiting(known)
-    known = slurm_cli._of_controller(SHOWN.format(state="FAILED", reason="None", code="0:9", nodes="a,b"))
+    assert "nodes that it needs are down" in launcher.waiting(known)
+    known = cli._of_controller(SHOWN.format(state="FAILED", reason="None", code="0:9", nodes="a,b"))
     assert known is not None
     assert (known.exit_code, known.nodes, known.reason, known.since) == (137, ("a", "b"), None, 300)
 
 
 def test_accounts_words() -> None:
     table = "NODE_FAIL|1:0|a|50\nCANCELLED by 1000|0:15|b|100\n"
-    known = slurm_cli._of_accounts(table)
-    assert known == slurm_cli.About("CANCELLED", None, 143, ("b",), 1, 100.0)
-    assert slurm_cli._of_accounts("") is None
+    known = cli._of_accounts(table)
+    assert known == cli.About("CANCELLED", None, 143, ("b",), 1, 100.0)
+    assert cli._of_accounts("") is None
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_commands_that_fail(
     program.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     with pytest.raises(kind) as told:
-        slurm_cli.ask("sbatch")
+        cli.ask("sbatch")
     assert str(told.value).count(said.removeprefix("error: ")) == 1 and "error:" not in str(told.value)
 
 
@@ -178,8 +178,8 @@ def test_how_it_ended(
     if expected[0] == "cancelled" and said is None:
         notes.cancel()
     line = SHOWN.format(state=state, reason="None", code=code, nodes="a")
-    monkeypatch.setattr(slurm, "about", lambda job: slurm_cli._of_controller(line))
-    status = slurm.Slurm(made.options).status(Launched(Handle("slurm", "7"), made.folder, {}))
+    monkeypatch.setattr(launcher, "about", lambda job: cli._of_controller(line))
+    status = launcher.Slurm(made.options).status(Launched(Handle("slurm", "7"), made.folder, {}))
     assert (status.state, status.exit_code) == expected[:2]
     assert (expected[2] or "") in (status.reason or "") and bool(status.reason) == bool(expected[2])
 
@@ -273,14 +273,14 @@ def test_what_sbatch_may_hand_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("AWS_SECRET_ACCESS_KEY", "SLURM_MEM_PER_NODE", "SLURM_CONF", "RANK", "OF_MINE"):
         monkeypatch.setenv(name, "x")
     made = Job(**{**vars(job(tmp_path)), "environment": {"AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH": "y"}})
-    found = slurm._environment(made)
+    found = launcher._environment(made)
     assert {"SLURM_CONF", "OF_MINE", "PYTHONPATH"} <= set(found)
     assert not {"AWS_SECRET_ACCESS_KEY", "SLURM_MEM_PER_NODE", "RANK"} & set(found)
 
 
 def test_a_cluster_s_own_file(tmp_path: Path) -> None:
     from trainer.config.compose import compose
-    from trainer.config.paths import with_dirs
+    from trainer.schema.conf_folders import with_dirs
 
     given = Path(__file__).parents[2] / "launchers" / "slurm" / "cluster.yaml"
     (tmp_path / "launcher").mkdir()

@@ -16,8 +16,8 @@ import pytest
 
 from tests.launch.contract import ROOT, TRAINING, LauncherContract, Site, events, until
 from trainer.launch import registry
-from trainer.launch.records import all_launched, find
-from trainer.launch.state import Notes
+from trainer.launch.job_status import Notes
+from trainer.launch.job_store import all_launched, find
 
 FEW = (*TRAINING, "runtime.epochs=2", "tracking=none")
 
@@ -142,7 +142,7 @@ class Said:
 )
 def test_what_several_machines_need_is_told_before(words: list[str], expected: str) -> None:
     from trainer.config.compose import compose
-    from trainer.errors import ConfigError
+    from trainer.core.errors import ConfigError
 
     with pytest.raises(ConfigError, match=expected):
         compose("train", ["launcher=torchrun", "launcher.nodes=2", *words])

@@ -120,7 +120,7 @@ def other_user() -> dict[str, Any]:
     """The platform's user, 1000, where this one may become it and it may read this Python."""
     user: dict[str, Any] = {"user": 1000, "group": 1000, "extra_groups": []}
     try:
-        code = f"import sys, yaml; sys.path.insert(0, {str(ROOT)!r}); import trainer.errors"
+        code = f"import sys, yaml; sys.path.insert(0, {str(ROOT)!r}); import trainer.core.errors"
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd="/", **user)
     except (OSError, subprocess.CalledProcessError):
         return {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trainer.run import Run
+from trainer.runs.run import Run
 
 EPOCHS = 3
 STEPS = [0.0, 0.5, 1.0]
@@ -120,7 +120,7 @@ def write_files(run_dir: Path, epochs: Iterable[int]) -> None:
 
 def make_run(folder: Path, address: str, id: str = "job-42", **callback: Any) -> Run:
     """A run directory of job 42, with checkpoints and their manifest and no events yet."""
-    from trainer.engine.manifest import sha256
+    from trainer.runs.manifest import sha256
 
     run = Run.create(folder / "runs", "parts-detection", "rtmdet-s", id)
     run.update(model="rtmdet-s", task="detection", dataset="parts")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.platform.contract import TABLES, check_body
-from trainer.errors import ValidationError
-from trainer.platform import bodies
-from trainer.platform.bodies import (
+from trainer.core.errors import ValidationError
+from trainer.platform.callbacks import payloads
+from trainer.platform.callbacks.payloads import (
     Box,
     Completion,
     EvaluationCompletion,
@@ -72,8 +72,8 @@ WHOLE = [
 ]  # fmt: skip
 
 
-def path_of(body: bodies.Body) -> str:
-    return "/api/v1/" + bodies.ROUTES[body.route].format(id=42)
+def path_of(body: payloads.Body) -> str:
+    return "/api/v1/" + payloads.ROUTES[body.route].format(id=42)
 
 
 @pytest.mark.parametrize("body", WHOLE, ids=lambda body: type(body).__name__)
@@ -135,8 +135,8 @@ def test_long_texts_keep_the_end_that_says_most():
     body = Completion(
         42, "failed", 0, error_message="e" * 20_000, traceback="x" * 60_000 + "the end"
     ).content()
-    assert len(body["error_message"]) == bodies.MESSAGE
-    assert len(body["traceback"]) == bodies.TRACEBACK
+    assert len(body["error_message"]) == payloads.MESSAGE
+    assert len(body["traceback"]) == payloads.TRACEBACK
     assert body["traceback"].endswith("the end")
     name = "x" * 300 + ".jpg"
     assert InferenceResult("p", name).content()["image_name"] == name[-200:]

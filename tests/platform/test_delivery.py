@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.platform.receiver import Receiver, first, wait_for
-from trainer.platform import delivery as module
-from trainer.platform.bodies import Completion, Log, Metrics, Progress, Validation
-from trainer.platform.delivery import Delivery, Retry
+from trainer.platform.callbacks import delivery as module
+from trainer.platform.callbacks.delivery import Delivery, Retry
+from trainer.platform.callbacks.payloads import Completion, Log, Metrics, Progress, Validation
 
 ROOT = Path(__file__).parents[2]
 SOON = Retry(max_retries=3, delay=0.01)
@@ -259,8 +259,8 @@ def test_an_address_with_a_password_is_not_written_down(tmp_path, caplog):
 
 SENDER = """
 import sys, time
-from trainer.platform.bodies import Completion, Metrics, Progress, Validation
-from trainer.platform.delivery import Delivery, Retry
+from trainer.platform.callbacks.payloads import Completion, Metrics, Progress, Validation
+from trainer.platform.callbacks.delivery import Delivery, Retry
 delivery = Delivery(sys.argv[1], sys.argv[2], Retry(3, 0.01))
 delivery.start()
 for epoch in range(1, 26):

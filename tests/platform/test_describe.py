@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from trainer.catalog.cards import promises
 from trainer.platform.describe import ROOT, files
-from trainer.platform.mapping import ADVANCED, BASIC, FORM
-from trainer.platform.tasks import task_of
-from trainer.zoo.cards import promises
+from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM
+from trainer.platform.settings.task_names import task_of
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from tests.data import folders
 from tests.platform.conftest import Start, ended, s3_client
 from tests.platform.contract import check_body, check_sequence
 from tests.platform.receiver import Receiver
-from trainer.inference.literal import parse_config
+from trainer.checkpoints.safe_config_parser import parse_config
 
 pytestmark = pytest.mark.slow
 SETTINGS = {"epochs": 1, "batch": 2, "imgsz": 64, "device": "cpu", "workers": 0, "pretrained": False}

@@ -19,8 +19,8 @@ import pytest
 from tests.data import folders
 from tests.platform.conftest import Start, ended, s3_client
 from tests.platform.receiver import Receiver
-from trainer.platform import surroundings
-from trainer.platform.variables import read
+from trainer.platform import job_environment
+from trainer.platform.settings.environment_variables import read
 
 BASIC = {"epochs": 2, "batch": 2, "workers": 0, "device": "cpu", "imgsz": 64, "pretrained": False}
 
@@ -132,7 +132,7 @@ def test_an_unwritable_home_and_no_name_for_the_user(tmp_path: Path) -> None:
     variables = read(
         "train", [], {"WORK_DIR": str(tmp_path), "HOME": "/nonexistent", "S3_ENDPOINT": "http://x"}
     )
-    made = surroundings.completed(variables)
+    made = job_environment.completed(variables)
     for name in (
         "TRAINER_CACHE",
         "MPLCONFIGDIR",
@@ -149,7 +149,7 @@ def test_an_unwritable_home_and_no_name_for_the_user(tmp_path: Path) -> None:
         "MODEL_WEIGHTS_DIR": str(tmp_path / "models"),
         "TRAINER_CACHE": "/mine",
     }
-    made = surroundings.completed(read("train", [], mounted))
+    made = job_environment.completed(read("train", [], mounted))
     assert (made["TRAINER_WEIGHTS"], made["TRAINER_CACHE"]) == (str(tmp_path / "models"), "/mine")
 
 

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from tests.platform.contract import check_body
-from trainer.errors import DatasetError
+from trainer.core.errors import DatasetError
 from trainer.platform.jobs import Job, evaluate
-from trainer.platform.variables import read
+from trainer.platform.settings.environment_variables import read
 
 PATH = "/api/v1/test_inference/test/7/results"
 GIVEN = {"CHECKPOINT_S3_URI": "s3://training-checkpoints/checkpoints/5/best.pt", "DATASET_S3_URI": "ds_1"}

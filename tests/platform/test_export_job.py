@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.platform.contract import check_body
-from trainer.errors import FrameworkError
+from trainer.core.errors import FrameworkError
 from trainer.platform.jobs import Job, export
-from trainer.platform.variables import read
+from trainer.platform.settings.environment_variables import read
 
 PATH = "/api/v1/export/jobs/5/callback/completion"
 GIVEN = {"CHECKPOINT_S3_URI": "s3://training-checkpoints/checkpoints/42/best.pt", "EXPORT_FORMAT": "onnx"}

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from trainer.config.compose import compose
-from trainer.config.leaves import value_at
-from trainer.platform import docs
-from trainer.platform.config_json import is_backend, read_settings, settle
-from trainer.platform.grammar import override, written
-from trainer.platform.keys import NOTHING, Facts, Key, Reader
-from trainer.platform.mapping import ADVANCED, BASIC, FORM, JOB, NESTED
-from trainer.platform.variables import read
+from trainer.platform import docs_tables
+from trainer.platform.settings.coercion import override, written
+from trainer.platform.settings.config_json import is_backend, read_settings, settle
+from trainer.platform.settings.environment_variables import read
+from trainer.platform.settings.setting_keys import NOTHING, Facts, Key, Reader
+from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM, JOB, NESTED
+from trainer.schema.fields import value_at
 
 TASKS = ("detection", "semantic_segmentation")
 BACKEND = {
@@ -255,9 +255,9 @@ def test_values_in_hydra_s_grammar() -> None:
 
 
 def test_the_page_has_the_tables_of_the_code() -> None:
-    page = docs.PAGE.read_text(encoding="utf-8")
-    assert docs.written(page) == page, "python -m trainer.platform.docs writes it anew"
-    assert Path(docs.PAGE).name == "platform.md"
+    page = docs_tables.PAGE.read_text(encoding="utf-8")
+    assert docs_tables.written(page) == page, "python -m trainer.platform.docs_tables writes it anew"
+    assert Path(docs_tables.PAGE).name == "platform.md"
 
 
 def test_any_of_the_trainer_s_own_keys() -> None:

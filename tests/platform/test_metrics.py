@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.platform.images import MOST_BOXES, MOST_IMAGES, image_results
-from trainer.platform.metrics import MOST_CLASSES, Scores, headline
+from trainer.platform.callbacks.image_results import MOST_BOXES, MOST_IMAGES, image_results
+from trainer.platform.callbacks.metric_names import MOST_CLASSES, Scores, headline
 
 STEPS = [0.0, 0.5, 1.0]
 
@@ -155,7 +155,7 @@ def test_pictures_of_points_and_of_pixels():
 
     import numpy as np
 
-    from trainer.inference.results import encode_mask
+    from trainer.predictions.prediction import encode_mask
 
     left, all_of_it = np.zeros((4, 4), bool), np.ones((4, 4), bool)
     left[:, :2] = True

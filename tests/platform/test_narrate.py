@@ -10,8 +10,8 @@ import pytest
 
 from tests.platform.contract import check_body
 from tests.platform.made_up import Story, write_files
-from trainer.platform.bodies import ROUTES, Metrics
-from trainer.platform.narrate import CURVES_SECONDS, MOST_LOGS, Message, Narrator
+from trainer.platform.callbacks.events_to_payloads import CURVES_SECONDS, MOST_LOGS, Message, Narrator
+from trainer.platform.callbacks.payloads import ROUTES, Metrics
 
 
 @pytest.fixture

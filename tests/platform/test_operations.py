@@ -16,11 +16,12 @@ import pytest
 from tests.platform.conftest import Start, ended
 from tests.platform.contract import check_body
 from tests.platform.receiver import Receiver, wait_for
-from trainer.errors import ValidationError
-from trainer.platform import stores, tell
+from trainer.core.errors import ValidationError
+from trainer.platform.callbacks import failure_callback
 from trainer.platform.jobs import export, predict
-from trainer.platform.supervise import Supervisor
-from trainer.platform.variables import read
+from trainer.platform.settings.environment_variables import read
+from trainer.platform.storage import s3_stores
+from trainer.platform.supervisor import Supervisor
 
 IDS = {"predict": "INFERENCE_JOB_ID", "evaluate": "TEST_RUN_ID", "export": "EXPORT_JOB_ID"}
 ROUTES = {
@@ -137,7 +138,7 @@ def test_kinds_of_failures(
 def test_a_store_that_does_not_answer(
     home: Path, backend: Receiver, places: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "PAUSE", 0.0)
+    monkeypatch.setattr(s3_stores, "PAUSE", 0.0)
     nobody = socket.socket()
     nobody.bind(("127.0.0.1", 0))  # and doesn't listen
     address = f"127.0.0.1:{nobody.getsockname()[1]}"
@@ -182,7 +183,7 @@ def test_what_the_backend_would_refuse_is_a_failure(
     monkeypatch.setattr(export._JOB, "command_line", exported)
     with Supervisor() as supervisor, pytest.raises(ValidationError, match="output_s3_uri has 6") as caught:
         export.run(job, supervisor)
-    assert tell.failure(variables, 9, backend.address, caught.value, None)  # as the entry does
+    assert failure_callback.failure(variables, 9, backend.address, caught.value, None)  # as the entry does
     assert failed("export", backend)["error_message"].startswith(
         "[ValidationError] ExportCompletion.output_s3_uri"
     )

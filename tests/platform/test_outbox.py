@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from trainer.platform.outbox import COMPACT_BYTES, Outbox
+from trainer.platform.callbacks.outbox import COMPACT_BYTES, Outbox
 
 
 @pytest.fixture

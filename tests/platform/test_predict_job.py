@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from tests.platform.contract import check_body
-from trainer.errors import FrameworkError
-from trainer.inference.results import Prediction
-from trainer.platform.bodies import InferenceCompletion
-from trainer.platform.found import as_predictions, polygons
+from trainer.core.errors import FrameworkError
+from trainer.platform.callbacks.payloads import InferenceCompletion
+from trainer.platform.callbacks.prediction_payload import as_predictions, polygons
 from trainer.platform.jobs import Job, predict
-from trainer.platform.variables import read
+from trainer.platform.settings.environment_variables import read
+from trainer.predictions.prediction import Prediction
 
 PATH = "/api/v1/test_inference/inference/jobs/9/callback/completion"
 PLACES = {

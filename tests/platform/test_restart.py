@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from trainer.engine.manifest import Manifest
-from trainer.errors import CheckpointError, NetworkError
-from trainer.events.log import EventLog
-from trainer.platform.restart import Uploads, forget, restore
-from trainer.platform.resume import weights_of
-from trainer.platform.stores import Store
-from trainer.run import Run
+from trainer.core.errors import CheckpointError, NetworkError
+from trainer.platform.job_run import weights_of
+from trainer.platform.storage.run_archive import Uploads, forget, restore
+from trainer.platform.storage.s3_stores import Store
+from trainer.runs.events.log import EventLog
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 Content = Callable[[], dict[str, bytes]]
 SAME = {"model": "rtmdet-tiny", "task": "detection", "dataset": "ds_1"}

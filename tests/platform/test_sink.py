@@ -17,12 +17,12 @@ from tests.platform.made_up import EPOCHS, Story, append, attempt, make_run
 from tests.platform.receiver import first, wait_for
 from trainer.commands.replay import Options
 from trainer.commands.replay import main as replay
-from trainer.config.schema import Callback
-from trainer.errors import ConfigError, NetworkError
-from trainer.platform import follow, state
-from trainer.platform.follow import sync
-from trainer.platform.sink import Failure
-from trainer.platform.state import State
+from trainer.core.errors import ConfigError, NetworkError
+from trainer.platform.callbacks import sink_process, sink_state
+from trainer.platform.callbacks.sink import Failure
+from trainer.platform.callbacks.sink_process import sync
+from trainer.platform.callbacks.sink_state import State
+from trainer.schema import Callback
 
 ROOT = Path(__file__).parents[2]
 BEST, LAST = (f"s3://training-checkpoints/checkpoints/42/{name}.pt" for name in ("best", "last"))
@@ -118,9 +118,9 @@ def test_an_end_that_nobody_heard_of_is_no_end_where_the_job_goes_on(run, backen
 def test_an_attempt_that_dies_before_its_first_event_is_told_whatever_the_one_before_has_said(run, backend):
     append(run, Story().started().whole_epoch(1).ended("cancelled", signal="SIGTERM").events)
     attempt(run, alive=False)
-    begun = state.load(run)
+    begun = sink_state.load(run)
     begun.since = time.time()  # as an attempt's start does
-    state.save(run, begun)
+    sink_state.save(run, begun)
     for _ in range(2):
         assert sync(run, failure=Failure("ResourceError", "killed")).error is None
     (end,) = completions(backend)
@@ -133,7 +133,7 @@ def test_sigterm_is_followed_by_silence_until_the_job_goes_on(uploading, backend
     append(uploading, story.events[:-2])
     backend.mode = lambda request: 503
     assert "wait" in sync(uploading, seconds=0.2).error
-    state.silence(uploading.dir)
+    sink_state.silence(uploading.dir)
     backend.mode = lambda request: 200
     append(uploading, story.events[-2:])
     assert sync(uploading).error is None
@@ -141,7 +141,7 @@ def test_sigterm_is_followed_by_silence_until_the_job_goes_on(uploading, backend
     assert s3_store()["checkpoints/42/last.pt"] == b"last weights"
 
     told = len(story.events)
-    state.speak(uploading.dir)  # as an attempt's start does
+    sink_state.speak(uploading.dir)  # as an attempt's start does
     story.resumed(2).validation(2).curves(2).whole_epoch(3).ended()
     append(uploading, story.events[told:])
     assert sync(uploading).error is None
@@ -154,7 +154,7 @@ def test_the_event_of_a_sigterm_silences_too(run, backend):
     append(run, Story().started().whole_epoch(1).ended("cancelled", signal="SIGTERM").events)
     assert sync(run).error is None
     assert completions(backend) == []
-    assert state.is_silent(run.dir)
+    assert sink_state.is_silent(run.dir)
 
 
 def test_ctrl_c_is_told_since_nobody_else_knows(run, backend):
@@ -197,7 +197,7 @@ def test_checkpoints_and_plots_are_there_before_they_are_named(uploading, backen
 def test_a_store_that_is_away_stops_nothing_and_is_not_named(
     tmp_path, backend, s3_store, monkeypatch, caplog
 ):
-    monkeypatch.setattr("trainer.platform.stores.PAUSE", 0.0)
+    monkeypatch.setattr("trainer.platform.storage.s3_stores.PAUSE", 0.0)
     monkeypatch.setenv("INTERNAL_STORAGE_ENDPOINT", "http://127.0.0.1:9")
     run = make_run(tmp_path, backend.address)
     append(run, Story().whole().events)
@@ -292,7 +292,7 @@ def test_an_address_and_a_number_are_needed(given, words):
 def test_the_address_gets_its_path_and_loses_its_password_on_disk(monkeypatch):
     made = State.of(Callback("platform", "http://me:hunter2@b:8000", 42))
     assert made.address == "http://b:8000/api/v1"
-    monkeypatch.setenv(state.ENVIRONMENT, "http://me:hunter2@b:8000")
+    monkeypatch.setenv(sink_state.ENVIRONMENT, "http://me:hunter2@b:8000")
     assert made.full_address == "http://me:hunter2@b:8000/api/v1"
 
 
@@ -306,9 +306,9 @@ def test_checkpoints_are_uploaded_where_a_store_is_configured():
 
 TRAINING = """
 import json, sys, time
-from trainer.config.schema import Callback
+from trainer.schema import Callback
 from trainer.platform import follow
-from trainer.run import Run
+from trainer.runs.run import Run
 run, address, pause, last = Run.open(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
 story = [json.loads(line) for line in open(sys.argv[5])]
 told = follow.start(run, Callback("platform", address, 42, retry_delay=0.05, flush_seconds=60.0, upload=False))
@@ -358,7 +358,7 @@ def sink_pid(run) -> int | None:
 
 def _is_sink(pid: int) -> bool:
     try:
-        return b"trainer.platform.follow" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"trainer.platform.callbacks.sink_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
@@ -410,12 +410,12 @@ def test_the_end_waits_for_a_backend_that_comes_back(run, backend, train):
 
 def test_failing_before_there_is_a_run_is_told(backend):
     failure = Failure("DatasetError", "there is no such data set", 1)
-    assert follow.report_failure(backend.address, 42, failure, follow.Retry(1, 0.01), 60.0)
+    assert sink_process.report_failure(backend.address, 42, failure, sink_process.Retry(1, 0.01), 60.0)
     (end,) = completions(backend)
     assert end["error_message"] == "[DatasetError] there is no such data set"
     backend.stop()
     began = time.monotonic()
-    assert not follow.report_failure(backend.address, 42, failure, follow.Retry(1, 0.01), 0.3)
+    assert not sink_process.report_failure(backend.address, 42, failure, sink_process.Retry(1, 0.01), 0.3)
     assert time.monotonic() - began < 60
 
 

@@ -19,7 +19,7 @@ import os, signal, sys, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from trainer.platform import supervise
-from trainer.platform.supervise import Supervisor, Terminated
+from trainer.platform.supervisor import Supervisor, Terminated
 here = Path(sys.argv[1])
 child = [sys.executable, "-S", "-c"]
 """

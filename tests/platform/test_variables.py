@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from trainer.errors import ConfigError
-from trainer.platform.tasks import LONG, SPELLINGS, task_of
-from trainer.platform.variables import ALIASES, JOB_IDS, OPTIONS, Given, Variables, callback_url, read
+from trainer.core.errors import ConfigError
+from trainer.platform.settings.environment_variables import (
+    ALIASES,
+    JOB_IDS,
+    OPTIONS,
+    Given,
+    Variables,
+    callback_url,
+    read,
+)
+from trainer.platform.settings.task_names import LONG, SPELLINGS, task_of
 
 
 def test_for_train_the_command_line_wins_over_the_environment() -> None:

@@ -15,16 +15,18 @@ from typing import Any
 import pytest
 
 from tests.data import folders
+from trainer.checkpoints.weight_spec import settle
+from trainer.checkpoints.weights_cache import place
 from trainer.config.compose import compose
+from trainer.core.errors import ConfigError, DatasetError, NetworkError
 from trainer.data.prepare import prepare
-from trainer.errors import ConfigError, DatasetError, NetworkError
-from trainer.platform import resume, stores, surroundings, weights
-from trainer.platform.datasets import find_dataset, split_of
+from trainer.platform import job_environment, job_run
 from trainer.platform.jobs import Job, train
-from trainer.platform.variables import Variables, read
-from trainer.run import Run
-from trainer.zoo.weights.cache import place
-from trainer.zoo.weights.words import settle
+from trainer.platform.settings import default_weights
+from trainer.platform.settings.datasets import find_dataset, split_of
+from trainer.platform.settings.environment_variables import Variables, read
+from trainer.platform.storage import s3_stores
+from trainer.runs.run import Run
 
 Content = Callable[[], dict[str, bytes]]
 BASE = "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py"
@@ -114,7 +116,7 @@ def test_a_snapshot_that_says_nothing_or_is_damaged(s3_store: Content, tmp_path:
     assert split_of(None, given, tmp_path) == ([], "")
     snapshot(None)
     assert split_of(None, given, tmp_path)[0] == []
-    stores.Store().put_bytes(b"[1", "snapshots/snap_1/metadata.json")
+    s3_stores.Store().put_bytes(b"[1", "snapshots/snap_1/metadata.json")
     with pytest.raises(DatasetError, match=r"snapshots/snap_1/metadata\.json is no JSON object"):
         split_of(None, given, tmp_path)
     assert split_of(None, variables(SNAPSHOT_ID="snap_1"), tmp_path) == ([], "")  # no store is named
@@ -145,7 +147,7 @@ def test_a_new_job_goes_on_and_begins_anew_after_its_end(tmp_path: Path) -> None
     assert {"id=job-42", "resume=auto"} <= set(job.overrides) and job.run_dir == first.dir
     job, _ = prepared(tmp_path, RESUME="false")
     assert "id=job-42-2" in job.overrides and "resume=auto" not in job.overrides
-    resume.mark_ended(first)
+    job_run.mark_ended(first)
     job, _ = prepared(tmp_path)
     assert "id=job-42-2" in job.overrides
 
@@ -153,17 +155,17 @@ def test_a_new_job_goes_on_and_begins_anew_after_its_end(tmp_path: Path) -> None
 def test_a_results_store_that_is_away_does_not_keep_a_job_from_starting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "PAUSE", 0.001)
+    monkeypatch.setattr(s3_stores, "PAUSE", 0.001)
     for name, value in {"ENDPOINT": "http://127.0.0.1:9", "ACCESS_KEY": "a", "SECRET_KEY": "b"}.items():
         monkeypatch.setenv(f"INTERNAL_STORAGE_{name}", value)
     job, _ = prepared(tmp_path, INTERNAL_STORAGE_ENDPOINT="http://127.0.0.1:9")
     assert "id=job-42" in job.overrides
     with pytest.raises(NetworkError):
-        stores.Store(tries=1).read("x")
+        s3_stores.Store(tries=1).read("x")
 
 
 def test_settings_with_secrets_stay_off_the_command_line(tmp_path: Path) -> None:
-    words, hidden = surroundings.hidden(
+    words, hidden = job_environment.hidden(
         ["callback.url='http://me:it''s@h/api/v1'".replace("''", "\\'"), "runtime.epochs=3"]
     )
     assert words[1] == "runtime.epochs=3" and hidden == {"TRAINER_SETTING_0": "http://me:it's@h/api/v1"}
@@ -175,23 +177,23 @@ def test_weights_when_nobody_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     url = settle("coco", BASE)
 
     def away(url: str) -> str:
-        raise weights.Cut("no network")
+        raise default_weights.Cut("no network")
 
-    monkeypatch.setattr(weights, "current_tag", away)
-    word, note = weights.usual_weights(BASE)
+    monkeypatch.setattr(default_weights, "current_tag", away)
+    word, note = default_weights.usual_weights(BASE)
     assert word == "none" and "RANDOM weights" in note and "MODEL_WEIGHTS_DIR" in note
     place(url).touch()
-    assert weights.usual_weights(BASE)[0] == "coco"
-    monkeypatch.setattr(weights, "current_tag", lambda url: "tag")
+    assert default_weights.usual_weights(BASE)[0] == "coco"
+    monkeypatch.setattr(default_weights, "current_tag", lambda url: "tag")
     place(url).unlink()
-    assert weights.usual_weights(BASE)[0] == "coco"
+    assert default_weights.usual_weights(BASE)[0] == "coco"
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
 def test_mounted_weights_that_are_read_only_are_left_for_the_cache(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     environment = {"TRAINER_WEIGHTS": str(tmp_path)}
-    weights.leave_read_only(environment, BASE)
+    default_weights.leave_read_only(environment, BASE)
     assert environment == {}
 
 
@@ -209,4 +211,4 @@ def prepared(tmp_path: Path, **more: str) -> tuple[Job, Any]:
 
 def snapshot(split: dict[str, Any] | None) -> None:
     content = {"snapshot_id": "snap_1", "split_config": split}
-    stores.Store().put_bytes(json.dumps(content).encode(), "snapshots/snap_1/metadata.json")
+    s3_stores.Store().put_bytes(json.dumps(content).encode(), "snapshots/snap_1/metadata.json")

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from made_up import append, epoch_of, started, write_curves
 
-from trainer.run import Run
+from trainer.runs.run import Run
 
 
 @pytest.fixture

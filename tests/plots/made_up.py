@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.run import Run
+from trainer.runs.run import Run
 
 
 def append(run: Run, events: list[dict]) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from made_up import append, epoch_of, started, write_curves
 
-from trainer.inference.results import Prediction
-from trainer.plots import curves, style
+from trainer.plots import metric_curves, style
 from trainer.plots.__main__ import main
-from trainer.plots.drawing import Drawing
-from trainer.plots.sheet import draw_sheet, from_json
-from trainer.run import Run
+from trainer.plots.prediction_sheet import draw_sheet, from_json
+from trainer.plots.run_plots import Drawing
+from trainer.predictions.prediction import Prediction
+from trainer.runs.run import Run
 
 ALL = {"losses", "metrics", "per_class", "pr", "f1", "pr_box", "f1_box", "confusion", "keypoints"}
 
@@ -65,9 +65,9 @@ def test_no_label_lies_on_another(made_up, classes, monkeypatch):
     names = content["parts"]["mask"]["classes"]
     bars = {name: {"mAP50-95": i / classes, "mAP50": i / classes} for i, name in enumerate(names)}
     folder = run.dir / "plots"
-    assert curves.draw_confusion(content["confusion"], folder / "confusion.png", "below")
-    assert curves.draw_per_class(bars, folder / "bars.png", "below")
-    assert curves.draw_precision(content["parts"]["mask"], "mask", folder / "pr.png", "below")
+    assert metric_curves.draw_confusion(content["confusion"], folder / "confusion.png", "below")
+    assert metric_curves.draw_per_class(bars, folder / "bars.png", "below")
+    assert metric_curves.draw_precision(content["parts"]["mask"], "mask", folder / "pr.png", "below")
     assert len(figures) == 3
     for figure in figures:
         for axis in (figure.axes[0].yaxis, *([] if figure is figures[0] else [figure.axes[0].xaxis])):
@@ -85,7 +85,7 @@ def test_many_classes_are_put_together_without_losing_a_count():
     rng = np.random.default_rng(0)
     matrix = rng.integers(0, 9, (81, 81))
     table = {"of": "instances", "names": [*map(str, range(80)), "background"], "matrix": matrix.tolist()}
-    names, small, rest = curves._shown(table)
+    names, small, rest = metric_curves._shown(table)
     assert (len(names), rest, names[-2:]) == (22, 60, ["(others)", "background"])
     assert small.sum() == matrix.sum() and small[:, -1].sum() == matrix[:, -1].sum()
     wrong = matrix.sum(0) + matrix.sum(1) - 2 * np.diag(matrix)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made_up import append, epoch_of
 
-from trainer.plots.launch import Artist, start, wait_until_drawn
+from trainer.plots.draw_client import Artist, start, wait_until_drawn
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ def test_it_draws_at_the_end_what_was_not_drawn_before(made_up):
 def test_a_killed_training_is_drawn_too(made_up):
     run = made_up(classes=2)
     code = (
-        "import os, sys; from pathlib import Path; from trainer.plots.launch import start;"
+        "import os, sys; from pathlib import Path; from trainer.plots.draw_client import start;"
         "artist = start(Path(sys.argv[1])); artist.tell('warm'); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code, run.dir], cwd=ROOT, timeout=60)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from made_up import append, epoch_of, started
 
-from trainer.errors import ConfigError
-from trainer.plots.history import History
+from trainer.core.errors import ConfigError
+from trainer.plots.run_series import History
 
 
 def test_it_is_read_on_as_the_log_grows(made_up):

@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainer.engine.result import build_result
-from trainer.events.log import EventLog
-from trainer.run import Run
+from trainer.runs.events.log import EventLog
+from trainer.runs.result import build_result
+from trainer.runs.run import Run
 
 PRIMARY = "mAP50-95"
 

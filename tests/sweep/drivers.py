@@ -117,9 +117,14 @@ def wait_for(what: Callable[[], Any], driver: Driver | None = None) -> Any:
 
 def _serve() -> None:
     from trainer.config.compose import compose
-    from trainer.config.paths import Conf
+    from trainer.schema.conf_folders import Conf
 
-    for module in ("optuna", "trainer.sweep.driver", "trainer.sweep.optuna_store", "trainer.sweep.samplers"):
+    for module in (
+        "optuna",
+        "trainer.sweep.main",
+        "trainer.sweep.stores.optuna_store",
+        "trainer.sweep.stores.samplers",
+    ):
         __import__(module)
     compose("train", [], conf=Conf())
     ended: dict[int, int] = {}
@@ -163,9 +168,9 @@ def _drive(command: dict[str, Any]) -> None:
 
             registry._CLASSES["torchrun"] = "tests.sweep.toy_launcher:ToyLauncher"
             registry._CLASSES["ray"] = "tests.sweep.toy_launcher:ToyRay"
-        from trainer.config.paths import Conf
-        from trainer.errors import TrainerError
-        from trainer.sweep.driver import run_sweep
+        from trainer.core.errors import TrainerError
+        from trainer.schema.conf_folders import Conf
+        from trainer.sweep.main import run_sweep
 
         try:
             code = run_sweep("train", command["start"], Conf(), program=CHEAP)

@@ -10,10 +10,10 @@ import pytest
 
 from tests.sweep.made_up import made_up
 from trainer.config.compose import compose
-from trainer.config.yamls import load
-from trainer.sweep.best import best_row, write_best
+from trainer.core.yaml_io import load
 from trainer.sweep.folder import SweepFolder
-from trainer.sweep.results import read_results
+from trainer.sweep.report.best import best_row, write_best
+from trainer.sweep.report.results import read_results
 
 NOT_IT = ("output_dir", "tracking", "callback", "launcher", "sweep", "id", "resume")
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.test_driver import LR
-from trainer.sweep.results import find_sweep
+from trainer.sweep.report.results import find_sweep
 
 pytest.importorskip("optuna_dashboard")
 

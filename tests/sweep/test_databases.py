@@ -14,13 +14,13 @@ import pytest
 from tests.sweep import mariadb, postgres
 from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.test_driver import LR, rows, training
-from trainer.errors import ConfigError
-from trainer.sweep import optuna_storage
-from trainer.sweep.optuna_storage import open_storage, study_names
+from trainer.core.errors import ConfigError
+from trainer.sweep.stores import optuna_storage
+from trainer.sweep.stores.optuna_storage import open_storage, study_names
 
 SERVER = """
 import sys, optuna
-from trainer.sweep.optuna_storage import open_storage
+from trainer.sweep.stores.optuna_storage import open_storage
 optuna.storages.run_grpc_proxy_server(open_storage(sys.argv[1], None), host="127.0.0.1", port=int(sys.argv[2]))
 """
 

@@ -14,10 +14,10 @@ import pytest
 
 from tests.sweep.drivers import Driver, Drivers, wait_for
 from trainer import cli
-from trainer.config.paths import Conf
-from trainer.errors import ConfigError
-from trainer.events.reader import events
-from trainer.sweep.driver import run_sweep
+from trainer.core.errors import ConfigError
+from trainer.runs.events.reader import events
+from trainer.schema.conf_folders import Conf
+from trainer.sweep.main import run_sweep
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
 from trainer.sweep.folder import SweepFolder, generations, newest, sweep_name
-from trainer.sweep.open import _has_runs
+from trainer.sweep.stores.study_setup import _has_runs
 
 WORDS = ["optimizer.lr=interval(1e-4,1e-1)", "model=rtmdet-s"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.sweep.drivers import Driver, Drivers, wait_for
 from tests.sweep.test_driver import LR, optuna_states, rows, runs, training
-from trainer.sweep.journal import PlainStore
+from trainer.sweep.stores.plain_journal import PlainStore
 
 ROUNDS, TRIALS = 20, 12
 

@@ -14,11 +14,11 @@ import pytest
 from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.test_driver import LR, optuna_states, rows, runs, training
 from tests.sweep.test_killed import check
-from trainer.config.schema import Launcher, Sweep
-from trainer.events.reader import events
 from trainer.launch import registry
-from trainer.launch.records import find
-from trainer.sweep.launched import WORKERS, elsewhere_slots, trial_options
+from trainer.launch.job_store import find
+from trainer.runs.events.reader import events
+from trainer.schema import Launcher, Sweep
+from trainer.sweep.driver.launcher_trials import WORKERS, elsewhere_slots, trial_options
 
 TOY = {"TOY_LAUNCHER": "1"}
 WORDS = ("launcher=torchrun", "runtime.seed=0,1,2,3")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from trainer.sweep import lease
-from trainer.sweep.lease import Owner, Watch, identify, is_alive
-from trainer.sweep.store import RUNNING, Record
+from trainer.sweep.driver import lease
+from trainer.sweep.driver.lease import Owner, Watch, identify, is_alive
+from trainer.sweep.stores.base import RUNNING, Record
 
 
 class Clock:

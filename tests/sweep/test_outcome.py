@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from trainer.events.log import EventLog
-from trainer.run import Run
-from trainer.sweep import outcome as ends
-from trainer.sweep.outcome import died, ended, figures, find_run, is_out_of_memory
+from trainer.runs.events.log import EventLog
+from trainer.runs.run import Run
+from trainer.sweep.driver import outcome as ends
+from trainer.sweep.driver.outcome import died, ended, figures, find_run, is_out_of_memory
 
 GPU = "ResourceError: the GPU's memory is full (CUDA out of memory. Tried to allocate 2 GiB). Smaller: ..."
 

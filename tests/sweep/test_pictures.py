@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from tests.sweep.made_up import SPACE, made_up
-from trainer.sweep import finish, pictures
-from trainer.sweep.axis import axes
-from trainer.sweep.finish import draw
-from trainer.sweep.results import Results, read_results
-from trainer.sweep.study import importances, make_study
+from trainer.sweep.driver import finalize
+from trainer.sweep.driver.finalize import draw
+from trainer.sweep.report import progress_plots
+from trainer.sweep.report.axis import axes
+from trainer.sweep.report.results import Results, read_results
+from trainer.sweep.stores.in_memory_study import importances, make_study
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +98,8 @@ def test_one_plot_that_fails_costs_no_other(
     def fail(*_: object) -> bool:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(pictures, "draw_history", fail)
-    monkeypatch.setattr(finish, "_page", lambda *_: False)  # slow, and not needed here
+    monkeypatch.setattr(progress_plots, "draw_history", fail)
+    monkeypatch.setattr(finalize, "_page", lambda *_: False)  # slow, and not needed here
     names = {path.name for path in draw(results)}
     assert "history.png" not in names and {"curves.png", "slices.png"} <= names
     assert "no ink" in caplog.text

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.sweep.drivers import wait_for
-from trainer.sweep.process import Cold, ColdChild
+from trainer.sweep.driver.trial_process import Cold, ColdChild
 
 SAY = "import os, sys; print(sys.argv[1:], os.environ['TOLD'], os.getsid(0) == os.getpid(), os.getcwd())"
 WAIT = "import sys, time, pathlib; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
 DRIVER = """
 import pathlib, sys, time
-from trainer.sweep.process import Cold
+from trainer.sweep.driver.trial_process import Cold
 folder = pathlib.Path(sys.argv[1])
 child = Cold([sys.executable, "-c", sys.argv[2]]).run([str(folder / "begun")], {}, folder / "log")
 (folder / "pid").write_text(str(child.pid))

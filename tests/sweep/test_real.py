@@ -12,7 +12,7 @@ import pytest
 
 from tests.sweep.drivers import wait_for
 from tests.sweep.test_driver import optuna_states, rows
-from trainer.events.reader import events
+from trainer.runs.events.reader import events
 
 ROOT = Path(__file__).parents[2]
 WORDS = (

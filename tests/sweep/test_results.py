@@ -15,9 +15,9 @@ from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.made_up import made_up
 from tests.sweep.test_driver import LR
 from trainer import cli
-from trainer.errors import ConfigError
-from trainer.sweep.results import Results, find_sweep, read_results
-from trainer.sweep.tracked import tell
+from trainer.core.errors import ConfigError
+from trainer.sweep.report.mlflow_log import tell
+from trainer.sweep.report.results import Results, find_sweep, read_results
 
 WORDS = (LR, "optimizer=sgd,adamw", "sweep=optuna", "sweep.n_trials=5", "sweep.sampler=random", "name=toy")
 
@@ -215,16 +215,16 @@ def test_one_that_is_tracked_nowhere_says_so(
 def test_an_outage_is_told_with_the_command_that_catches_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainer.sweep import tracked
+    from trainer.sweep.report import mlflow_log
     from trainer.tracking.state import State
 
-    monkeypatch.setattr(tracked, "PAUSE", 0.0)
+    monkeypatch.setattr(mlflow_log, "PAUSE", 0.0)
     copy = made_up(tmp_path / "runs" / "sweeps" / "mine", trials=2, store="journal.log")
     run = tmp_path / "runs" / "toy" / "mine-1"
     state = State(uri="http://127.0.0.1:9", experiment="toy", run_name="x", mlflow_run_id="0" * 32)
     state.save(run / "sinks" / "mlflow.json")
     copy.write_trials([{**row, "run_dir": str(run)} for row in copy.read_trials()])
-    told, error = tracked.tell(read_results(copy), [])
+    told, error = mlflow_log.tell(read_results(copy), [])
     assert told is None and error is not None
     assert error.startswith("MLflow at http://127.0.0.1:9 doesn't have all of the sweep (")
     assert error.endswith(f"python -m trainer sweep plot {copy.dir} --upload")

@@ -9,15 +9,15 @@ from typing import Any
 import optuna
 import pytest
 
-from trainer.config.schema import PRUNERS, SAMPLERS, Sweep, Task
-from trainer.config.typed import parse
-from trainer.errors import ConfigError
-from trainer.sweep import options
+from trainer.config.overrides import parse
+from trainer.core.errors import ConfigError
+from trainer.schema import PRUNERS, SAMPLERS, Sweep, Task
 from trainer.sweep.objectives import Objective, read_objectives
-from trainer.sweep.pruners import make_pruner, pruner_mistakes
-from trainer.sweep.samplers import make_sampler, sampler_mistakes
 from trainer.sweep.space.grammar import parameter
-from trainer.sweep.space.model import Condition, Parameter, Space
+from trainer.sweep.space.space import Condition, Parameter, Space
+from trainer.sweep.stores import optuna_arguments as options
+from trainer.sweep.stores.pruners import make_pruner, pruner_mistakes
+from trainer.sweep.stores.samplers import make_sampler, sampler_mistakes
 
 CLASSES = {
     "grid": "CombinationsSampler",

@@ -8,14 +8,14 @@ from typing import Any
 import optuna
 import pytest
 
-from trainer.config.schema import Sweep
-from trainer.config.typed import parse
-from trainer.errors import ConfigError
-from trainer.sweep.samplers import make_sampler
+from trainer.config.overrides import parse
+from trainer.core.errors import ConfigError
+from trainer.schema import Sweep
 from trainer.sweep.space.conditions import split_name
 from trainer.sweep.space.grammar import parameter, word_of
-from trainer.sweep.space.model import Condition, Parameter, Space
-from trainer.sweep.space.text import render
+from trainer.sweep.space.render import render
+from trainer.sweep.space.space import Condition, Parameter, Space
+from trainer.sweep.stores.samplers import make_sampler
 
 
 def read(word: str) -> Parameter:

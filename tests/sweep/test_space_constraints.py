@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
 from trainer.sweep.space.constraints import read_constraint
 
 FIGURES = {

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from trainer.config.compose import compose
-from trainer.config.paths import Conf, conf_dir
-from trainer.config.schema import TASKS
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.schema import TASKS
+from trainer.schema.conf_folders import Conf, conf_dir
 from trainer.sweep.space import Plan, make_plan
 from trainer.sweep.space.combinations import FEW, samples
 

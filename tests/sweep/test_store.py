@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from trainer.errors import FrameworkError
-from trainer.sweep import store as states
-from trainer.sweep.journal import PlainStore
+from trainer.core.errors import FrameworkError
 from trainer.sweep.objectives import Objective
 from trainer.sweep.space import Parameter, Space
-from trainer.sweep.store import Gone, Record, Store, is_surplus
+from trainer.sweep.stores import base as states
+from trainer.sweep.stores.base import Gone, Record, Store, is_surplus
+from trainer.sweep.stores.plain_journal import PlainStore
 
 SPACE = Space((), (Parameter("optimizer.lr", "optimizer.lr", "float", low=1e-4, high=1e-1, log=True),))
 UP = Objective("mAP50-95", "max")
@@ -24,8 +24,8 @@ UP = Objective("mAP50-95", "max")
 def optuna_store(path: Path, sampler: str = "random", **options: Any) -> Any:
     import optuna
 
-    from trainer.sweep.optuna_storage import open_storage
-    from trainer.sweep.optuna_store import OptunaStore
+    from trainer.sweep.stores.optuna_storage import open_storage
+    from trainer.sweep.stores.optuna_store import OptunaStore
 
     samplers = {
         "random": optuna.samplers.RandomSampler(seed=0),

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from tests.sweep.test_view import MAP, SIZE, board, record, trial
-from trainer.sweep import store as states
-from trainer.sweep.view import final_table, live_table
+from trainer.sweep.report.live_view import final_table, live_table
+from trainer.sweep.stores import base as states
 
 LABEL = "optimizer=adamw, lr=0.005556, scheduler=constant, hsv=false"
 WIDTHS = (60, 80, 120, 200)

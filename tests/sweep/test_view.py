@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from trainer.config.schema import Experiment, Sweep
-from trainer.sweep import rows as rows_module
-from trainer.sweep import store as states
+from trainer.core.resource_slots import Slot
+from trainer.schema import Experiment, Sweep
+from trainer.sweep.driver.outcome import Outcome
+from trainer.sweep.driver.running_trial import RunningTrial
+from trainer.sweep.driver.trial_start import label
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.objectives import Objective
-from trainer.sweep.outcome import Outcome
-from trainer.sweep.rows import best, rows
-from trainer.sweep.slots import Slot
+from trainer.sweep.report import rows as rows_module
+from trainer.sweep.report.live_view import Board, LiveView, View, final_table, summary
+from trainer.sweep.report.rows import best, rows
 from trainer.sweep.space import Parameter, Plan, Space
-from trainer.sweep.start import label
-from trainer.sweep.store import Record
-from trainer.sweep.trial import RunningTrial
-from trainer.sweep.view import Board, LiveView, View, final_table, summary
+from trainer.sweep.stores import base as states
+from trainer.sweep.stores.base import Record
 
 MAP, SIZE = Objective("mAP50-95", "max"), Objective("parameters", "min")
 SPACE = Space((), (Parameter("optimizer.lr", "optimizer.lr", "float", low=1e-4, high=1e-1),))

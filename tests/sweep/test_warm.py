@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 from tests.conftest import EPOCHS, EXPERIMENTS, SHORT
-from trainer.sweep import warm
-from trainer.sweep.nursery import NEEDED
-from trainer.sweep.process import Cold
-from trainer.sweep.warm import WarmChild, WarmPool
+from trainer.sweep.driver import fork_client
+from trainer.sweep.driver.fork_client import WarmChild, WarmPool
+from trainer.sweep.driver.fork_server import NEEDED
+from trainer.sweep.driver.trial_process import Cold
 
 ROOT = Path(__file__).parents[2]
 PROBE = "tests.sweep.warm_probe"
 PATIENCE = 120.0
 
-pytestmark = pytest.mark.skipif(not warm.can_fork(), reason="needs Linux")
+pytestmark = pytest.mark.skipif(not fork_client.can_fork(), reason="needs Linux")
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_children_stop_and_save_when_the_driver_is_gone(tmp_path: Path) -> None:
     pool._socket = None
     assert pool._process.wait(PATIENCE) == 0
     assert (tmp_path / "saved").read_text() == "saved"
-    until(lambda: warm._begun(child.pid) is None)
+    until(lambda: fork_client._begun(child.pid) is None)
     pool.close()
 
 
@@ -161,7 +161,7 @@ def test_children_stop_and_save_when_the_pools_process_is_killed(tmp_path: Path)
 
 def test_a_pool_that_cannot_fork_starts_cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(warm.logger, "warning", lambda text, *arguments: told.append(text % arguments))
+    monkeypatch.setattr(fork_client.logger, "warning", lambda text, *arguments: told.append(text % arguments))
 
     def code(pool: WarmPool) -> int | None:
         child = pool.run(["probe", "disturb"], {}, tmp_path / "log")
@@ -173,7 +173,7 @@ def test_a_pool_that_cannot_fork_starts_cold(tmp_path: Path, monkeypatch: pytest
     with make(("warm_broken",)) as broken:
         assert code(broken) == 7
     with monkeypatch.context() as other:
-        other.setattr(warm, "can_fork", lambda: False)
+        other.setattr(fork_client, "can_fork", lambda: False)
         with make() as none:
             assert code(none) == 7
             assert not none.alive

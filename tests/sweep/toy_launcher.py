@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.sweep import cheap
-from trainer.errors import ResourceError
-from trainer.launch import mailbox
+from trainer.core.errors import ResourceError
+from trainer.launch import file_signals
 from trainer.launch.job import Job
+from trainer.launch.job_status import Notes
+from trainer.launch.job_store import Launched
 from trainer.launch.local import Local
-from trainer.launch.ray_cluster import RayCluster
-from trainer.launch.records import Launched
-from trainer.launch.state import Notes
+from trainer.launch.ray_cluster.launcher import RayCluster
 
 
 class ToyLauncher(Local):
@@ -39,7 +39,7 @@ class ToyRay(RayCluster):
         asked = super().request(job, id)
         return {
             **asked,
-            "entrypoint": asked["entrypoint"].replace("trainer.launch.far", "tests.sweep.toy_launcher"),
+            "entrypoint": asked["entrypoint"].replace("trainer.launch.job_main", "tests.sweep.toy_launcher"),
         }
 
 
@@ -48,7 +48,7 @@ def main(folder: str) -> int:
     os.environ.update(job.environment)
     notes = Notes(Path(folder))
     notes.started("local:0")
-    mailbox.watch(Path(folder))
+    file_signals.watch(Path(folder))
     code = 1
     try:
         code = cheap.main(list(job.words))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainer.run import Run
+from trainer.runs.run import Run
 
 
 @pytest.fixture(scope="session")

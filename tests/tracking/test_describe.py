@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from trainer.tracking import describe
+from trainer.tracking import run_description
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,18 @@ from trainer.tracking import describe
 )
 def test_secrets_are_masked(tmp_path, key):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"mm": {key: "hunter2"}}))
-    assert describe.parameters(tmp_path) == {f"mm.{key}": "***"}
+    assert run_description.parameters(tmp_path) == {f"mm.{key}": "***"}
 
 
 @pytest.mark.parametrize("key", ["use_cls_token", "num_tokens", "tokenizer", "keypoints", "secretary"])
 def test_what_only_sounds_like_a_secret_is_kept(tmp_path, key):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({key: True}))
-    assert describe.parameters(tmp_path) == {key: "true"}
+    assert run_description.parameters(tmp_path) == {key: "true"}
 
 
 def test_parameters_are_flat_text(make_run):
     run = make_run(None)
-    found = describe.parameters(run.dir)
+    found = run_description.parameters(run.dir)
     assert found["optimizer.lr"] == "0.002"
     assert found["optimizer.betas"] == "[0.9, 0.999]"
     assert found["dataset.path"] == "null"
@@ -45,7 +45,7 @@ def test_parameters_are_flat_text(make_run):
 
 def test_tags_say_who_what_and_where(make_run):
     run = make_run(None)
-    tags = describe.tags(run.dir)
+    tags = run_description.tags(run.dir)
     assert tags["run_id"] == run.id and tags["run_dir"] == str(run.dir)
     assert (tags["task"], tags["model"], tags["dataset"]) == ("detection", "rtmdet-s", "digits")
     assert tags["fingerprint"] == "f1e2d3" and tags["host"] == "here" and tags["launcher"] == "local"
@@ -60,7 +60,7 @@ def test_tags_say_who_what_and_where(make_run):
 
 
 def test_the_data_set_says_how_much_of_what(log):
-    data = describe.dataset(log.started())
+    data = run_description.dataset(log.started())
     assert (data.name, data.digest, data.source_type) == ("digits", "f1e2d3" * 5 + "f1", "local")
     assert json.loads(data.source) == {"uri": "/data/digits"}
     profile = json.loads(data.profile)
@@ -69,9 +69,9 @@ def test_the_data_set_says_how_much_of_what(log):
     assert columns == ["image", "boxes", "labels"]
     built_in = log.started()
     built_in["data"]["source"] = None
-    assert describe.dataset(built_in).source_type == "code"
+    assert run_description.dataset(built_in).source_type == "code"
 
 
 def test_a_directory_without_anything_is_no_crash(tmp_path):
-    assert describe.parameters(tmp_path) == {}
-    assert describe.tags(tmp_path)["run_id"] == tmp_path.name
+    assert run_description.parameters(tmp_path) == {}
+    assert run_description.tags(tmp_path)["run_id"] == tmp_path.name

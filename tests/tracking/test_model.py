@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from trainer.errors import DatasetError
-from trainer.inference.results import Prediction
+from trainer.core.errors import DatasetError
+from trainer.predictions.prediction import Prediction
 from trainer.tracking.model_io import answer_keys, read_images, to_answer
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ for uri, checkpoint in zip(pairs[::2], pairs[1::2]):
     body = json.dumps({"dataframe_split": {"columns": ["image"], "data": [[text]]}})
     served = validate_serving_input(uri, body)
     answers.append(served)
-    from trainer.inference.load import load_model
+    from trainer.inference.load_model import load_model
     from trainer.tracking.model_io import to_answer
 
     expected = [to_answer(one) for one in load_model(checkpoint, device="cpu").predict([image])]
@@ -103,7 +103,7 @@ def test_a_fresh_process_answers_as_the_checkpoint_does(trained_run, tmp_path):
 
 
 def test_a_run_without_a_checkpoint_is_named(make_run):
-    from trainer.errors import CheckpointError
+    from trainer.core.errors import CheckpointError
     from trainer.tracking.model import log_model
 
     run = make_run(None)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from trainer.tracking.points import TRAIN_POINTS, clean_key, points_of
+from trainer.tracking.metric_mapping import TRAIN_POINTS, clean_key, points_of
 from trainer.tracking.state import Progress
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
 from trainer.tracking.result import KILLED, rebuild_result
 from trainer.tracking.state import State
 

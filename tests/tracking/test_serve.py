@@ -38,8 +38,8 @@ print(model_uri(run.info.run_id, uri))
 
 @pytest.mark.slow
 def test_a_served_model_answers_an_image_as_its_checkpoint_does(trained_run, tmp_path):
-    from trainer.inference.load import load_model
-    from trainer.inference.locate import find_checkpoint
+    from trainer.checkpoints.resolve_checkpoint import find_checkpoint
+    from trainer.inference.load_model import load_model
     from trainer.tracking.model_io import to_answer
 
     run = tmp_path / "run"

@@ -16,8 +16,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from trainer.cli import main
-from trainer.config.schema import Tracking
-from trainer.tracking import mlflow_run_id, start
+from trainer.schema import Tracking
+from trainer.tracking import mlflow_run_id
+from trainer.tracking import sink_processes
 from trainer.tracking.state import load
 
 CLASSES = 1100
@@ -36,7 +37,7 @@ def test_a_server_away_at_start_killed_stuck_and_away_at_the_end_has_all_of_it_o
     run = make_run(None, "outage", [log.started(), *log.epoch(1)])
 
     # Away at the start: training has begun, the sink waits.
-    handle = start(run, Tracking(uri=uri), "runs")
+    handle = sink_processes(run, Tracking(uri=uri), "runs")
     _until(lambda: load(run.dir).error)
     assert load(run.dir).offset == 0 and handle.process.poll() is None
     with _server(tmp_path, port) as server:

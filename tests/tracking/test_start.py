@@ -12,9 +12,10 @@ from contextlib import suppress
 
 import pytest
 
-from trainer.config.schema import Tracking
-from trainer.tracking import mlflow_run_id, start, sync
-from trainer.tracking.launch import log_file
+from trainer.schema import Tracking
+from trainer.tracking import mlflow_run_id, sync
+from trainer.tracking import sink_processes
+from trainer.tracking.sink_processes import log_file
 from trainer.tracking.state import load
 
 
@@ -24,19 +25,19 @@ def no_server(monkeypatch):
 
 
 def test_nothing_is_started_without_tracking(make_run):
-    handle = start(make_run(None), Tracking(name="none"), "runs")
+    handle = sink_processes(make_run(None), Tracking(name="none"), "runs")
     assert handle.process is None and handle.wait(0) and handle.mlflow_run_id is None
 
 
 def test_of_several_processes_only_the_first_tells(make_run, database, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    handle = start(make_run(database, "ranks"), Tracking(uri=database, tensorboard=True), "runs")
+    handle = sink_processes(make_run(database, "ranks"), Tracking(uri=database, tensorboard=True), "runs")
     assert handle.process is None and handle.others == []
 
 
 def test_tensorboard_alone(make_run, log):
     run = make_run(None, "tb", [])
-    handle = start(run, Tracking(name="none", tensorboard=True), "runs")
+    handle = sink_processes(run, Tracking(name="none", tensorboard=True), "runs")
     log.append(run.dir, [log.started(), *log.epoch(1), {"type": "finished"}])
     assert handle.wait(30) and handle.process is None
     [other] = handle.others
@@ -48,7 +49,7 @@ def test_tensorboard_alone(make_run, log):
 
 def test_follows_a_run_to_its_end(make_run, log, database):
     run = make_run(database, "followed", [log.started(), *log.epoch(1)])
-    handle = start(run, Tracking(uri=database), "runs", experiment="named")
+    handle = sink_processes(run, Tracking(uri=database), "runs", experiment="named")
     _until(lambda: mlflow_run_id(run.dir))
     log.append(run.dir, log.epoch(2))
     _until(lambda: load(run.dir).offset == run.events.stat().st_size)
@@ -63,7 +64,7 @@ def test_follows_a_run_to_its_end(make_run, log, database):
 
 def test_an_earlier_attempts_last_word_does_not_end_it(make_run, log, database):
     run = make_run(database, "attempts", [log.started(), *log.epoch(1), {"type": "cancelled"}])
-    handle = start(run, Tracking(uri=database), "runs")
+    handle = sink_processes(run, Tracking(uri=database), "runs")
     _until(lambda: load(run.dir).offset == run.events.stat().st_size)
     time.sleep(1.5)
     assert handle.process.poll() is None
@@ -75,7 +76,7 @@ def test_an_earlier_attempts_last_word_does_not_end_it(make_run, log, database):
 def test_no_server_delays_nothing_and_says_how_to_catch_up(make_run, database, caplog):
     run = make_run(None, "alone")
     before = time.monotonic()
-    handle = start(run, Tracking(uri="http://127.0.0.1:9"), "runs")  # Nobody listens there.
+    handle = sink_processes(run, Tracking(uri="http://127.0.0.1:9"), "runs")  # Nobody listens there.
     assert time.monotonic() - before < 1
     _until(lambda: load(run.dir).error)
     caplog.clear()
@@ -96,7 +97,7 @@ def test_a_killed_training_is_told_as_killed(make_run, log, database):
     run = make_run(database, "killed", [log.started(), *log.epoch(1)])
     code = (
         "import sys, time\n"
-        "from trainer.run import Run\nfrom trainer.config.schema import Tracking\n"
+        "from trainer.runs.run import Run\nfrom trainer.schema import Tracking\n"
         "from trainer.tracking import start\n"
         "print(start(Run.open(sys.argv[1]), Tracking(uri=sys.argv[2]), 'runs').process.pid, flush=True)\n"
         "time.sleep(60)"
@@ -116,7 +117,7 @@ def test_a_killed_training_is_told_as_killed(make_run, log, database):
 
 def test_credentials_stay_in_the_environment(make_run):
     run = make_run(None, "secret", [])
-    handle = start(run, Tracking(uri="http://me:hunter2@127.0.0.1:9"), "runs")
+    handle = sink_processes(run, Tracking(uri="http://me:hunter2@127.0.0.1:9"), "runs")
     try:
         arguments = " ".join(handle.process.args)
         _until(lambda: load(run.dir).error)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config.schema import Tracking
-from trainer.errors import ConfigError
-from trainer.events.sink import cursor_file
-from trainer.run import Run
+from trainer.core.errors import ConfigError
+from trainer.runs.events.sink import cursor_file
+from trainer.runs.run import Run
+from trainer.schema import Tracking
 from trainer.tracking import mlflow_run_id, sync
 from trainer.tracking.sink import state_for
 from trainer.tracking.state import Progress, load, name_for

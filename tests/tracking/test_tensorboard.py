@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trainer.events.sink import cursor_file
-from trainer.tracking.points import Point
+from trainer.runs.events.sink import cursor_file
+from trainer.tracking.metric_mapping import Point
 from trainer.tracking.tensorboard import TensorboardSink, TensorboardState, sync_tensorboard
 from trainer.tracking.tfevents import header, scalars
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config.schema import Tracking
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.runs.tracking_uri import with_credentials, without_credentials
+from trainer.schema import Tracking
 from trainer.tracking import tracking_uri, ui_command
-from trainer.tracking.uri import with_credentials, without_credentials
 
 
 @pytest.fixture(autouse=True)

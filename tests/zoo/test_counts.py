@@ -7,10 +7,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from trainer.config.paths import Conf
-from trainer.zoo import counts
-from trainer.zoo.count import differences, everything, named_bases, report
-from trainer.zoo.names import Models
+from trainer.catalog import counts
+from trainer.catalog.count_models import differences, everything, named_bases, report
+from trainer.schema.conf_folders import Conf
+from trainer.zoo.model_names import Models
 
 # Millions: the first eight as promised to users.
 PUBLISHED = {
@@ -102,7 +102,7 @@ def test_other_versions_are_counted_once_into_the_cache(
     def count_again(*args: object, **options: object) -> None:
         raise AssertionError("counted twice")
 
-    monkeypatch.setattr("trainer.zoo.count.count", count_again)
+    monkeypatch.setattr("trainer.catalog.count_models.count", count_again)
     assert counts.counted([YOLOX], told.append) == found
     assert len(told) == 1
 

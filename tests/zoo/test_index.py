@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config.paths import Conf
-from trainer.zoo import index
-from trainer.zoo.index import entries, published, weights_url
-from trainer.zoo.locate import PACKAGES, configs
-from trainer.zoo.names import Models
+from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.schema.conf_folders import Conf
+from trainer.zoo import metafiles
+from trainer.zoo.metafiles import entries, published, weights_url
+from trainer.zoo.model_names import Models
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,7 +92,7 @@ def test_metafiles_are_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -
     (kept,) = (cache / "zoo").glob("index-*.json")
     entries.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(index, "read", lambda package: pytest.fail("the metafiles were read again"))
+        patch.setattr(metafiles, "read", lambda package: pytest.fail("the metafiles were read again"))
         assert entries() == before
 
     kept.write_bytes(b'{"cut off')
@@ -100,7 +100,7 @@ def test_metafiles_are_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -
     assert entries() == before, "a damaged file is made anew"
 
     entries.cache_clear()
-    monkeypatch.setattr(index, "version", lambda package: "9.9.9")
+    monkeypatch.setattr(metafiles, "version", lambda package: "9.9.9")
     assert entries() == before
     assert len(list((cache / "zoo").glob("index-*.json"))) == 2, "another version has a file of its own"
     entries.cache_clear()
@@ -113,7 +113,7 @@ def test_without_a_cache_the_figures_are_there_all_the_same(
         raise OSError("read-only")
 
     shutil.rmtree(cache / "zoo", ignore_errors=True)
-    monkeypatch.setattr(index, "cache_dir", no_folder)
+    monkeypatch.setattr(metafiles, "cache_dir", no_folder)
     entries.cache_clear()
     assert weights_url("mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py")
     assert not (cache / "zoo").exists()

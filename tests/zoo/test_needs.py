@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from trainer.config.compose import compose
-from trainer.errors import ConfigError
-from trainer.zoo import needs as needs_module
-from trainer.zoo.locate import configs
-from trainer.zoo.needs import installed, missing, needs, refusal
+from trainer.config_tree.config_files import configs
+from trainer.core.errors import ConfigError
+from trainer.zoo import requirements as needs_module
+from trainer.zoo.requirements import installed, missing, needs, refusal
 
 VITPOSE = "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_ViTPose-small_8xb64-210e_coco-256x192.py"
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.errors import ConfigError
-from trainer.zoo import counts
-from trainer.zoo.page import PAGE, current, replaced
+from trainer.catalog import counts
+from trainer.catalog.models_page import PAGE, current, replaced
+from trainer.core.errors import ConfigError
 
 
 def test_the_page_is_up_to_date() -> None:
     if not counts.is_current():
         pytest.skip("other versions are installed than the counts are shipped for")
     text = PAGE.read_text(encoding="utf-8")
-    assert text == current(text), "python -m trainer.zoo.page"
+    assert text == current(text), "python -m trainer.catalog.models_page"
 
 
 def test_the_promised_figures_stand_beside_the_metafiles() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.zoo import counts
-from trainer.zoo.count import count, differences, everything, named_bases, report
-from trainer.zoo.needs import missing
-from trainer.zoo.tasks import refusal, tasks_of
+from trainer.catalog import counts
+from trainer.catalog.count_models import count, differences, everything, named_bases, report
+from trainer.zoo.config_tasks import refusal, tasks_of
+from trainer.zoo.requirements import missing
 
 # Without mmpretrain, transformers, fairscale and lap.
 BUILT, ALL = 1761, 1917
@@ -71,7 +71,7 @@ def test_what_can_be_chosen_is_a_model(rows: dict[str, dict]) -> None:
 @pytest.mark.timeout(1800)
 def test_what_is_shipped_is_what_was_counted(rows: dict[str, dict]) -> None:
     if not counts.is_current():
-        pytest.skip("the file was counted with other versions; python -m trainer.zoo.count")
+        pytest.skip("the file was counted with other versions; python -m trainer.catalog.count_models")
     # Where an optional package is installed, more can be counted here than in the file.
     more = {base for base, row in rows.items() if row.get("needs") and not missing(base)}
     assert {base: pair for base, pair in differences(rows).items() if base not in more} == {}

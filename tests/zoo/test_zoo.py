@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config.paths import Conf
-from trainer.config.schema import TASKS
-from trainer.config.sources import ZooSource
-from trainer.errors import ConfigError
-from trainer.zoo.locate import PACKAGES, config_path, configs
-from trainer.zoo.names import Models, squash
-from trainer.zoo.tasks import refusal, tasks_of
+from trainer.config.config_sources import ZooSource
+from trainer.config_tree.config_files import PACKAGES, config_path, configs
+from trainer.core.errors import ConfigError
+from trainer.schema import TASKS
+from trainer.schema.conf_folders import Conf
+from trainer.zoo.config_tasks import refusal, tasks_of
+from trainer.zoo.model_names import Models, squash
 
 CONTRACT = {
     "faster-rcnn-r50": "faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
@@ -234,7 +234,7 @@ def test_a_base_that_is_not_there(base: str, expected: str) -> None:
 
 
 def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, models: Models) -> None:
-    monkeypatch.setattr("trainer.zoo.locate.configs_dir", lambda package: None)
+    monkeypatch.setattr("trainer.config_tree.config_files.configs_dir", lambda package: None)
     configs.cache_clear()
     try:
         with pytest.raises(ConfigError, match="mmseg is not installed"):

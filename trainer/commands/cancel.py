@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from trainer.config.schema import leaf
+from trainer.core.cli_text import program
 from trainer.launch import registry
-from trainer.launch.records import the_one
-from trainer.words import program
+from trainer.launch.job_store import the_one
+from trainer.schema import typed_field
 
-# ruff: noqa: RUF009  leaf() makes a dataclass field
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
@@ -21,10 +21,10 @@ class Options:
     python -m trainer cancel latest --wait
     """
 
-    job: list[str] = leaf([], "the job: its handle, its run's id, or latest", kind="words")
-    output_dir: str = leaf("runs", "the output_dir that it was launched with", kind="path")
-    now: bool = leaf(False, "end it at once, without saving")
-    wait: bool = leaf(False, "return only when it has ended")
+    job: list[str] = typed_field([], "the job: its handle, its run's id, or latest", kind="words")
+    output_dir: str = typed_field("runs", "the output_dir that it was launched with", kind="path")
+    now: bool = typed_field(False, "end it at once, without saving")
+    wait: bool = typed_field(False, "return only when it has ended")
 
 
 def main(options: Options) -> int:

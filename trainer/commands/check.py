@@ -8,14 +8,14 @@ from typing import Any
 
 import orjson
 
-from trainer.commands.common import notes_to_stderr
-from trainer.commands.rundir import experiment_name
-from trainer.config.schema import Experiment
-from trainer.data.load import find_source, read
+from trainer.commands.notes import notes_to_stderr
+from trainer.config.run_directory import experiment_name
+from trainer.core.atomic_files import atomic_write
+from trainer.core.cli_text import short
+from trainer.data.load_records import find_source, read
 from trainer.data.prepare import prepare_source
 from trainer.data.report import FILE, describe
-from trainer.storage import atomic_write
-from trainer.words import short
+from trainer.schema import Experiment
 
 _WORDS = {"error": "error", "warning": "warning", "fix": "fixed", "note": "note"}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import orjson
 
-from trainer.commands.common import notes_to_stderr
-from trainer.config.schema import FORMATS, TASKS, Dataset, leaf
-from trainer.errors import ConfigError
+from trainer.commands.notes import notes_to_stderr
+from trainer.core.errors import ConfigError
+from trainer.schema import FORMATS, TASKS, Dataset, typed_field
 
-# ruff: noqa: RUF009  leaf() makes a dataclass field
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
@@ -26,27 +26,31 @@ class Options:
         python -m trainer convert source=data/people target=data/people-yolo to=yolo task=pose
     """
 
-    source: str | None = leaf(None, "the data set: a folder, an archive or s3://bucket/prefix", kind="path")
-    target: str | None = leaf(None, "the new folder", kind="path")
-    to: str = leaf("coco", "the new format", choices=("coco", "yolo", "dice"))
-    task: str = leaf("detection", "which labels are read", choices=TASKS)
-    format: str = leaf("auto", "the source's format", choices=FORMATS)
-    classes: list[str] = leaf([], "names of the classes where the source doesn't name them: a,b,c")
-    background: str = leaf(
+    source: str | None = typed_field(
+        None, "the data set: a folder, an archive or s3://bucket/prefix", kind="path"
+    )
+    target: str | None = typed_field(None, "the new folder", kind="path")
+    to: str = typed_field("coco", "the new format", choices=("coco", "yolo", "dice"))
+    task: str = typed_field("detection", "which labels are read", choices=TASKS)
+    format: str = typed_field("auto", "the source's format", choices=FORMATS)
+    classes: list[str] = typed_field([], "names of the classes where the source doesn't name them: a,b,c")
+    background: str = typed_field(
         "auto",
         "semantic segmentation: pixels of no object are class 0 or 255",
         choices=("auto", "class", "ignore"),
     )
-    train_annotations: str | None = leaf(None, "coco, dice: the annotation file, relative to source")
-    val_annotations: str | None = leaf(None, "coco, dice: that of the validation split")
-    train_images: str | None = leaf(None, "coco: folder of the training images, relative to source")
-    val_images: str | None = leaf(None, "coco: folder of the validation images, relative to source")
-    val_ratio: float = leaf(0.2, "share of images validated on when the source names no split", gt=0, le=0.9)
-    seed: int = leaf(42, "seed of that draw", ge=0)
-    follow_links: bool = leaf(False, "read files behind links that lead out of the source")
-    copy: bool = leaf(False, "copy images instead of linking them")
-    overwrite: bool = leaf(False, "replace a target that this command wrote")
-    json: bool = leaf(False, "say what was done as JSON")
+    train_annotations: str | None = typed_field(None, "coco, dice: the annotation file, relative to source")
+    val_annotations: str | None = typed_field(None, "coco, dice: that of the validation split")
+    train_images: str | None = typed_field(None, "coco: folder of the training images, relative to source")
+    val_images: str | None = typed_field(None, "coco: folder of the validation images, relative to source")
+    val_ratio: float = typed_field(
+        0.2, "share of images validated on when the source names no split", gt=0, le=0.9
+    )
+    seed: int = typed_field(42, "seed of that draw", ge=0)
+    follow_links: bool = typed_field(False, "read files behind links that lead out of the source")
+    copy: bool = typed_field(False, "copy images instead of linking them")
+    overwrite: bool = typed_field(False, "replace a target that this command wrote")
+    json: bool = typed_field(False, "say what was done as JSON")
 
 
 def main(options: Options) -> int:

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from trainer.commands.common import notes_to_stderr
-from trainer.config.schema import Dataset, Evaluate
-from trainer.inference.locate import find_checkpoint
-from trainer.words import short
+from trainer.checkpoints.resolve_checkpoint import find_checkpoint
+from trainer.commands.notes import notes_to_stderr
+from trainer.core.cli_text import short
+from trainer.schema import Dataset, Evaluate
 
 if TYPE_CHECKING:
-    from trainer.inference.base import BasePredictor
     from trainer.inference.evaluate import Evaluation
+    from trainer.inference.predictor_base import BasePredictor
 
 _EXTREMES = 5
 
@@ -38,20 +38,20 @@ def main(config: Evaluate, overrides: list[str]) -> int:
     found = find_checkpoint(config.checkpoint, config.output_dir)
     started = time.time()
     # Imported after the first mistakes were found: torch and the OpenMMLab packages take seconds.
-    from trainer.inference import report
-    from trainer.inference.load import load_model
+    from trainer.inference import evaluation_report
+    from trainer.inference.load_model import load_model
 
     model = load_model(found, config.device, half=config.half)
     notes_to_stderr(model.notes)
     evaluation = _evaluate(console, model, config)
     folder = Path(config.output).expanduser() if config.output else found.folder("")
-    name = report.evaluation_name(evaluation, model)
-    result = report.evaluation_result(model, evaluation, time.time() - started)
-    path = report.write_result(folder, name, result)
+    name = evaluation_report.evaluation_name(evaluation, model)
+    result = evaluation_report.evaluation_result(model, evaluation, time.time() - started)
+    path = evaluation_report.write_result(folder, name, result)
     _show(console, model, evaluation)
     console.print(f"written to {short(path)}", soft_wrap=True)
-    pictures = report.write_curves(folder, name, model, evaluation, config.plots)
-    worst = report.write_worst(folder, name, model, evaluation)
+    pictures = evaluation_report.write_curves(folder, name, model, evaluation, config.plots)
+    worst = evaluation_report.write_worst(folder, name, model, evaluation)
     for picture in [*pictures, *([worst] if worst else [])]:
         console.print(f"drawn in {short(picture)}", soft_wrap=True)
     if config.track and found.run:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from trainer.commands.common import notes_to_stderr
-from trainer.config.schema import Export
-from trainer.errors import ConfigError
+from trainer.checkpoints.resolve_checkpoint import find_checkpoint
+from trainer.commands.notes import notes_to_stderr
+from trainer.core.cli_text import short
+from trainer.core.errors import ConfigError
 from trainer.export.settings import formats
-from trainer.inference.locate import find_checkpoint
-from trainer.words import short
+from trainer.schema import Export
 
 if TYPE_CHECKING:
     from trainer.export.build import Exported
@@ -35,7 +35,7 @@ def main(config: Export, overrides: list[str]) -> int:
         raise ConfigError(f"output={output}: there is a file of that name; a folder is needed")
     # Imported after the first mistakes were found: torch and the OpenMMLab packages take seconds.
     from trainer.export.build import Exporter
-    from trainer.inference.load import load_model
+    from trainer.inference.load_model import load_model
     from trainer.inference.predictor import Predictor
     from trainer.tracking.exported import log_export
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from trainer.config.schema import leaf
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.core.secrets import mask_text
 from trainer.launch import registry
-from trainer.launch.records import the_one
-from trainer.secrets import mask_text
+from trainer.launch.job_store import the_one
+from trainer.schema import typed_field
 
-# ruff: noqa: RUF009  leaf() makes a dataclass field
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
@@ -25,10 +25,10 @@ class Options:
         python -m trainer logs latest --follow
     """
 
-    job: list[str] = leaf([], "the job: its handle, its run's id, or latest", kind="words")
-    output_dir: str = leaf("runs", "the output_dir that it was launched with", kind="path")
-    lines: int | None = leaf(None, "only so many of the newest lines; None: all", ge=1)
-    follow: bool = leaf(False, "go on until the job has ended")
+    job: list[str] = typed_field([], "the job: its handle, its run's id, or latest", kind="words")
+    output_dir: str = typed_field("runs", "the output_dir that it was launched with", kind="path")
+    lines: int | None = typed_field(None, "only so many of the newest lines; None: all", ge=1)
+    follow: bool = typed_field(False, "go on until the job has ended")
 
 
 def main(options: Options) -> int:

@@ -6,13 +6,13 @@ import json
 import sys
 from dataclasses import dataclass
 
-from trainer.config.paths import Conf
-from trainer.config.schema import TASKS, leaf
-from trainer.errors import ConfigError
-from trainer.zoo import cards
-from trainer.zoo.names import Models
+from trainer.catalog import cards
+from trainer.core.errors import ConfigError
+from trainer.schema import TASKS, typed_field
+from trainer.schema.conf_folders import Conf
+from trainer.zoo.model_names import Models
 
-# ruff: noqa: RUF009  leaf() makes a dataclass field
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
@@ -27,12 +27,12 @@ class Options:
         python -m trainer models fetch rtmdet-s segformer-b0
     """
 
-    words: list[str] = leaf([], "parts of a name, or: show NAME, or: fetch NAME|URL ...", kind="words")
-    task: str | None = leaf(None, "only models for this task", choices=TASKS)
-    sort: str = leaf("task", "the order; map: best published figure first", choices=cards.SORTS)
-    all: bool = leaf(False, "also every config of the installed packages")
-    json: bool = leaf(False, "for machines")
-    to: str | None = leaf(None, "fetch: another folder than the cache's", kind="path")
+    words: list[str] = typed_field([], "parts of a name, or: show NAME, or: fetch NAME|URL ...", kind="words")
+    task: str | None = typed_field(None, "only models for this task", choices=TASKS)
+    sort: str = typed_field("task", "the order; map: best published figure first", choices=cards.SORTS)
+    all: bool = typed_field(False, "also every config of the installed packages")
+    json: bool = typed_field(False, "for machines")
+    to: str | None = typed_field(None, "fetch: another folder than the cache's", kind="path")
 
 
 def main(options: Options) -> int:
@@ -52,7 +52,7 @@ def main(options: Options) -> int:
     if options.json:
         print(json.dumps([card.to_json() for card in found], indent=2))
         return 0
-    from trainer.zoo.tables import listing
+    from trainer.catalog.tables import listing
 
     listing(found)
     return 0
@@ -61,7 +61,7 @@ def main(options: Options) -> int:
 def _show(models: Models, names: list[str], options: Options) -> int:
     if not names:
         raise ConfigError("models show: name a model: python -m trainer models show rtmdet-s")
-    from trainer.zoo.facts import facts
+    from trainer.catalog.base_defaults import facts
 
     shown = [cards.one(models, name, _say) for name in names]
     known = [facts(card.base, card.task) for card in shown]
@@ -69,7 +69,7 @@ def _show(models: Models, names: list[str], options: Options) -> int:
         content = [{**card.to_json(), "options": values} for card, values in zip(shown, known, strict=True)]
         print(json.dumps(content[0] if len(content) == 1 else content, indent=2))
         return 0
-    from trainer.zoo.tables import show
+    from trainer.catalog.tables import show
 
     for card, values in zip(shown, known, strict=True):
         show(card, values)
@@ -81,7 +81,7 @@ def _fetch(models: Models, names: list[str], options: Options) -> int:
         raise ConfigError("models fetch: name models or URLs: python -m trainer models fetch rtmdet-s")
     # All names first: a mistake in the last shouldn't show after gigabytes.
     sources = [name if "://" in name else cards.one(models, name).base for name in names]
-    from trainer.zoo.weights import fetch
+    from trainer.checkpoints import fetch
 
     files = [fetch(source, options.to) for source in sources]
     if options.json:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from trainer.config.schema import Experiment
-from trainer.run import Run
+from trainer.core.cli_text import program, short
+from trainer.runs.run import Run
+from trainer.schema import Experiment
 from trainer.tracking import ui_command
-from trainer.words import program, short
 
 
 def next_steps(exp: Experiment, run: Run) -> list[tuple[str, str]]:

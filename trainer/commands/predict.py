@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import track
 
-from trainer.commands.common import notes_to_stderr
-from trainer.config.schema import Predict
-from trainer.errors import ConfigError, DatasetError
-from trainer.inference.locate import find_checkpoint
-from trainer.inference.options import Options
-from trainer.words import short
+from trainer.checkpoints.resolve_checkpoint import find_checkpoint
+from trainer.commands.notes import notes_to_stderr
+from trainer.core.cli_text import short
+from trainer.core.errors import ConfigError, DatasetError
+from trainer.inference.predict_options import Options
+from trainer.schema import Predict
 
 if TYPE_CHECKING:
-    from trainer.inference.base import BasePredictor
+    from trainer.inference.prediction_writer import Written
+    from trainer.inference.predictor_base import BasePredictor
     from trainer.inference.samples import Sample
     from trainer.inference.sources import Source
     from trainer.inference.stream import Answer
-    from trainer.inference.write import Written
 
 PICTURES = 32
 """Images predicted on when neither ``source`` nor ``max_images`` says which."""
@@ -50,7 +50,7 @@ def main(config: Predict, overrides: list[str]) -> int:
 
     source = None if config.source is None else open_source(config.source)
     # Imported after the first mistakes were found: torch and the OpenMMLab packages take seconds.
-    from trainer.inference.load import load_model
+    from trainer.inference.load_model import load_model
 
     model = load_model(found, config.device, half=config.half, nms_iou=config.nms_iou)
     source = source or _validation(model)
@@ -76,8 +76,8 @@ def _predict(
     console: Console, model: BasePredictor, source: Source, config: Predict, output: Path, count: int | None
 ) -> Written:
     """Answers are written as they come; files have their names when the last one has come."""
+    from trainer.inference.prediction_writer import Written, write
     from trainer.inference.stream import answers
-    from trainer.inference.write import Written, write
 
     on_error = config.on_error or ("fail" if source.single else "skip")
     names = [field.name for field in dataclasses.fields(Options) if hasattr(config, field.name)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from trainer.config.schema import leaf
-from trainer.errors import ConfigError, NetworkError
-from trainer.run import Run
+from trainer.core.errors import ConfigError, NetworkError
+from trainer.runs.run import Run
+from trainer.schema import typed_field
 
-# ruff: noqa: RUF009  leaf() makes a dataclass field
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
@@ -23,13 +23,19 @@ class Options:
         python -m trainer replay runs/digits-detection/rtmdet-s-20261123-101500-ab12 sink=mlflow uri=http://host:5000
     """
 
-    run: list[str] = leaf([], "the run: its folder, its id or the id's beginning, or latest", kind="words")
-    sink: str = leaf(
+    run: list[str] = typed_field(
+        [], "the run: its folder, its id or the id's beginning, or latest", kind="words"
+    )
+    sink: str = typed_field(
         "mlflow", "who is told", choices=("mlflow", "platform", "tensorboard", "result", "console")
     )
-    uri: str | None = leaf(None, "mlflow, platform: another server, database or address than the run's own")
-    output_dir: str = leaf("runs", "where runs are looked up", kind="path")
-    patience: float = leaf(20.0, "mlflow, platform: seconds to wait for a server that doesn't answer", ge=0)
+    uri: str | None = typed_field(
+        None, "mlflow, platform: another server, database or address than the run's own"
+    )
+    output_dir: str = typed_field("runs", "where runs are looked up", kind="path")
+    patience: float = typed_field(
+        20.0, "mlflow, platform: seconds to wait for a server that doesn't answer", ge=0
+    )
 
 
 def main(options: Options) -> int:
@@ -60,9 +66,9 @@ def _mlflow(run: Run, options: Options) -> None:
 
 
 def _platform(run: Run, options: Options) -> None:
-    from trainer.platform import follow
+    from trainer.platform.callbacks import sink_process
 
-    state = follow.sync(run, options.uri, options.patience)
+    state = sink_process.sync(run, options.uri, options.patience)
     if state.error:
         raise NetworkError(f"the platform at {state.address} isn't told all of this run: {state.error}")
     print(f"the platform at {state.address} knows all of job {state.job_id}")
@@ -86,8 +92,8 @@ def _result(run: Run, options: Options) -> None:
 
 
 def _console(run: Run, options: Options) -> None:
-    from trainer.events.describe import describe
-    from trainer.events.reader import events
+    from trainer.runs.events.describe import describe
+    from trainer.runs.events.reader import events
 
     for event in events(run.events):
         line = describe(event)

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.commands.rundir import saved_config
 from trainer.config.compose import compose
-from trainer.config.paths import with_dirs
-from trainer.config.resume import folders_of, refuse_masked, saved
-from trainer.config.schema import Experiment, leaf
-from trainer.config.typed import key_of, last_of_each
-from trainer.config.yamls import dump, load, parse
-from trainer.errors import ConfigError
-from trainer.provenance import differences, provenance
-from trainer.run import Run
-from trainer.secrets import masked
+from trainer.config.overrides import key_of, last_of_each
+from trainer.config.run_directory import saved_config
+from trainer.config.saved_overrides import folders_of, refuse_masked, saved
+from trainer.core.errors import ConfigError
+from trainer.core.secrets import masked
+from trainer.core.yaml_io import dump, load, parse
+from trainer.runs.provenance import differences, provenance
+from trainer.runs.run import Run
+from trainer.schema import Experiment, typed_field
+from trainer.schema.conf_folders import with_dirs
 
-# ruff: noqa: RUF009  leaf() makes a dataclass field
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 # What may differ without making it another training.
 _ELSEWHERE = ("output_dir",)
@@ -47,13 +47,15 @@ class Options:
     python -m trainer reproduce runs/digits-detection/<id> runtime.seed=1
     """
 
-    words: list[str] = leaf([], "the run: its id or the beginning of it, its folder, or latest", kind="words")
-    output_dir: str | None = leaf(
+    words: list[str] = typed_field(
+        [], "the run: its id or the beginning of it, its folder, or latest", kind="words"
+    )
+    output_dir: str | None = typed_field(
         None, "where runs are looked up and the new one goes; None: runs, and beside the old one", kind="path"
     )
-    check: bool = leaf(False, "compare only; the exit code is 0 when all is the same, 1 when not")
-    json: bool = leaf(False, "print what differs as JSON")
-    overrides: list[str] = leaf([], "keys that are to be different", kind="rest")
+    check: bool = typed_field(False, "compare only; the exit code is 0 when all is the same, 1 when not")
+    json: bool = typed_field(False, "print what differs as JSON")
+    overrides: list[str] = typed_field([], "keys that are to be different", kind="rest")
 
 
 def main(options: Options) -> int:

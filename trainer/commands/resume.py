@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.config.schema import leaf
 from trainer.launch import registry
-from trainer.launch.records import the_one
-from trainer.launch.start import say_handle
+from trainer.launch.job_store import the_one
+from trainer.launch.submit import say_handle
+from trainer.schema import typed_field
 
-# ruff: noqa: RUF009  leaf() makes a dataclass field
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
@@ -22,8 +22,8 @@ class Options:
         python -m trainer resume slurm:4711
     """
 
-    job: list[str] = leaf([], "the job: its handle, its run's id, or latest", kind="words")
-    output_dir: str = leaf("runs", "the output_dir that it was launched with", kind="path")
+    job: list[str] = typed_field([], "the job: its handle, its run's id, or latest", kind="words")
+    output_dir: str = typed_field("runs", "the output_dir that it was launched with", kind="path")
 
 
 def main(options: Options) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from trainer.bridge.build import build_config
-from trainer.bridge.show import marked
-from trainer.commands.common import notes_to_stderr
-from trainer.config.schema import Experiment
+from trainer.commands.notes import notes_to_stderr
+from trainer.core.secrets import mask_text, masked
 from trainer.data.prepare import prepare
-from trainer.secrets import mask_text, masked
+from trainer.mmconfig.build import build_config
+from trainer.mmconfig.diff import marked
+from trainer.schema import Experiment
 
 
 def main(exp: Experiment, overrides: list[str]) -> int:

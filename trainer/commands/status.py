@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config.schema import leaf
-from trainer.errors import ConfigError, TrainerError
+from trainer.core.cli_text import program, short
+from trainer.core.errors import ConfigError, TrainerError
 from trainer.launch import registry
-from trainer.launch.records import Launched, all_launched, find
-from trainer.words import program, short
+from trainer.launch.job_store import Launched, all_launched, find
+from trainer.schema import typed_field
 
-# ruff: noqa: RUF009  leaf() makes a dataclass field
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Options:
         python -m trainer status latest --json
     """
 
-    job: list[str] = leaf([], "the job: its handle, its run's id, or latest", kind="words")
-    output_dir: str = leaf("runs", "the output_dir that it was launched with", kind="path")
-    limit: int = leaf(20, "how many are listed, the newest", ge=1)
-    json: bool = leaf(False, "for machines")
+    job: list[str] = typed_field([], "the job: its handle, its run's id, or latest", kind="words")
+    output_dir: str = typed_field("runs", "the output_dir that it was launched with", kind="path")
+    limit: int = typed_field(20, "how many are listed, the newest", ge=1)
+    json: bool = typed_field(False, "for machines")
 
 
 def main(options: Options) -> int:

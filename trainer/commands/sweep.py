@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from trainer.config.schema import leaf
-from trainer.errors import ConfigError, NetworkError, did_you_mean
-from trainer.sweep.results import Results, find_sweep, read_results
-from trainer.words import short
+from trainer.core.cli_text import short
+from trainer.core.errors import ConfigError, NetworkError, did_you_mean
+from trainer.schema import typed_field
+from trainer.sweep.report.results import Results, find_sweep, read_results
 
-# ruff: noqa: RUF009  leaf() makes a dataclass field
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
@@ -24,12 +24,12 @@ class Options:
         python -m trainer sweep plot runs/sweeps/digits-06f12d34 --upload
     """
 
-    words: list[str] = leaf([], "status, best or plot, and the sweep", kind="words")
-    output_dir: str = leaf("runs", "where sweeps are looked up", kind="path")
-    storage: str | None = leaf(None, "the URL of its storage, where that has a password")
-    json: bool = leaf(False, "for machines")
-    upload: bool = leaf(False, "plot: tell MLflow all of the sweep too")
-    uri: str | None = leaf(None, "plot --upload: another MLflow than the trials'")
+    words: list[str] = typed_field([], "status, best or plot, and the sweep", kind="words")
+    output_dir: str = typed_field("runs", "where sweeps are looked up", kind="path")
+    storage: str | None = typed_field(None, "the URL of its storage, where that has a password")
+    json: bool = typed_field(False, "for machines")
+    upload: bool = typed_field(False, "plot: tell MLflow all of the sweep too")
+    uri: str | None = typed_field(None, "plot --upload: another MLflow than the trials'")
 
 
 def main(options: Options) -> int:
@@ -50,29 +50,29 @@ def main(options: Options) -> int:
 
 
 def _status(results: Results, options: Options) -> int:
-    from trainer.sweep import report
+    from trainer.sweep.report import status
 
     if options.json:
-        print(json.dumps(report.status(results), indent=2))
+        print(json.dumps(status.status(results), indent=2))
     else:
-        report.print_status(results)
+        status.print_status(results)
     return 0
 
 
 def _best(results: Results, options: Options) -> int:
-    from trainer.sweep import report
-    from trainer.sweep.best import write_best
+    from trainer.sweep.report import status
+    from trainer.sweep.report.best import write_best
 
     files = write_best(results)
     if options.json:
-        print(json.dumps({"best": report.best(results), "recipes": list(map(str, files))}, indent=2))
+        print(json.dumps({"best": status.best(results), "recipes": list(map(str, files))}, indent=2))
     else:
-        report.print_best(results)
+        status.print_best(results)
     return 0 if files else 1
 
 
 def _plot(results: Results, options: Options) -> int:
-    from trainer.sweep.finish import finish
+    from trainer.sweep.driver.finalize import finish
 
     done = finish(results, upload=options.upload or options.uri is not None, uri=options.uri)
     if options.json:

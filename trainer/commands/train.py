@@ -9,21 +9,21 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from trainer.bridge.build import Built, build_config
-from trainer.bridge.weights import fetch_all
-from trainer.commands.common import notes_to_stderr
+from trainer.checkpoints.weight_spec import pinned
 from trainer.commands.next_steps import next_steps
-from trainer.commands.rundir import open_run, write_configuration
-from trainer.config.schema import Experiment
+from trainer.commands.notes import notes_to_stderr
+from trainer.config.run_directory import open_run, write_configuration
+from trainer.core.errors import NetworkError, TrainerError
+from trainer.core.secrets import learn_environment
 from trainer.data.bundle import DataBundle
 from trainer.data.prepare import prepare
 from trainer.data.report import write_report
-from trainer.engine.distributed import FailedElsewhere, Ranks, join
-from trainer.engine.last_word import has_last_word, say_last_word, size_of_log
-from trainer.errors import NetworkError, TrainerError
-from trainer.run import Run
-from trainer.secrets import learn_environment
-from trainer.zoo.weights.words import pinned
+from trainer.engine.distributed.ranks import FailedElsewhere, Ranks, join
+from trainer.engine.failure_record import has_last_word, say_last_word, size_of_log
+from trainer.mmconfig.build import Built, build_config
+from trainer.mmconfig.initial_weights import fetch_all
+from trainer.runs.run import Run
+from trainer.schema import Experiment
 
 # The tracker's process goes on by itself after this; a run's end is not held up by a server.
 TRACKER_SECONDS = 20.0
@@ -46,14 +46,14 @@ def train(exp: Experiment, overrides: list[str], **facts: Any) -> Any:
     """
     learn_environment()
     if exp.callback.name != "none":
-        from trainer.platform.state import State
+        from trainer.platform.callbacks.sink_state import State
 
         State.of(exp.callback)  # a mistake in it is told before the data is looked at
     ranks = join(exp)
     try:
         return _prepared(exp, overrides, facts, ranks)
     except FailedElsewhere as reason:  # the first process says why
-        from trainer.engine.result import Result
+        from trainer.runs.result import Result
 
         result = Result()
         result.exit_code = reason.error.exit_code
@@ -72,7 +72,7 @@ def _prepared(exp: Experiment, overrides: list[str], facts: dict[str, Any], rank
     run = ranks.from_first(lambda: open_run(exp))
     built.cfg["work_dir"] = str(run.dir)
     if not ranks.first:
-        from trainer.engine.fit import fit
+        from trainer.engine.train import fit
 
         return fit(built.config(), run, exp, bundle, ranks=ranks)
     try:
@@ -100,7 +100,7 @@ def _train(
         notes=built.notes,
     )
     from trainer import tracking
-    from trainer.engine.limits import settle_openmp
+    from trainer.core.cpu_budget import settle_openmp
 
     settle_openmp()  # while the tracker's process, which is about to import MLflow, doesn't look like a busy machine
 
@@ -109,7 +109,7 @@ def _train(
     tracker = tracking.start(run, exp.tracking, exp.output_dir)
     result, stopped = None, False
     try:
-        from trainer.engine.fit import fit
+        from trainer.engine.train import fit
 
         result = fit(built.config(), run, exp, bundle, next_steps(exp, run), ranks)
         stopped = result.exit_code != 0
@@ -135,6 +135,6 @@ def _tell_platform(run: Run, exp: Experiment) -> Any:
     """The process that calls a platform back about the run; None where nobody wants to be."""
     if exp.callback.name == "none":
         return None
-    from trainer.platform import follow
+    from trainer.platform.callbacks import sink_process
 
-    return follow.start(run, exp.callback)
+    return sink_process.start(run, exp.callback)

@@ -9,13 +9,13 @@ import os
 import re
 from collections.abc import Sequence
 
-from trainer.config.check import check
-from trainer.config.leaves import leaves
-from trainer.config.paths import Conf
-from trainer.config.plain import PLAIN, option_names
-from trainer.config.schema import COMMANDS
-from trainer.errors import ConfigError
-from trainer.zoo.locate import PACKAGES, configs
+from trainer.config.override_checks import check
+from trainer.config.simple_commands import PLAIN, option_names
+from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.core.errors import ConfigError
+from trainer.schema import COMMANDS
+from trainer.schema.conf_folders import Conf
+from trainer.schema.fields import leaves
 
 _BASH = """\
 _trainer_completion() {
@@ -49,7 +49,7 @@ def complete(words: Sequence[str], conf: Conf) -> int:
             else "complete -r trainer python python3; unset -f _trainer_completion"
         )
     else:
-        from trainer.config.engine import whole_hydra
+        from trainer.config.hydra_loader import whole_hydra
 
         whole_hydra("train", conf).shell_completion("train", list(words))
     return 0
@@ -102,7 +102,7 @@ def _models(last: str, words: Sequence[str], conf: Conf, named: list[str]) -> li
     checked = check("train", [word for word in words if word.startswith("task=")], conf)
     tasks = [typed.value for typed in checked.overrides if typed.key == "task"]
     if tasks:
-        from trainer.zoo.names import Models
+        from trainer.zoo.model_names import Models
 
         named = [model.name for model in Models(conf).named if tasks[0] in model.tasks]
     return [*named, *(f"{name}/" for name in PACKAGES)]

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from trainer.config.leaves import leaves
-from trainer.config.paths import Conf
-from trainer.config.schema import COMMANDS
-from trainer.errors import did_you_mean
+from trainer.core.errors import did_you_mean
+from trainer.schema import COMMANDS
+from trainer.schema.conf_folders import Conf
+from trainer.schema.fields import leaves
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,9 +31,9 @@ def compose(
     """
     from omegaconf import OmegaConf
 
-    from trainer.config.check import check
-    from trainer.config.origin import note
-    from trainer.config.together import mistakes
+    from trainer.config.cross_checks import mistakes
+    from trainer.config.env_references import note
+    from trainer.config.override_checks import check
 
     conf = conf or Conf()
     checked = check(command, overrides, conf)
@@ -54,8 +54,8 @@ def composed(command: str, checked: Any, conf: Conf) -> Any:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from trainer.config.engine import load
-    from trainer.errors import ConfigError
+    from trainer.config.hydra_loader import load
+    from trainer.core.errors import ConfigError
 
     ours = [typed.override for typed in checked.overrides if not typed.override.is_hydra_override()]
     try:

@@ -6,8 +6,8 @@ import dataclasses
 import shutil
 import textwrap
 
-from trainer.config.paths import Conf, config_name
-from trainer.config.schema import COMMANDS
+from trainer.schema import COMMANDS
+from trainer.schema.conf_folders import Conf, config_name
 
 _HEAD = """\
 OpenMMLab models on your data: Hydra groups compose into MMEngine configs.

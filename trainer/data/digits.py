@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 import orjson
 
-from trainer.config.schema import Dataset
-from trainer.data.cache import build_folder, cache_dir
+from trainer.core.atomic_files import atomic_write
+from trainer.core.cache_folder import build_folder, cache_dir
+from trainer.core.errors import DatasetError
 from trainer.data.digits_scene import POINTS, Ink, compose_scene
-from trainer.errors import DatasetError
-from trainer.storage import atomic_write
+from trainer.schema import Dataset
 
 _VERSION = 3  # of the composer; raise it when scenes change
 _VAL_DIGITS = 0.2  # share of each class's digits that only validation sees

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import orjson
 
-from trainer.config.schema import Dataset
+from trainer.core.atomic_files import atomic_write
+from trainer.core.cache_folder import build_folder, cache_dir
+from trainer.core.errors import DatasetError
 from trainer.data.bundle import DataBundle
-from trainer.data.cache import build_folder, cache_dir
+from trainer.data.bundle_files import read_folder, up_to_date, write_folder
 from trainer.data.formats.base import root_of
-from trainer.data.load import Loaded, Source, find_source, load
+from trainer.data.load_records import Loaded, Source, find_source, load
 from trainer.data.report import FILE as REPORT
 from trainer.data.report import describe
 from trainer.data.split_file import split_file
-from trainer.data.write import read_folder, up_to_date, write_folder
-from trainer.errors import DatasetError
-from trainer.storage import atomic_write
+from trainer.schema import Dataset
 
 _VERSION = 3  # of what is written; raise it when the writer or a reader changes its output
 _ELSEWHERE = {

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.core.errors import DatasetError
 from trainer.data.bundle import Keypoints
 from trainer.data.checks.rules import RULES
-from trainer.errors import DatasetError
 
 SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import orjson
 
+from trainer.core.atomic_files import atomic_write
 from trainer.data.bundle import DataBundle
-from trainer.data.load import Loaded
+from trainer.data.bundle_files import palette
+from trainer.data.load_records import Loaded
 from trainer.data.records import Picture, Problems
 from trainer.data.semantic import Plan, index_map, plan
-from trainer.data.write import palette
-from trainer.storage import atomic_write
 
 FILE = "data_report.json"
 SAMPLES = {"train": 5, "val": 3}

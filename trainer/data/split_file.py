@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.config.schema import Dataset
 from trainer.data.files import parse_json, read_bytes
 from trainer.data.formats.base import root_of
 from trainer.data.records import SPLITS, Picture, Problems, Records, SplitRule, shares_of
+from trainer.schema import Dataset
 
 _LISTS = ("custom_splits", "splits")
 _OTHERS = {"method", "source", "ratio", "default_ratio", "train_ratio", "val_ratio", "test_ratio", "seed",

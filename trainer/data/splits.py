@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from trainer.config.leaves import is_fold
-from trainer.config.schema import Dataset
+from trainer.core.errors import ConfigError
 from trainer.data.records import SPLITS, Picture, Problems, Records, SplitRule, shares_of
-from trainer.data.split_draw import folds, group_of, note_groups, part, units_of
 from trainer.data.split_file import override, redraw, split_file
-from trainer.errors import ConfigError
+from trainer.data.split_sampling import folds, group_of, note_groups, part, units_of
+from trainer.schema import Dataset
+from trainer.schema.fields import is_fold
 
 NAMES = ("train", "val", "test")
 

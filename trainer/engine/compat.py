@@ -242,7 +242,7 @@ def _load_without_code() -> None:
 
 
 def _load_tensors_only(file: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
-    from trainer.engine.checkpoint_file import load
+    from trainer.engine.checkpoint.file import load
 
     return load(file, map_location)
 
@@ -257,7 +257,7 @@ def _falls_back_to_unpickling() -> bool:
 def _map_annotations() -> None:
     from mmengine.dataset import BaseDataset
 
-    from trainer.engine.shared_annotations import mapping
+    from trainer.engine.distributed.shared_annotations import mapping
 
     _stock["_serialize_data"] = BaseDataset._serialize_data
     BaseDataset._serialize_data = mapping(BaseDataset._serialize_data)
@@ -273,7 +273,7 @@ def _annotations_are_each_process_own() -> bool:
 def _gather_in_memory() -> None:
     import mmengine.evaluator.metric as metric
 
-    from trainer.engine.gathered import collect_results
+    from trainer.engine.distributed.collect_results import collect_results
 
     _stock["collect_results"] = metric.collect_results
     metric.collect_results = collect_results

@@ -6,7 +6,7 @@ import re
 import traceback
 import urllib.error
 
-from trainer.errors import (
+from trainer.core.errors import (
     ConfigError,
     DatasetError,
     FrameworkError,

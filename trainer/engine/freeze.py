@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
-from trainer.engine.stages import stages
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.engine.backbone_stages import stages
 
 
 @MODELS.register_module(name="FrozenBackbone")

@@ -8,8 +8,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from trainer.engine.stages import stages
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
+from trainer.engine.backbone_stages import stages
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -11,11 +11,11 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 
-from trainer.config.schema import Experiment
-from trainer.engine.checkpoint_file import SCHEME
-from trainer.engine.distributed import Ranks
+from trainer.core.errors import CheckpointError
+from trainer.engine.checkpoint.file import SCHEME
+from trainer.engine.distributed.ranks import Ranks
 from trainer.engine.weights.runner import WeightedRunner
-from trainer.errors import CheckpointError
+from trainer.schema import Experiment
 
 # What mmengine wraps a model in by itself, but for the GPU that it then names.
 _WRAPPER = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}

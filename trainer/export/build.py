@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.config.schema import Export
-from trainer.errors import FrameworkError, ResourceError
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import FrameworkError, ResourceError
 from trainer.export.graph import Graph, GraphOptions, graph_for
 from trainer.export.inputs import input_of
 from trainer.export.metadata import Boxes, Metadata, Thresholds, build_metadata, inside, now
@@ -26,8 +26,8 @@ from trainer.export.proof.prove import prove
 from trainer.export.proof.report import Proof, plain
 from trainer.export.settings import formats, precision
 from trainer.inference.predictor import Predictor
-from trainer.inference.quiet import quiet
-from trainer.storage import atomic_write
+from trainer.inference.suppress_output import quiet
+from trainer.schema import Export
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "tensorrt": ".engine"}
 SETTINGS = (

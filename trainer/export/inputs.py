@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from trainer.bridge.size import nominal_size
-from trainer.bridge.walk import leaf_dataset, type_name
-from trainer.errors import FrameworkError
+from trainer.config_tree.traverse import leaf_dataset, type_name
+from trainer.core.errors import FrameworkError
 from trainer.export.metadata import Input
+from trainer.mmconfig.image_size import nominal_size
 
 _WITHOUT_EFFECT = (
     *("LoadImage", "LoadImageFromFile", "LoadImageFromNDArray", "LoadAnnotations", "LoadPanopticAnnotations"),

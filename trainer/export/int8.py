@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.errors import DatasetError, FrameworkError
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import DatasetError, FrameworkError
 from trainer.export.precision import in_network
-from trainer.storage import atomic_write
 
 OPERATORS = ["Conv", "ConvTranspose", "MatMul", "Gemm"]
 """What becomes 8-bit. The rest stays float32: little is won there, and the decoding would lose its coordinates."""

@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from trainer.errors import ConfigError, FrameworkError
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import ConfigError, FrameworkError
 from trainer.export.graph.base import Graph
-from trainer.inference.quiet import quiet
-from trainer.storage import atomic_write
+from trainer.inference.suppress_output import quiet
 
 OPSETS = range(13, 21)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.storage import atomic_write
+from trainer.core.atomic_files import atomic_write
 
 
 def set_metadata(path: Path, content: Mapping[str, Any]) -> None:

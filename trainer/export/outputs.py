@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trainer.config.schema import Export
 from trainer.export.metadata import SHOWN, Output, Thresholds
+from trainer.schema import Export
 
 if TYPE_CHECKING:
     from trainer.export.graph import Graph
@@ -19,7 +19,7 @@ def outputs_of(graph: Graph) -> list[Output]:
     """Name, type and shape of each output, learned by running the graph once; open dimensions are None."""
     import torch
 
-    from trainer.inference.quiet import quiet
+    from trainer.inference.suppress_output import quiet
 
     with torch.no_grad(), quiet():
         values = graph(graph.example())

@@ -8,9 +8,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainer.core.atomic_files import atomic_file, atomic_write
 from trainer.export.metadata import Metadata
 from trainer.export.readme import header, readmes, requirements
-from trainer.storage import atomic_file, atomic_write
 
 RUNTIMES = Path(__file__).parent / "runtimes"
 LANGUAGES = {"onnx": ("python", "cpp"), "tensorrt": ("python",), "torchscript": ("python",)}

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.errors import FrameworkError
-from trainer.storage import atomic_write
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import FrameworkError
 
 _NOT_THE_NETWORK = ("prepare", "priors")
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trainer.config.schema import EXPORT_FORMATS, Export
-from trainer.errors import ConfigError, did_you_mean
+from trainer.core.errors import ConfigError, did_you_mean
+from trainer.schema import EXPORT_FORMATS, Export
 
 _IGNORED = {
     "task_type": "the checkpoint says its task",

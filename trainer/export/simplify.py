@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from trainer.storage import atomic_write
+from trainer.core.atomic_files import atomic_write
 
 logger = logging.getLogger("trainer")
 

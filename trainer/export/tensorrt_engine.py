@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import FrameworkError, ResourceError
-from trainer.storage import atomic_write
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import FrameworkError, ResourceError
 
 LARGEST_BATCH = 8
 """Of an engine with an open batch."""

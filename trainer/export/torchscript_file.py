@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from trainer.errors import FrameworkError
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import FrameworkError
 from trainer.export.graph.base import Graph
-from trainer.inference.quiet import quiet
-from trainer.storage import atomic_write
+from trainer.inference.suppress_output import quiet
 
 METADATA = "metadata.json"
 """Name of the extra file inside (``_extra_files`` of torch.jit.load)."""

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from trainer.bridge.walk import leaf_dataset
+from trainer.config_tree.traverse import leaf_dataset
 from trainer.engine.metrics.names import split_per_class
-from trainer.inference.base import BasePredictor
 from trainer.inference.evaluation_data import SCOPES, Data, own_data
-from trainer.inference.judge import Judge
+from trainer.inference.hard_examples import Judged
+from trainer.inference.hard_examples_collector import Judge
 from trainer.inference.predictor import Predictor
-from trainer.inference.quiet import quiet
-from trainer.inference.worst import Judged
+from trainer.inference.predictor_base import BasePredictor
+from trainer.inference.suppress_output import quiet
 
 Progress = Callable[[int, int], None]
 _STAGES = ("data", "model", "metric")

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.bridge.data import evaluator as metric_of
-from trainer.bridge.data import reading
-from trainer.bridge.walk import leaf_dataset
-from trainer.config.schema import Dataset
+from trainer.config_tree.traverse import leaf_dataset
+from trainer.core.errors import ConfigError, DatasetError
 from trainer.data.bundle import DataBundle, Split
-from trainer.errors import ConfigError, DatasetError
-from trainer.inference.base import BasePredictor
+from trainer.inference.predictor_base import BasePredictor
 from trainer.inference.samples import Sample, has_test, split_loader, split_samples
+from trainer.mmconfig.dataset import evaluator as metric_of
+from trainer.mmconfig.dataset import reading
+from trainer.schema import Dataset
 
 Cfg = dict[str, Any]
 SCOPES = {
@@ -115,8 +115,8 @@ def config_of(model: BasePredictor) -> Cfg:
     config = getattr(model, "config", None)
     if config is not None:
         return config
-    from trainer.inference.literal import parse_config
-    from trainer.inference.trust import check_config
+    from trainer.checkpoints.config_allowlist import check_config
+    from trainer.checkpoints.safe_config_parser import parse_config
 
     file = model.found.run.dir / "mmengine.py" if model.found.run else None
     if file is None or not file.is_file():
@@ -178,7 +178,7 @@ def _as_the_model_has_it(
 def _relabelled(
     model: BasePredictor, bundle: DataBundle, split: Split, key: str
 ) -> tuple[Split, tuple[str, ...]]:
-    from trainer.data.cache import build_folder, cache_dir
+    from trainer.core.cache_folder import build_folder, cache_dir
 
     content = json.loads(split.ann_file.read_bytes())
     names = {category["id"]: category["name"] for category in content["categories"]}
@@ -206,7 +206,7 @@ def _relabelled_maps(
     import cv2
     import numpy as np
 
-    from trainer.data.cache import build_folder, cache_dir
+    from trainer.core.cache_folder import build_folder, cache_dir
 
     assert split.list_file is not None and split.seg_map_root is not None
     table = np.full(256, 255, np.uint8)

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from trainer.bridge.runtime import one_at_a_time
-from trainer.bridge.walk import leaf_dataset, of_type, train_pipelines, type_name
-from trainer.errors import DatasetError, ResourceError
-from trainer.inference.base import BasePredictor
-from trainer.inference.locate import Found
-from trainer.inference.options import Options
-from trainer.inference.quiet import quiet
-from trainer.inference.results import Prediction
+from trainer.checkpoints.resolve_checkpoint import Found
+from trainer.config_tree.traverse import leaf_dataset, of_type, train_pipelines, type_name
+from trainer.core.errors import DatasetError, ResourceError
+from trainer.inference.predict_options import Options
+from trainer.inference.predictor_base import BasePredictor
 from trainer.inference.samples import Sample, split_samples
+from trainer.inference.suppress_output import quiet
+from trainer.mmconfig.runtime import one_at_a_time
+from trainer.predictions.prediction import Prediction
 
 
 class Predictor(BasePredictor):
-    """The model of a checkpoint; made by :func:`trainer.inference.load.load_model`.
+    """The model of a checkpoint; made by :func:`trainer.inference.load_model.load_model`.
 
     Attributes:
         model: the network, an OpenMMLab model in evaluation mode.

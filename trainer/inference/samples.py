@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trainer.bridge.walk import leaf_dataset
-from trainer.errors import DatasetError
-from trainer.inference.results import Prediction
+from trainer.config_tree.traverse import leaf_dataset
+from trainer.core.errors import DatasetError
+from trainer.predictions.prediction import Prediction
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _WILD = "*?["

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.errors import DatasetError, did_you_mean
+from trainer.core.errors import DatasetError, did_you_mean
 from trainer.inference.samples import IMAGES, Sample, find_images
 from trainer.inference.video import VIDEOS, Video
 
@@ -114,7 +114,7 @@ class StoredImage:
             DatasetError: it isn't there any more.
             NetworkError: the store doesn't answer, or refuses.
         """
-        from trainer.data.sources.store import Missing, Store
+        from trainer.data.sources.bucket import Missing, Store
 
         store = self.store
         assert isinstance(store, Store)
@@ -137,8 +137,8 @@ def _stored(uri: str) -> Source:
 
 
 def _objects(uri: str) -> Source:
-    from trainer.data.sources.store import Missing, Store
-    from trainer.s3 import split_uri
+    from trainer.core.s3 import split_uri
+    from trainer.data.sources.bucket import Missing, Store
 
     bucket, key = split_uri(uri)
     store = Store(bucket)

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from trainer.errors import DatasetError
-from trainer.inference import stitch
-from trainer.inference.ahead import ahead
-from trainer.inference.base import WHOLE_IMAGE, BasePredictor
-from trainer.inference.fuse import fuse
-from trainer.inference.options import Options
-from trainer.inference.results import Prediction, joined
+from trainer.core.errors import DatasetError
+from trainer.inference import tile_merge
+from trainer.inference.merge_predictions import fuse
+from trainer.inference.predict_options import Options
+from trainer.inference.predictor_base import WHOLE_IMAGE, BasePredictor
+from trainer.inference.prefetch import ahead
 from trainer.inference.samples import Sample
-from trainer.inference.views import View, Window, looks, windows
+from trainer.inference.tta import View, Window, looks, windows
+from trainer.predictions.prediction import Prediction, joined
 
 DOUBT = 0.25
 """The share of the threshold that something must score in a single look to be fused with others."""
@@ -210,7 +210,7 @@ class _Stream:
             return
         if job.merged is None:
             maps = self.model.task == "semantic_segmentation"
-            job.merged = (stitch.Map if maps else stitch.Instances)(self.model.empty(job.size))
+            job.merged = (tile_merge.Map if maps else tile_merge.Instances)(self.model.empty(job.size))
         job.merged.add(view.window, whole if whole.segmentation is not None else self._chosen(whole))
 
     def _finished(self) -> Iterator[Answer]:
@@ -230,7 +230,7 @@ class _Stream:
         if job.merged is not None:
             prediction = (
                 job.merged.result()
-                if isinstance(job.merged, stitch.Map)
+                if isinstance(job.merged, tile_merge.Map)
                 else job.merged.result(self.options.max_detections)
             )
         assert prediction is not None

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trainer.errors import DatasetError, ResourceError
+from trainer.core.errors import DatasetError, ResourceError
 from trainer.inference.samples import Sample
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")

@@ -1,6 +1,6 @@
 """Starting a command elsewhere: detached on this machine, by torchrun, SLURM, Ray or Kubernetes, with one handle.
 
-What is typed travels in a file (:mod:`trainer.launch.job`); every launcher runs :mod:`trainer.launch.far` with it.
+What is typed travels in a file (:mod:`trainer.launch.job`); every launcher runs :mod:`trainer.launch.job_main` with it.
 """
 
 # Set, to the handle, in what a launcher has started: it runs there and is not launched once more.

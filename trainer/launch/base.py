@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import ClassVar
 
-from trainer.config.schema import Launcher as Options
-from trainer.errors import ResourceError
+from trainer.core.errors import ResourceError
+from trainer.core.secrets import mask_text
+from trainer.launch.dry_run import Plan
 from trainer.launch.job import Job
-from trainer.launch.plan import Plan
-from trainer.launch.records import Launched
-from trainer.launch.state import CANCELLED, Notes, Status
-from trainer.secrets import mask_text
+from trainer.launch.job_status import CANCELLED, Notes, Status
+from trainer.launch.job_store import Launched
+from trainer.schema import Launcher as Options
 
 
 class Launcher(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from trainer.errors import ConfigError, did_you_mean
+from trainer.core.errors import ConfigError, did_you_mean
 
 FORMS = {"local": "<pid>", "slurm": "<job>", "ray": "<id>", "k8s": "<namespace>/<job>"}
 _PATTERNS = {

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.config.schema import Launcher
-from trainer.errors import ConfigError
-from trainer.storage import atomic_write
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import ConfigError
+from trainer.schema import Launcher
 
 FOLDER = ".launched"
 FILE = "job.json"

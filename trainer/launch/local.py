@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.errors import ResourceError
+from trainer.core.errors import ResourceError
+from trainer.core.processes import kill_tree, same, started_at
 from trainer.launch import LAUNCHED
 from trainer.launch.base import Launcher, prepared
+from trainer.launch.dry_run import Part, Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
-from trainer.launch.plan import Part, Plan
-from trainer.launch.process import kill_tree, same, started_at
-from trainer.launch.records import Launched, record
-from trainer.launch.state import Notes, Status
+from trainer.launch.job_status import Notes, Status
+from trainer.launch.job_store import Launched, record
 
 LOG = "output.log"
 
@@ -91,7 +91,7 @@ class Local(Launcher):
 
 def far_command(job: Job) -> list[str]:
     """What starts the trainer where a job runs."""
-    return [sys.executable, "-m", "trainer.launch.far", str(job.folder)]
+    return [sys.executable, "-m", "trainer.launch.job_main", str(job.folder)]
 
 
 def background_environment(job: dict[str, str]) -> dict[str, str]:

@@ -6,18 +6,18 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING
 
-from trainer.config.schema import Launcher as Options
-from trainer.errors import ResourceError
+from trainer.core.errors import ResourceError
+from trainer.schema import Launcher as Options
 
 if TYPE_CHECKING:
     from trainer.launch.base import Launcher
-    from trainer.launch.records import Launched
+    from trainer.launch.job_store import Launched
 
 _CLASSES = {
     "local": "trainer.launch.local:Local",
     "torchrun": "trainer.launch.torchrun:Torchrun",
-    "slurm": "trainer.launch.slurm:Slurm",
-    "ray": "trainer.launch.ray_cluster:RayCluster",
+    "slurm": "trainer.launch.slurm.launcher:Slurm",
+    "ray": "trainer.launch.ray_cluster.launcher:RayCluster",
     "kubernetes": "trainer.launch.k8s:Kubernetes",
 }
 # The package that a launcher can't do without, and the extra that brings it.

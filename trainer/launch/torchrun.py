@@ -6,16 +6,16 @@ import os
 import shlex
 import sys
 
-from trainer.engine.limits import CORES, usable_cpus
+from trainer.core.cpu_budget import CORES, usable_cpus
+from trainer.core.processes import started_at
+from trainer.core.resource_slots import visible_gpus
 from trainer.launch import LAUNCHED
 from trainer.launch.base import prepared
+from trainer.launch.dry_run import Part, Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
+from trainer.launch.job_store import record
 from trainer.launch.local import Local
-from trainer.launch.plan import Part, Plan
-from trainer.launch.process import started_at
-from trainer.launch.records import record
-from trainer.sweep.slots import visible_gpus
 
 
 class Torchrun(Local):
@@ -28,17 +28,17 @@ class Torchrun(Local):
         return Plan.of(job, [Part("torchrun's agent, kept by " + shlex.join(self.command(job)), text)])
 
     def command(self, job: Job) -> list[str]:
-        return [sys.executable, "-m", "trainer.launch.head", str(job.folder)]
+        return [sys.executable, "-m", "trainer.launch.torchrun_supervisor", str(job.folder)]
 
     def run(self, job: Job) -> int:
         """In this very process, with the first process's table on its terminal."""
-        from trainer.launch import head
+        from trainer.launch import torchrun_supervisor
 
         prepared(job)
         handle = Handle(self.scheme, str(os.getpid()))
         record(job, handle, started=started_at(os.getpid()))
         os.environ[LAUNCHED] = str(handle)
-        return head.main(str(job.folder))
+        return torchrun_supervisor.main(str(job.folder))
 
 
 def processes(job: Job) -> int:
@@ -64,8 +64,8 @@ def agent_command(job: Job) -> list[str]:
         ]
         words += [f"--node-rank={options.node_rank}"] if options.node_rank is not None else []
         words += [f"--local-addr={options.local_addr}"] if options.local_addr else []
-    words += [f"--max-restarts={options.max_restarts}", "-m", "trainer.launch.far", str(job.folder)]
-    return [sys.executable, "-m", "trainer.launch.agent", *words]
+    words += [f"--max-restarts={options.max_restarts}", "-m", "trainer.launch.job_main", str(job.folder)]
+    return [sys.executable, "-m", "trainer.launch.torchrun_agent", *words]
 
 
 def agent_environment(job: Job) -> dict[str, str]:

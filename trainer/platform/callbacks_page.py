@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from dataclasses import Field, fields
 from typing import Any
 
-from trainer.platform import bodies, delivery, images, metrics, narrate
-from trainer.platform.bodies import ROUTES, Body
+from trainer.platform.callbacks import delivery, events_to_payloads, image_results, metric_names, payloads
+from trainer.platform.callbacks.payloads import ROUTES, Body
 
-PARTS = (bodies.Metrics, bodies.ImageResult, bodies.Box, bodies.InferenceResult)
+PARTS = (payloads.Metrics, payloads.ImageResult, payloads.Box, payloads.InferenceResult)
 BODIES = (
-    bodies.Progress,
-    bodies.Validation,
-    bodies.Completion,
-    bodies.Log,
-    bodies.InferenceStarted,
-    bodies.InferenceCompletion,
-    bodies.ExportStarted,
-    bodies.ExportCompletion,
-    bodies.EvaluationCompletion,
+    payloads.Progress,
+    payloads.Validation,
+    payloads.Completion,
+    payloads.Log,
+    payloads.InferenceStarted,
+    payloads.InferenceCompletion,
+    payloads.ExportStarted,
+    payloads.ExportCompletion,
+    payloads.EvaluationCompletion,
 )
 TITLES = {"Progress": "Started, progress and rows"}
 
@@ -60,9 +60,9 @@ def _order() -> list[str]:
         "|---|---|",
         "| it begins | progress of epoch 0 without metrics; after a resume, of the epoch it goes on from |",
         "| an epoch has ended, with the validation that follows it where one does | progress with metrics: one row |",
-        f"| an epoch takes longer than {narrate.PROGRESS_SECONDS:g} s | progress without metrics |",
+        f"| an epoch takes longer than {events_to_payloads.PROGRESS_SECONDS:g} s | progress without metrics |",
         "| after each validation, when its curves are written | validation |",
-        f"| all along | lines for the log, {narrate.MOST_LOGS:,} at most |",
+        f"| all along | lines for the log, {events_to_payloads.MOST_LOGS:,} at most |",
         "| the end, after the uploads | completion, once, last |",
         "",
         "An epoch is told once in a job's life, however often it is trained again after a resume. Loops that count "
@@ -72,7 +72,7 @@ def _order() -> list[str]:
 
 
 def _names() -> list[str]:
-    heads = ", ".join(f"`{name}` ({task.replace('_', ' ')})" for task, name in metrics.HEADLINES.items())
+    heads = ", ".join(f"`{name}` ({task.replace('_', ' ')})" for task, name in metric_names.HEADLINES.items())
     return [
         "",
         "## Names of metrics",
@@ -93,10 +93,10 @@ def _caps() -> list[str]:
         "",
         "## What is left out",
         "",
-        f"- Pictures: {images.MOST_IMAGES} a validation, with {images.MOST_BOXES} boxes each.",
-        f"- Confusion matrix and curves, of more than {metrics.MOST_CLASSES} classes.",
-        f"- Of an error message what comes after {bodies.MESSAGE:,} characters, of a traceback what comes before the "
-        f"last {bodies.TRACEBACK:,}.",
+        f"- Pictures: {image_results.MOST_IMAGES} a validation, with {image_results.MOST_BOXES} boxes each.",
+        f"- Confusion matrix and curves, of more than {metric_names.MOST_CLASSES} classes.",
+        f"- Of an error message what comes after {payloads.MESSAGE:,} characters, of a traceback what comes before the "
+        f"last {payloads.TRACEBACK:,}.",
         "- NaN and infinity.",
     ]
 

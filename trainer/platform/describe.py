@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from trainer import __version__
-from trainer.config.paths import Conf
-from trainer.config.schema import EXPORT_FORMATS, FORMATS, METRICS, TASKS, Experiment
-from trainer.platform.keys import NOTHING, Key
-from trainer.platform.mapping import ADVANCED, BASIC, FORM
-from trainer.platform.tasks import LONG
-from trainer.storage import atomic_write
-from trainer.zoo import cards
-from trainer.zoo.locate import PACKAGES
-from trainer.zoo.names import Models
-from trainer.zoo.needs import needs
+from trainer.catalog import cards
+from trainer.config_tree.config_files import PACKAGES
+from trainer.core.atomic_files import atomic_write
+from trainer.platform.settings.setting_keys import NOTHING, Key
+from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM
+from trainer.platform.settings.task_names import LONG
+from trainer.schema import EXPORT_FORMATS, FORMATS, METRICS, TASKS, Experiment
+from trainer.schema.conf_folders import Conf
+from trainer.zoo.model_names import Models
+from trainer.zoo.requirements import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORK = "openmm"

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trainer
-from trainer.errors import ConfigError, TrainerError, UnknownError, missing_package
-from trainer.platform import surroundings
+from trainer.core.errors import ConfigError, TrainerError, UnknownError, missing_package
+from trainer.core.secrets import MaskingFormatter, learn_environment, mask_text
+from trainer.platform import job_environment
 from trainer.platform.jobs import Job
-from trainer.platform.supervise import Supervisor, Terminated
-from trainer.platform.table import show
-from trainer.platform.variables import Variables, read
-from trainer.secrets import MaskingFormatter, learn_environment, mask_text
+from trainer.platform.settings.environment_variables import Variables, read
+from trainer.platform.settings.startup_table import show
+from trainer.platform.supervisor import Supervisor, Terminated
 
 T = TypeVar("T")
 logger = logging.getLogger("trainer")
@@ -53,7 +53,7 @@ def _main(kind: str, words: list[str], supervisor: Supervisor) -> int:
     folders = (Path.cwd(), Path(trainer.__file__).resolve().parents[1])
     try:
         variables = read(kind, words, os.environ, folders)
-        os.environ.update(surroundings.completed(variables))  # for the stores' clients in this process
+        os.environ.update(job_environment.completed(variables))  # for the stores' clients in this process
         variables.environment = dict(os.environ)
         learn_environment()
         _log(variables.log_level)
@@ -75,7 +75,7 @@ def _prepared(module: Any, variables: Variables) -> Job:
     job: Job = module.prepare(variables, number or 0, url or "", mistakes)
     show(job)
     if mistakes:
-        from trainer.config.check import listed
+        from trainer.config.override_checks import listed
 
         raise ConfigError(listed(mistakes))
     return job
@@ -104,8 +104,8 @@ def _failed(variables: Variables, error: TrainerError, trace: str | None) -> int
     if trace:
         print(mask_text(trace), file=sys.stderr)
     with contextlib.suppress(ConfigError, ModuleNotFoundError):
-        from trainer.platform import tell
+        from trainer.platform.callbacks import failure_callback
 
         url, number = variables.callback_url(), variables.job_id()
-        tell.failure(variables, number, url, error, trace)
+        failure_callback.failure(variables, number, url, error, trace)
     return 1

@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from trainer.errors import TrainerError
-from trainer.secrets import log_to_stderr
-from trainer.words import short
+from trainer.core.cli_text import short
+from trainer.core.errors import TrainerError
+from trainer.core.secrets import log_to_stderr
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,13 +21,13 @@ def main(argv: list[str] | None = None) -> int:
     log_to_stderr()
     try:
         if options.follow:
-            from trainer.plots.follow import follow
+            from trainer.plots.draw_process import follow
 
             if hasattr(os, "nice"):
                 os.nice(19)  # training comes first
             follow(Path(options.run_dir), sys.stdin)
             return 0
-        from trainer.plots.drawing import Drawing
+        from trainer.plots.run_plots import Drawing
 
         drawing = Drawing(options.run_dir)
         written = [*drawing.draw_data(), *drawing.draw_sheets(), *drawing.draw()]

@@ -11,11 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from trainer.core.errors import DatasetError
 from trainer.data.geometry import segmentation_mask
-from trainer.errors import DatasetError
-from trainer.inference.draw import draw, read_image
-from trainer.inference.results import Prediction
 from trainer.plots.style import ACCENT, BAD, COLOURS, FAINT, GRID, INK, count, extremes, page, shorten
+from trainer.predictions.draw import draw, read_image
+from trainer.predictions.prediction import Prediction
 
 PICTURE = "data_report.png"
 MOST_CLASSES, MOST_LINES, COLUMNS, CELL = 24, 12, 4, 360

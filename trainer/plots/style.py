@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainer.storage import atomic_write
+from trainer.core.atomic_files import atomic_write
 
 INK, FAINT, GRID, PAPER = "#1f2430", "#6b7280", "#e5e7eb", "#ffffff"
 ACCENT = "#2563eb"

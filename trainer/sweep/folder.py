@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.config.typed import key_of, last_of_each
-from trainer.errors import ConfigError
-from trainer.storage import atomic_write
+from trainer.config.overrides import key_of, last_of_each
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import ConfigError
 
 # How a sweep is run, not what it is: these may differ between two calls of the same sweep, or two machines.
 OF_THE_CALL = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.config.schema import METRICS, Sweep, Task
-from trainer.errors import ConfigError, did_you_mean
+from trainer.core.errors import ConfigError, did_you_mean
+from trainer.schema import METRICS, Sweep, Task
 
 # What is measured of every trial besides its task's metrics, and which way is better.
 MEASURED = {

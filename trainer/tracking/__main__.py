@@ -1,6 +1,6 @@
 """A sink's process beside a training: ``python -m trainer.tracking <sink> <run dir> <pid> <size of the log>``.
 
-Started by :func:`trainer.tracking.start`; ``python -m trainer replay`` is what people type.
+Started by :func:`trainer.tracking.sink_processes`; ``python -m trainer replay`` is what people type.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 
-from trainer.errors import TrainerError
-from trainer.events.sink import Sink, follow, outlive_signals
-from trainer.run import Run
-from trainer.secrets import log_to_stderr
+from trainer.core.errors import TrainerError
+from trainer.core.secrets import log_to_stderr
+from trainer.runs.events.sink import Sink, follow, outlive_signals
+from trainer.runs.run import Run
 
 
 def main(name: str, run_dir: str, pid: str, after: str) -> int:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from trainer.errors import NetworkError
-from trainer.lock import locked
-from trainer.tracking.describe import DataSet
-from trainer.tracking.points import Point
-from trainer.tracking.uri import artifact_root, database_file, without_credentials
+from trainer.core.errors import NetworkError
+from trainer.core.locks import locked
+from trainer.runs.tracking_uri import artifact_root, database_file, without_credentials
+from trainer.tracking.metric_mapping import Point
+from trainer.tracking.run_description import DataSet
 
 BATCH_POINTS = 1000
 BATCH_PARAMS = 100

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.tracking.later import tell_later
-from trainer.tracking.points import Point, clean_key
+from trainer.tracking.metric_mapping import Point, clean_key
+from trainer.tracking.post_run import tell_later
 
 FOLDER = "evaluation"
 

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.tracking.later import tell_later
-from trainer.tracking.points import Point, clean_key
+from trainer.tracking.metric_mapping import Point, clean_key
+from trainer.tracking.post_run import tell_later
 
 if TYPE_CHECKING:
     from trainer.export.build import Exported

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 
 import trainer
-from trainer.engine.manifest import sha256
-from trainer.errors import CheckpointError
-from trainer.events.reader import Event, events
-from trainer.inference.locate import find_checkpoint
+from trainer.checkpoints.resolve_checkpoint import find_checkpoint
+from trainer.core.errors import CheckpointError
+from trainer.runs.events.reader import Event, events
+from trainer.runs.manifest import sha256
+from trainer.tracking.metric_mapping import points_of
 from trainer.tracking.model_io import CHANNELS, COLUMN, answer_keys
-from trainer.tracking.points import points_of
 from trainer.tracking.state import Progress
 
 logger = logging.getLogger("trainer")

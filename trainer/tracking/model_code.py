@@ -13,7 +13,7 @@ class TrainedModel(PythonModel):
     """Answers for images with a checkpoint that was trained by ``trainer``, which has to be installed."""
 
     def load_context(self, context: Any) -> None:
-        from trainer.inference.load import load_model
+        from trainer.inference.load_model import load_model
 
         self.predictor = load_model(context.artifacts["checkpoint"])
 

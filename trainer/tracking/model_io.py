@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trainer.errors import DatasetError
-from trainer.inference.results import Prediction, encode_mask
+from trainer.core.errors import DatasetError
+from trainer.predictions.prediction import Prediction, encode_mask
 
 CHANNELS = ("BGR", "RGB")
 COLUMN = "image"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trainer.engine.result import build_result
-from trainer.errors import ConfigError
-from trainer.events.reader import Event, events
-from trainer.events.sink import is_running
-from trainer.events.vocabulary import LAST_WORDS
-from trainer.run import Run
+from trainer.core.errors import ConfigError
+from trainer.runs.events.reader import Event, events
+from trainer.runs.events.schema import LAST_WORDS
+from trainer.runs.events.sink import is_running
+from trainer.runs.result import build_result
+from trainer.runs.run import Run
 from trainer.tracking.state import mlflow_run_id
 
 KILLED = {"type": "UnknownError", "message": "the process was killed: its log ends without a last word"}

@@ -12,18 +12,18 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainer.config.schema import Tracking
-from trainer.errors import ConfigError, TrainerError
-from trainer.events import sink
-from trainer.events.reader import Event
-from trainer.plots.launch import wait_until_drawn
-from trainer.run import Run
-from trainer.tracking import describe
+from trainer.core.errors import ConfigError, TrainerError
+from trainer.plots.draw_client import wait_until_drawn
+from trainer.runs.events import sink
+from trainer.runs.events.reader import Event
+from trainer.runs.run import Run
+from trainer.runs.tracking_uri import scrubbed, tracking_uri, with_credentials, without_credentials
+from trainer.schema import Tracking
+from trainer.tracking import run_description
 from trainer.tracking.client import Tracker, is_final
-from trainer.tracking.points import Point, points_of
+from trainer.tracking.metric_mapping import Point, points_of
 from trainer.tracking.state import NAME, State, load, name_for
 from trainer.tracking.uploads import Uploads, signature
-from trainer.tracking.uri import scrubbed, tracking_uri, with_credentials, without_credentials
 
 logger = logging.getLogger("trainer")
 
@@ -83,7 +83,7 @@ class MlflowSink(sink.Sink):
         state, tracker = self.cursor, self.tracker
         if state.mlflow_run_id and not tracker.has_run(state.mlflow_run_id):
             state.forget()  # A database that was thrown away: tell it all again.
-        tags = describe.tags(self.run.dir)
+        tags = run_description.tags(self.run.dir)
         parent = self.run.facts.get("parent")
         if parent:
             tags["mlflow.parentRunId"] = tracker.find_or_create_parent(state.experiment, str(parent))
@@ -94,7 +94,7 @@ class MlflowSink(sink.Sink):
             self.save()
         if self.name == NAME and self.run.facts.get("mlflow_run_id") != state.mlflow_run_id:
             self.run.update(mlflow_run_id=state.mlflow_run_id)
-        tracker.describe(state.mlflow_run_id, describe.parameters(self.run.dir), tags)
+        tracker.describe(state.mlflow_run_id, run_description.parameters(self.run.dir), tags)
         self._described = True
         self.uploads.add(*AT_START)
 
@@ -106,7 +106,7 @@ class MlflowSink(sink.Sink):
             points += new
             kind = event["type"]
             if kind == "run_started" and event.get("data"):
-                tracker.log_dataset(run_id, describe.dataset(event))
+                tracker.log_dataset(run_id, run_description.dataset(event))
             elif kind == "artifact" or (
                 kind == "checkpoint" and event.get("path") in CHECKPOINTS and state.log_checkpoint
             ):

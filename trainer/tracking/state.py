@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.events.sink import Cursor, cursor_file
+from trainer.runs.events.sink import Cursor, cursor_file
 
 NAME = "mlflow"
 
@@ -19,7 +19,7 @@ class Progress:
     Attributes:
         iterations: iterations planned, None when not known yet.
         by_iteration: whether the loop counts iterations, not epochs.
-        slot: the part of the run (see :mod:`trainer.tracking.points`) that already has its train values.
+        slot: the part of the run (see :mod:`trainer.tracking.metric_mapping`) that already has its train values.
         samples: ``system`` events so far.
         primary: the primary metric's name.
         mode: max or min, where the primary metric is better.

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.events.reader import Event
-from trainer.events.sink import Cursor, Sink, cursor_file, sync
-from trainer.run import Run
-from trainer.tracking.points import Point, points_of
+from trainer.runs.events.reader import Event
+from trainer.runs.events.sink import Cursor, Sink, cursor_file, sync
+from trainer.runs.run import Run
+from trainer.tracking.metric_mapping import Point, points_of
 from trainer.tracking.state import Progress, progress_from
 from trainer.tracking.tfevents import header, scalars
 

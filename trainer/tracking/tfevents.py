@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from trainer.tracking.points import Point
+from trainer.tracking.metric_mapping import Point
 
 _POLYNOMIAL = 0x82F63B78  # CRC-32C, reversed
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from tests.data.conftest import everything, flat, image, names, write
-from trainer.config.schema import Dataset
+from trainer.core.errors import DatasetError
 from trainer.data.bundle import DataBundle
 from trainer.data.checks.rules import POLICIES, RULES, table
-from trainer.data.load import find_source, read
+from trainer.data.load_records import find_source, read
 from trainer.data.prepare import prepare
-from trainer.errors import DatasetError
+from trainer.schema import Dataset
 
 ROOT = Path(__file__).parents[3]
 
@@ -217,7 +217,7 @@ def test_a_second_look_reads_no_file_that_has_not_changed(root, files, monkeypat
     rules(root, files)
     looked: list[Path] = []  # files whose header is read
     monkeypatch.setattr(
-        "trainer.data.checks.files.image_header", lambda path: looked.append(path) or (64, 48)
+        "trainer.data.checks.image_files.image_header", lambda path: looked.append(path) or (64, 48)
     )
     assert not rules(root, files) and not looked
     image(root / "images" / "3.png", 64, 48, seed=99)
@@ -237,7 +237,7 @@ def test_digits_are_known_to_be_good(monkeypatch):
     def refuse(*args: Any) -> DataBundle:
         raise AssertionError("the built-in data set was checked")
 
-    monkeypatch.setattr("trainer.data.load.check_files", refuse)
+    monkeypatch.setattr("trainer.data.load_records.check_files", refuse)
     assert prepare(Dataset(scenes=4, val_scenes=2), "detection").train.num_images == 4
 
 

@@ -13,14 +13,14 @@ import pytest
 from tests.data.conftest import flat, image, write
 from tests.data.folders import make
 from trainer.cli import main
-from trainer.config.schema import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.report import write_report
-from trainer.engine.pictures import FOLDERS
+from trainer.engine.visualization import FOLDERS
 from trainer.plots.data_report import draw_data_report
-from trainer.plots.drawing import Drawing
-from trainer.plots.launch import start
-from trainer.run import Run
+from trainer.plots.run_plots import Drawing
+from trainer.plots.draw_client import start
+from trainer.runs.run import Run
+from trainer.schema import Dataset
 from trainer.tracking.sink import ALONG, AT_START
 
 

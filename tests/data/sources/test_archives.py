@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.data.folders import make
-from trainer.config.schema import Dataset
+from trainer.core.errors import ConfigError, DatasetError
 from trainer.data.convert.run import convert
 from trainer.data.prepare import prepare
-from trainer.data.sources import archive, room
-from trainer.errors import ConfigError, DatasetError
+from trainer.data.sources import archive, dataset_cache
+from trainer.schema import Dataset
 
 FORMS = ("zip", "tar", "tar.gz", "tgz")
 
@@ -253,4 +253,4 @@ def test_changed_bytes_end_in_a_result_or_a_dataset_error(plain, tmp_path, cache
 def test_a_limit_that_is_none(text, monkeypatch):
     monkeypatch.setenv("TRAINER_CACHE_GB", text)
     with pytest.raises(ConfigError, match="TRAINER_CACHE_GB must be a number of gigabytes above 0"):
-        room.limit_bytes()
+        dataset_cache.limit_bytes()

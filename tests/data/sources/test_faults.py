@@ -15,18 +15,18 @@ import pytest
 from tests.data.conftest import image, write
 from tests.data.folders import make
 from tests.data.sources.conftest import BUCKET, Server, put, upload
-from trainer.config.schema import Dataset
+from trainer.core.errors import NetworkError
 from trainer.data.prepare import prepare
-from trainer.data.sources import store
-from trainer.errors import NetworkError
+from trainer.data.sources import bucket
+from trainer.schema import Dataset
 
 PREFIX = "datasets/big/"
 URI = f"s3://{BUCKET}/{PREFIX}"
 COUNT = 3000
 FETCH = f"""
-from trainer.config.schema import Dataset
+from trainer.schema import Dataset
 from trainer.data.sources import store
-from trainer.data.sources.local import brought
+from trainer.data.sources.resolve_source import brought
 store.PAUSE = 0.01
 print(brought(Dataset(format="coco", path="{URI}"), "detection", "big").path)
 """
@@ -80,8 +80,8 @@ def test_three_thousand_objects_with_faults_and_a_kill(s3: Server, tmp_path, cac
     [part] = (cache / "datasets").glob("*.part")
     there = {str(p.relative_to(part / "data")) for p in part.rglob("*") if p.suffix in (".png", ".json")}
     assert COUNT // 4 < len(there) < COUNT // 2
-    before, threads = s3.asked.copy(), store.THREADS
-    monkeypatch.setattr(store, "THREADS", 4)  # beside the server, in one process
+    before, threads = s3.asked.copy(), bucket.THREADS
+    monkeypatch.setattr(bucket, "THREADS", 4)  # beside the server, in one process
     bundle = prepare(Dataset(format="coco", path=URI), "detection")
     again = {key.removeprefix(PREFIX) for key in s3.asked if s3.asked[key] > before[key]}
     assert not again & there, "what a kill left is not fetched again"
@@ -125,7 +125,7 @@ def test_a_page_of_the_listing_that_fails(trouble, s3: Server, tmp_path):
 
 def test_a_store_that_stalls(s3: Server, tmp_path, monkeypatch):
     upload(make("dice", tmp_path / "big", "detection"), PREFIX)
-    monkeypatch.setattr(store, "READ_SECONDS", 0.4)
+    monkeypatch.setattr(bucket, "READ_SECONDS", 0.4)
     s3.trouble = lambda method, key, count: "stall" if key.endswith("pic1.png") and count == 1 else None
     assert prepare(Dataset(format="auto", path=URI), "detection").train.num_images == 4
     assert s3.asked[f"{PREFIX}images/pic1.png"] == 2

@@ -16,13 +16,13 @@ import pytest
 from tests.data.folders import make
 from tests.data.sources.conftest import release
 from tests.data.sources.test_archives import pack
-from trainer.data.sources import archive, room
-from trainer.errors import ResourceError
-from trainer.lock import locked
+from trainer.core.errors import ResourceError
+from trainer.core.locks import locked
+from trainer.data.sources import archive, dataset_cache
 
 KB = 1000
 USE_B = """
-from trainer.data.sources.room import entry
+from trainer.data.sources.dataset_cache import entry
 entry("b", "b", lambda part: {})
 print("used", flush=True)
 input()
@@ -40,19 +40,19 @@ def limit(monkeypatch: pytest.MonkeyPatch):
 
 def hold(name: str, size: int = 40 * KB) -> Path:
     def fill(part: Path) -> dict[str, str]:
-        room.make_room(size, part)
+        dataset_cache.make_room(size, part)
         (part / "data" / "file").write_bytes(bytes(size))
         return {"source": name}
 
-    return room.entry(name, name, fill)
+    return dataset_cache.entry(name, name, fill)
 
 
 def held() -> set[str]:
-    return {path.name for path in room.datasets_dir().iterdir() if path.is_dir()}
+    return {path.name for path in dataset_cache.datasets_dir().iterdir() if path.is_dir()}
 
 
 def aged(name: str, seconds: int) -> None:
-    note = room.datasets_dir() / name / "source.json"
+    note = dataset_cache.datasets_dir() / name / "source.json"
     os.utime(note, (note.stat().st_mtime - seconds,) * 2)
 
 
@@ -76,7 +76,7 @@ def test_what_a_process_uses_stays(caplog):
         stdout=subprocess.PIPE,
     )
     assert other.stdout is not None and other.stdout.readline()
-    note = room.datasets_dir() / "b" / "source.json"
+    note = dataset_cache.datasets_dir() / "b" / "source.json"
     note.write_text(json.dumps({"bytes": 40 * KB}))
     with caplog.at_level(logging.WARNING, "trainer"):
         hold("c")
@@ -92,10 +92,10 @@ def test_what_a_process_uses_stays(caplog):
 
 def test_unfinished_ones_are_removed_unless_somebody_is_at_them():
     for name in ("left", "busy"):
-        part = room.datasets_dir() / f"{name}.part" / "data"
+        part = dataset_cache.datasets_dir() / f"{name}.part" / "data"
         part.mkdir(parents=True)
         (part / "file").write_bytes(bytes(60 * KB))
-    with locked(room.datasets_dir() / "busy.lock"):
+    with locked(dataset_cache.datasets_dir() / "busy.lock"):
         hold("a", 30 * KB)
     assert held() == {"busy.part", "a"}
     hold("b", 30 * KB)

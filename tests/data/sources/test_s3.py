@@ -14,11 +14,11 @@ from tests.data.conftest import coco_of, image, write
 from tests.data.folders import CASES, FORMAT_OF, make
 from tests.data.sources.conftest import BUCKET, SECRET, backend, put, release, upload
 from tests.data.sources.test_archives import pack
-from trainer.config.schema import Dataset
+from trainer.core.errors import ConfigError, DatasetError, NetworkError, TrainerError
 from trainer.data.prepare import prepare
-from trainer.data.sources import room
-from trainer.data.sources.store import Store
-from trainer.errors import ConfigError, DatasetError, NetworkError, TrainerError
+from trainer.data.sources import dataset_cache
+from trainer.data.sources.bucket import Store
+from trainer.schema import Dataset
 
 PREFIX = "datasets/ab12/"
 URI = f"s3://{BUCKET}/{PREFIX}"
@@ -296,4 +296,4 @@ def test_what_is_written_about_it(s3, tmp_path, capsys):
         and SECRET not in said + note.read_text()
     )
     release()
-    assert room.size_of(note.parent / "data") == about["bytes"]
+    assert dataset_cache.size_of(note.parent / "data") == about["bytes"]

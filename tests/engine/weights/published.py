@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.bridge.bases import make_bundle, make_experiment
-from trainer.bridge.base import load_base
-from trainer.bridge.build import build_config
-from trainer.bridge.weights import strip_pretrained
-from trainer.config.paths import Conf
+from trainer.config_tree.base_config import load_base
 from trainer.data.bundle import Keypoints
 from trainer.engine import compat
+from trainer.mmconfig.build import build_config
+from trainer.mmconfig.initial_weights import strip_pretrained
+from trainer.schema.conf_folders import Conf
 
 compat.apply()
 
@@ -31,9 +31,9 @@ from mmengine.registry import MODELS, DefaultScope  # noqa: E402
 from torch import nn  # noqa: E402
 
 import trainer.engine.registered  # noqa: E402, F401
-from trainer.engine.weights.fit import Goal, fit_weights  # noqa: E402
 from trainer.engine.weights.layout import open_checkpoint  # noqa: E402
-from trainer.engine.weights.read import read  # noqa: E402
+from trainer.engine.weights.match import Goal, fit_weights  # noqa: E402
+from trainer.engine.weights.reader import read  # noqa: E402
 from trainer.engine.weights.report import Report  # noqa: E402
 
 

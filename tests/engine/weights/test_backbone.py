@@ -12,9 +12,9 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 
 from tests.bridge.bases import make_bundle, make_experiment
+from trainer.core.errors import CheckpointError
 from trainer.engine.weights.backbone import all_reports
 from trainer.engine.weights.start import StartingWeights
-from trainer.errors import CheckpointError
 
 RESNET = {"type": "mmdet.ResNet", "depth": 18, "base_channels": 8, "frozen_stages": -1}
 # Small, and with windows of its own: their tables are resized to the model's.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from published import load, ours, save, theirs
 
-from trainer.engine.weights.labels import names_of_base
+from trainer.engine.weights.class_names import names_of_base
 
 
 @dataclass(frozen=True)

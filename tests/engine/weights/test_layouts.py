@@ -6,8 +6,8 @@ import pytest
 import torch
 from published import load, ours, save, theirs
 
+from trainer.core.errors import CheckpointError
 from trainer.engine.weights.layout import open_checkpoint
-from trainer.errors import CheckpointError
 
 COCO3 = ("person", "bicycle", "car")
 

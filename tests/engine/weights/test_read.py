@@ -14,8 +14,8 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
-from trainer.engine.weights.read import read
-from trainer.errors import CheckpointError
+from trainer.core.errors import CheckpointError
+from trainer.engine.weights.reader import read
 
 
 class Runs:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.zoo.weights.cache import place, stated_hash, weights_dir
+from trainer.checkpoints.weights_cache import place, stated_hash, weights_dir
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_hashes_in_names(name, expected):
 
 
 def test_every_published_file_has_a_place_of_its_own():
-    from trainer.zoo.index import entries
+    from trainer.zoo.metafiles import entries
 
     urls = {entry.weights for entry in entries().values() if entry.weights}
     assert len(urls) > 900

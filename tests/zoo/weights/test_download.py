@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.zoo.weights.server import Served, serving
-from trainer.errors import CheckpointError, NetworkError, ResourceError
-from trainer.zoo.weights import download, fetch
+from trainer.checkpoints import download, fetch
+from trainer.core.errors import CheckpointError, NetworkError, ResourceError
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def apart(url: str, folder: Path) -> subprocess.Popen[str]:
     """Fetch in a process of its own."""
-    code = "import sys; from trainer.zoo.weights import fetch; print(fetch(sys.argv[1]))"
+    code = "import sys; from trainer.checkpoints import fetch; print(fetch(sys.argv[1]))"
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TRAINER_WEIGHTS": str(folder)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-c", code, url], text=True, env=env, **pipes)  # type: ignore[call-overload]
@@ -132,10 +132,10 @@ def test_nobody_there(folder):
 
 
 def test_a_slow_server_that_stops(monkeypatch):
-    monkeypatch.setattr("trainer.zoo.weights.remote.TIMEOUT", 0.2)
+    monkeypatch.setattr("trainer.checkpoints.remote_file.TIMEOUT", 0.2)
     with serving(Served(CONTENT, pause=0.5), NAME) as served, pytest.raises(NetworkError, match="timed out"):
         monkeypatch.setattr(download, "TRIES", 1)
-        monkeypatch.setattr("trainer.zoo.weights.remote.CHUNK", 1 << 20)
+        monkeypatch.setattr("trainer.checkpoints.remote_file.CHUNK", 1 << 20)
         fetch(served.url)
 
 
@@ -177,7 +177,7 @@ def test_a_bar_on_a_terminal(folder):
     import pty
 
     with serving(Served(CONTENT), NAME) as served:
-        code = f"from trainer.zoo.weights import fetch; fetch({served.url!r})"
+        code = f"from trainer.checkpoints import fetch; fetch({served.url!r})"
         leader, follower = pty.openpty()
         env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
         process = subprocess.Popen([sys.executable, "-c", code], stderr=follower, env=env)

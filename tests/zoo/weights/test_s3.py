@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.errors import ConfigError, NetworkError
-from trainer.s3 import bucket_of, client, split_uri, store_of
-from trainer.zoo.weights import download, fetch
+from trainer.checkpoints import download, fetch
+from trainer.core.errors import ConfigError, NetworkError
+from trainer.core.s3 import bucket_of, client, split_uri, store_of
 
 moto = pytest.importorskip("moto.server")
 CONTENT = bytes(range(256)) * 8000
@@ -61,7 +61,7 @@ def test_going_on_with_a_part(store, monkeypatch):
     def cut_once(url, start, tag):
         asked.append(start)
         if len(asked) == 1:
-            monkeypatch.setattr("trainer.zoo.weights.remote.CHUNK", 1 << 19)
+            monkeypatch.setattr("trainer.checkpoints.remote_file.CHUNK", 1 << 19)
             return _cut(real(url, start, tag))
         return real(url, start, tag)
 
@@ -86,7 +86,7 @@ class _cut:
         return self.manager.__exit__(*error)
 
     def _first(self, chunks):
-        from trainer.zoo.weights.remote import Cut
+        from trainer.checkpoints.remote_file import Cut
 
         yield next(iter(chunks))
         raise Cut("cut")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from trainer.engine.manifest import Manifest
-from trainer.errors import CheckpointError, ConfigError
-from trainer.run import Run
-from trainer.zoo.weights import settle
-from trainer.zoo.weights.names import resolve
-from trainer.zoo.weights.words import pinned
+from trainer.checkpoints import settle
+from trainer.checkpoints.backbone_urls import resolve
+from trainer.checkpoints.weight_spec import pinned
+from trainer.core.errors import CheckpointError, ConfigError
+from trainer.runs.manifest import Manifest
+from trainer.runs.run import Run
 
 RTMDET = "mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py"
 
@@ -103,7 +103,7 @@ def test_names_of_backbones(name, file):
 def test_every_backbone_that_the_packages_name_is_known():
     import re
 
-    from trainer.zoo.locate import PACKAGES, configs_dir
+    from trainer.config_tree.config_files import PACKAGES, configs_dir
 
     names = set()
     for package in PACKAGES:
@@ -125,8 +125,8 @@ def test_a_run_that_was_meant_stays_the_same_one():
 
 def test_no_torch_is_imported():
     code = (
-        "import sys; from trainer.zoo.weights import settle, fetch; "
-        f"settle('coco', {RTMDET!r}); settle('none', ''); import trainer.s3, trainer.bridge.weights; "
+        "import sys; from trainer.checkpoints import settle, fetch; "
+        f"settle('coco', {RTMDET!r}); settle('none', ''); import trainer.core.s3, trainer.mmconfig.initial_weights; "
         "print(sorted({'torch', 'mmengine', 'boto3', 'mmdet'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-from trainer.config.schema import Dataset
-from trainer.data.checks.files import Facts, facts_of
+from trainer.data.checks.image_files import Facts, facts_of
 from trainer.data.geometry import clip_box
 from trainer.data.records import Item, Picture, Problems, Records
 from trainer.data.splits import straddling
+from trainer.schema import Dataset
 
 _FAULTS = {
     "image_unreadable": "image files that OpenCV can't read",

@@ -10,17 +10,17 @@ from typing import Any
 import orjson
 
 from trainer import __version__
-from trainer.config.schema import Dataset
-from trainer.data.cache import build_folder
-from trainer.data.convert.place import Placer
+from trainer.core.atomic_files import atomic_write
+from trainer.core.cache_folder import build_folder
+from trainer.core.errors import ConfigError, DatasetError
+from trainer.data.convert.copy_images import Placer
 from trainer.data.convert.to_coco import write_coco
 from trainer.data.convert.to_dice import write_dice
 from trainer.data.convert.to_yolo import write_yolo
 from trainer.data.formats import yolo
 from trainer.data.formats.base import root_of
-from trainer.data.load import Loaded, find_source, load
-from trainer.errors import ConfigError, DatasetError
-from trainer.storage import atomic_write
+from trainer.data.load_records import Loaded, find_source, load
+from trainer.schema import Dataset
 
 MARKER = "converted.json"
 _WRITERS: dict[str, Callable[[Path, str, Loaded, Placer], dict[str, int]]] = {

@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-from trainer.data.convert.place import Placer, own_name
-from trainer.data.load import Loaded
+from trainer.core.atomic_files import atomic_write
+from trainer.data.bundle_files import coco_lists, write_lists, write_map
+from trainer.data.convert.copy_images import Placer, own_name
+from trainer.data.load_records import Loaded
 from trainer.data.records import Picture, Problems
 from trainer.data.semantic import Plan, plan
-from trainer.data.write import coco_lists, write_lists, write_map
-from trainer.storage import atomic_write
 
 
 def write_coco(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[str, int]:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import orjson
 
-from trainer.data.convert.place import Placer, own_name
+from trainer.core.atomic_files import atomic_write
+from trainer.data.convert.copy_images import Placer, own_name
 from trainer.data.convert.to_coco import add_masks, document
 from trainer.data.formats.dice import FILES
-from trainer.data.load import Loaded
+from trainer.data.load_records import Loaded
 from trainer.data.records import Picture
 from trainer.data.semantic import plan
-from trainer.storage import atomic_write
 
 
 def write_dice(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[str, int]:

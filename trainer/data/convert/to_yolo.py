@@ -2,7 +2,7 @@
 
 What YOLO can't hold, and what is done with it:
 
-- a mask of several parts, or with holes: one polygon with bridges of no width (:mod:`trainer.data.convert.outline`);
+- a mask of several parts, or with holes: one polygon with bridges of no width (:mod:`trainer.data.convert.mask_to_polygon`);
 - crowd regions: left out, because YOLO would learn them as single objects;
 - ids: ``original_ids.json`` beside ``data.yaml``, for each image and line;
 - ``area``, and the box of an object with a polygon: they follow from the numbers that are written.
@@ -18,12 +18,12 @@ from typing import Any
 import orjson
 import yaml
 
-from trainer.data.convert.outline import one_outline
-from trainer.data.convert.place import Placer
+from trainer.core.atomic_files import atomic_write
+from trainer.data.convert.copy_images import Placer
+from trainer.data.convert.mask_to_polygon import one_outline
 from trainer.data.formats.yolo import label_name
-from trainer.data.load import Loaded
+from trainer.data.load_records import Loaded
 from trainer.data.records import Item, Picture, Problems
-from trainer.storage import atomic_write
 
 
 def write_yolo(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[str, int]:

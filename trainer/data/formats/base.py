@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trainer.config.schema import Dataset
 from trainer.data.files import Folder
 from trainer.data.records import Problems, Records
+from trainer.schema import Dataset
 
 TRAIN_FOLDERS = ("train", "training", "train2017", "train2014")
 SPLIT_FOLDERS = {
@@ -33,7 +33,7 @@ class Part:
 
 
 class Format(Protocol):
-    """A new format is a module with these five and a line in :mod:`trainer.data.formats.all`."""
+    """A new format is a module with these five and a line in :mod:`trainer.data.formats.registry`."""
 
     NAME: str  # as a sentence has it
     LOOKS_FOR: str  # what a folder of this format holds

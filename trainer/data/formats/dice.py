@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from trainer.config.schema import TASKS as ALL_TASKS
-from trainer.config.schema import Dataset
-from trainer.data.document import (
+from trainer.data.annotation_document import (
     Document,
     Locate,
     open_document,
@@ -20,6 +18,8 @@ from trainer.data.formats.base import Part, folder_of, listing, named_file, open
 from trainer.data.formats.sniff import sniff
 from trainer.data.records import Picture, Problems, Records, SplitRule
 from trainer.data.splits import declared
+from trainer.schema import TASKS as ALL_TASKS
+from trainer.schema import Dataset
 
 NAME = "DICE data set"
 LOOKS_FOR = (

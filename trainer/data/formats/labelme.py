@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.config.schema import Dataset
-from trainer.data.document import is_background
+from trainer.data.annotation_document import is_background
 from trainer.data.files import (
     Folder,
     absolute,
@@ -29,6 +28,7 @@ from trainer.data.formats.sniff import sniff
 from trainer.data.keypoints import keypoint_order, keypoint_set
 from trainer.data.labels import read_item
 from trainer.data.records import Category, Picture, Problems, Records, SplitRule
+from trainer.schema import Dataset
 
 NAME = "LabelMe data set"
 LOOKS_FOR = "a .json with shapes for each image"

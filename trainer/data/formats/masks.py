@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trainer.config.schema import Dataset
-from trainer.data.document import is_background
+from trainer.data.annotation_document import is_background
 from trainer.data.files import IMAGE_SUFFIXES, Folder, image_size, lacking_rule, read_index_png
 from trainer.data.formats import cityscapes
 from trainer.data.formats.base import Part, find_whole, opened, split_folders
 from trainer.data.formats.names import named_classes, text_lines
 from trainer.data.records import Category, Picture, Problems, Records, SplitRule
+from trainer.schema import Dataset
 
 NAME = "mask PNG data set"
 LOOKS_FOR = "images/ and masks/ (or img_dir/ and ann_dir/) with equal names, or leftImg8bit/ and gtFine/"

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data import document as documents
-from trainer.data.document import Document, Locate, Lookup
+from trainer.data import annotation_document as documents
+from trainer.data.annotation_document import Document, Locate, Lookup
 from trainer.data.files import inside, read_color_png
 from trainer.data.geometry import mask_rle
+from trainer.data.json_stream import Entries
 from trainer.data.labels import read_item
-from trainer.data.packed import add
+from trainer.data.packed_labels import add
 from trainer.data.records import Category, Picture, Problems
-from trainer.data.stream import Entries
 
 
 def is_panoptic(document: Document) -> bool:

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from trainer.config.schema import Dataset
-from trainer.data.document import is_background
+from trainer.data.annotation_document import is_background
 from trainer.data.files import Folder, image_size, inside, lacking_rule, plausible_size
 from trainer.data.formats.base import Part, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.names import named_classes, text_lines
@@ -20,6 +19,7 @@ from trainer.data.formats.voc_masks import instances
 from trainer.data.formats.xml import parse_xml
 from trainer.data.labels import read_item
 from trainer.data.records import Category, Picture, Problems, Records, SplitRule
+from trainer.schema import Dataset
 
 NAME = "Pascal VOC data set"
 LOOKS_FOR = (

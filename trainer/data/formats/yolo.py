@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.config.schema import Dataset
 from trainer.data.files import Folder, decode, image_size, lacking_rule
 from trainer.data.formats import base
 from trainer.data.formats.base import Part, find_whole, opened
@@ -19,6 +18,7 @@ from trainer.data.formats.yolo_yaml import Description, describe, yaml_file
 from trainer.data.keypoints import keypoint_set
 from trainer.data.labels import read_item
 from trainer.data.records import Picture, Problems, Records, SplitRule
+from trainer.schema import Dataset
 
 NAME = "YOLO data set"
 LOOKS_FOR = "data.yaml with names and train, or images/ and labels/ with a .txt an image"

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from trainer.data.document import is_background
+from trainer.data.annotation_document import is_background
 from trainer.data.files import IMAGE_SUFFIXES, Folder, decode, inside
 from trainer.data.formats.base import split_folders
 from trainer.data.records import Category, Problems

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from trainer.core.errors import DatasetError
 from trainer.data.files import inside
-from trainer.data.sources import room
-from trainer.errors import DatasetError
+from trainer.data.sources import dataset_cache
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MAX_FILES = 20_000_000
@@ -68,7 +68,7 @@ def unpacked(archive: Path, report: Report = lambda done, of: None) -> Path:
             raise
         return {"source": str(archive), "sha256": digest.hexdigest(), "files": files}
 
-    return data_root(room.entry(f"archive-{digest.hexdigest()[:16]}", str(archive), fill))
+    return data_root(dataset_cache.entry(f"archive-{digest.hexdigest()[:16]}", str(archive), fill))
 
 
 def unpack(archive: Path, target: Path, shown: str, report: Report = lambda done, of: None) -> int:
@@ -112,7 +112,7 @@ class _Writer:
         self.files = 0
         self._target, self._shown, self._packed = target, shown, packed
         self._bytes = 0
-        self._limit = room.limit_bytes()
+        self._limit = dataset_cache.limit_bytes()
 
     def refuse(self, member: str, why: str) -> DatasetError:
         return DatasetError(f"{self._shown}: the member {member!r} {why}; nothing was unpacked")
@@ -132,7 +132,7 @@ class _Writer:
     def announce(self, member: str, size: int) -> None:
         """Refuse at once what says itself that it is too large."""
         if size < 0 or self._bytes + size > self._limit:
-            gigabytes = f"{self._limit / room.GB:g} GB"
+            gigabytes = f"{self._limit / dataset_cache.GB:g} GB"
             raise self.refuse(
                 member, f"makes it more than {gigabytes}, which TRAINER_CACHE_GB allows, when unpacked"
             )

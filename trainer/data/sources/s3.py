@@ -17,19 +17,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from trainer.config.schema import Dataset
-from trainer.data.document import open_document
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import DatasetError
+from trainer.core.progress import Progress, megabytes
+from trainer.core.s3 import split_uri
+from trainer.data.annotation_document import open_document
 from trainer.data.files import inside
 from trainer.data.formats.base import Part, opened
 from trainer.data.records import Problems
-from trainer.data.sources import choose, room
+from trainer.data.sources import dataset_cache, select_objects
 from trainer.data.sources.archive import data_root, is_archive, unpack
-from trainer.data.sources.fetch import fetch
-from trainer.data.sources.store import Missing, Store, Thing
-from trainer.errors import DatasetError
-from trainer.s3 import split_uri
-from trainer.storage import atomic_write
-from trainer.zoo.weights.progress import Progress, megabytes
+from trainer.data.sources.bucket import Missing, Store, Thing
+from trainer.data.sources.parallel_fetch import fetch
+from trainer.schema import Dataset
 
 _VERSIONS = 3  # older ones that are looked through for files that didn't change
 _HASH = re.compile(r"[0-9a-f]{16,}")
@@ -63,7 +63,7 @@ def _archive(store: Store, key: str, progress: Progress) -> Path:
 
     def fill(part: Path) -> dict[str, Any]:
         file = part / f"archive{key[-7:].lower()}"
-        room.make_room(thing.size, part)
+        dataset_cache.make_room(thing.size, part)
         fetch(store, [(thing, file)], progress)
         try:
             files = unpack(file, part / "data", uri, progress.at)
@@ -74,7 +74,7 @@ def _archive(store: Store, key: str, progress: Progress) -> Path:
         return {"source": uri, "etag": thing.etag, "files": files}
 
     name = f"s3-{_digest(store.endpoint, store.bucket, key)[:8]}-{_digest(thing.etag, thing.size)[:16]}"
-    return data_root(room.entry(name, uri, fill))
+    return data_root(dataset_cache.entry(name, uri, fill))
 
 
 class _Fetch:
@@ -100,10 +100,12 @@ class _Fetch:
             self._list()
             version = _digest(*sorted((n, t.size, t.etag) for n, t in self._things.items()))
         try:
-            return room.entry(f"{self._source}-{version[:16]}-{what}", self._uri, self._fill)
+            return dataset_cache.entry(f"{self._source}-{version[:16]}-{what}", self._uri, self._fill)
         except DatasetError as error:  # what was read lies in the cache, where nobody put it
             text = re.sub(
-                rf"{re.escape(str(room.datasets_dir()))}/{self._source}[^/]*/data/?", self._uri, str(error)
+                rf"{re.escape(str(dataset_cache.datasets_dir()))}/{self._source}[^/]*/data/?",
+                self._uri,
+                str(error),
             )
             raise DatasetError(text) from None
 
@@ -124,7 +126,7 @@ class _Fetch:
             shutil.rmtree(data, ignore_errors=True)
             data.mkdir()
             atomic_write(origin, state)
-        self._bring(choose.label_files(self._things, self._dataset, self._task), data)
+        self._bring(select_objects.label_files(self._things, self._dataset, self._task), data)
         self._compare(data)
         self._bring(self._images(data), data)
         index = {name: [thing.size, thing.etag] for name, thing in self._index.items()}
@@ -153,13 +155,13 @@ class _Fetch:
     def _images(self, data: Path) -> list[str]:
         """The images and masks that are needed."""
         problems = Problems(self._dataset.on_error)
-        for folder in {os.path.dirname(name) for name in choose.images(self._things)}:
+        for folder in {os.path.dirname(name) for name in select_objects.images(self._things)}:
             (data / folder).mkdir(parents=True, exist_ok=True)  # formats are known by their folders, too
         dataset = dataclasses.replace(self._dataset, path=str(data))
-        parts = choose.documents(dataset, self._task, problems)
+        parts = select_objects.documents(dataset, self._task, problems)
         problems.raise_any(self._name)
         if not parts:
-            return choose.images(self._things)
+            return select_objects.images(self._things)
         wanted: dict[str, None] = {}
         for kind, part in parts:
             read = open_document(part.path, opened(dataset), problems)
@@ -168,7 +170,7 @@ class _Fetch:
             document = read.raw
             named = self._named(kind, part, document, data, problems)
             lost = named.lost_images or named.lost_masks
-            if lost and self._list_elsewhere(choose.image_root(document)):
+            if lost and self._list_elsewhere(select_objects.image_root(document)):
                 named = self._named(kind, part, document, data, Problems())
             wanted |= dict.fromkeys(named.found)
             for name in named.lost_images:
@@ -181,9 +183,11 @@ class _Fetch:
 
     def _named(
         self, kind: str, part: Part, document: dict[str, Any], data: Path, problems: Problems
-    ) -> choose.Named:
+    ) -> select_objects.Named:
         has = self._things.__contains__
-        return choose.named_images(kind, part, document, data, self._prefix, has, self._task, problems)
+        return select_objects.named_images(
+            kind, part, document, data, self._prefix, has, self._task, problems
+        )
 
     def _list_elsewhere(self, root: str) -> bool:
         """Images of a DICE data set may lie under another prefix of the bucket: they are read as ``images/...``."""
@@ -199,7 +203,7 @@ class _Fetch:
         _refuse_clashes(self._index, self._uri)
         self._link_known(wanted, data)
         lacking = [thing.size for name, thing in wanted.items() if not (data / name).is_file()]
-        room.make_room(sum(lacking), data.parent)
+        dataset_cache.make_room(sum(lacking), data.parent)
         if lacking:
             files = f"{len(lacking):,} files" if len(lacking) > 1 else "1 file"
             self._progress.say(
@@ -210,7 +214,9 @@ class _Fetch:
     def _link_known(self, wanted: Things, data: Path) -> None:
         """Take from other versions in the cache what is the same there."""
         others = [
-            p for p in room.datasets_dir().glob(f"{self._source}-*/index.json") if p.parent != data.parent
+            p
+            for p in dataset_cache.datasets_dir().glob(f"{self._source}-*/index.json")
+            if p.parent != data.parent
         ]
         for note in sorted(others, key=_time, reverse=True)[:_VERSIONS]:
             try:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from trainer.core.errors import DatasetError, did_you_mean
 from trainer.engine.metrics.matching import Overlaps
-from trainer.errors import DatasetError, did_you_mean
 
 logger = logging.getLogger("trainer")
 

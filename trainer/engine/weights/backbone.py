@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainer.core.errors import CheckpointError
 from trainer.engine.weights.layout import counts, open_checkpoint
 from trainer.engine.weights.report import Report, some
-from trainer.errors import CheckpointError
 
 SCHEME = "trainer-weights:"
 # Below this share of its tensors a module isn't the one that the file was made for.

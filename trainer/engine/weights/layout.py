@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.errors import CheckpointError
+from trainer.core.errors import CheckpointError
 
 Tensors = dict[str, torch.Tensor]
 COUNTERS = ("num_batches_tracked",)  # buffers that older files lack and nothing depends on
@@ -47,7 +47,7 @@ class Checkpoint:
 
 
 def open_checkpoint(content: Any, path: Path) -> Checkpoint:
-    """Find the weights in what :func:`trainer.engine.weights.read.read` gave.
+    """Find the weights in what :func:`trainer.engine.weights.reader.read` gave.
 
     Raises:
         CheckpointError: there are none.

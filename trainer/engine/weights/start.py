@@ -12,16 +12,16 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from trainer.bridge.weights import pretrained_places, strip_pretrained
-from trainer.config.schema import Experiment
+from trainer.checkpoints import fetch, is_remote
+from trainer.core.errors import CheckpointError, TrainerError
 from trainer.data.bundle import DataBundle
 from trainer.engine.weights.backbone import SCHEME, all_reports
-from trainer.engine.weights.fit import Goal, fit_weights
 from trainer.engine.weights.layout import open_checkpoint
-from trainer.engine.weights.read import read
+from trainer.engine.weights.match import Goal, fit_weights
+from trainer.engine.weights.reader import read
 from trainer.engine.weights.report import Report
-from trainer.errors import CheckpointError, TrainerError
-from trainer.zoo.weights import fetch, is_remote
+from trainer.mmconfig.initial_weights import pretrained_places, strip_pretrained
+from trainer.schema import Experiment
 
 logger = logging.getLogger("trainer")
 

@@ -25,14 +25,14 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from trainer.bridge.walk import leaf_dataset, type_name
-from trainer.errors import FrameworkError
+from trainer.config_tree.traverse import leaf_dataset, type_name
+from trainer.core.errors import FrameworkError
 from trainer.export.graph.deform import in_plain_torch
 from trainer.export.graph.layers import make_exportable
 from trainer.export.graph.options import GraphOptions
+from trainer.export.graph.padding_mask import valid_sides
 from trainer.export.graph.preprocess import Preprocess
-from trainer.export.graph.valid import valid_sides
-from trainer.inference.quiet import quiet
+from trainer.inference.suppress_output import quiet
 
 DETECTION = ("boxes", "scores", "labels")
 INSTANCES = (*DETECTION, "masks")

@@ -12,8 +12,8 @@ from torch.nn import functional
 from trainer.export.graph.base import DETECTION, Graph, refuse
 from trainer.export.graph.layers import sides
 from trainer.export.graph.options import GraphOptions
+from trainer.export.graph.padding_mask import valid_sides
 from trainer.export.graph.rows import best, finish, take, threshold
-from trainer.export.graph.valid import valid_sides
 
 if TYPE_CHECKING:
     from trainer.inference.predictor import Predictor

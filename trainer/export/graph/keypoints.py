@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.errors import FrameworkError
+from trainer.core.errors import FrameworkError
 
 CODECS = ("SimCCLabel", "MSRAHeatmap", "UDPHeatmap", "MegviiHeatmap")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.errors import DatasetError
+from trainer.core.errors import DatasetError
 from trainer.export.proof.runtime import Look
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import Sample, find_images, split_samples

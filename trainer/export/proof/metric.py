@@ -16,8 +16,8 @@ from trainer.export.proof.images import spread
 from trainer.export.proof.runtime import Look
 from trainer.export.runtimes.python.model_wrapper import Result
 from trainer.inference.predictor import Predictor
-from trainer.inference.quiet import quiet
 from trainer.inference.samples import split_loader
+from trainer.inference.suppress_output import quiet
 
 
 class Validation:

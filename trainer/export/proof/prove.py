@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainer.config.schema import Export
-from trainer.errors import DatasetError, FrameworkError
+from trainer.core.errors import DatasetError, FrameworkError
 from trainer.export.graph import Graph
 from trainer.export.metadata import Metadata
 from trainer.export.proof.compare import compare
@@ -26,8 +25,9 @@ from trainer.export.proof.rounding import TOLERANCE, Rounding, nudged
 from trainer.export.proof.runtime import Answers, Look, run_file
 from trainer.export.runtimes.python.model_wrapper import Model, Result, read_image
 from trainer.inference.predictor import Predictor
-from trainer.inference.quiet import quiet
 from trainer.inference.samples import Sample
+from trainer.inference.suppress_output import quiet
+from trainer.schema import Export
 
 BATCHES = (1, 8)
 """The batch sizes that are timed."""

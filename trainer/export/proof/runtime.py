@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.errors import FrameworkError
+from trainer.core.errors import FrameworkError
 from trainer.export.proof import process
 from trainer.export.runtimes.python.model_wrapper import Result
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.config.schema import Launcher as Options
-from trainer.errors import ConfigError, NetworkError, ResourceError, TrainerError
+from trainer.core.errors import ConfigError, NetworkError, ResourceError, TrainerError
+from trainer.schema import Launcher as Options
 
 Object = dict[str, Any]
 
@@ -231,7 +231,7 @@ def _connect(options: Options) -> Any:
 def _known_contexts(options: Options, error: str) -> str:
     from kubernetes import config
 
-    from trainer.errors import did_you_mean
+    from trainer.core.errors import did_you_mean
 
     where = options.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:

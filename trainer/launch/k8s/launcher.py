@@ -12,22 +12,22 @@ from typing import Any
 
 import yaml
 
-from trainer.config.schema import Launcher as Options
-from trainer.errors import ConfigError, ResourceError, TrainerError
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import ConfigError, ResourceError, TrainerError
 from trainer.launch.base import Launcher, prepared, refuse_running
+from trainer.launch.dry_run import Part, Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
-from trainer.launch.k8s import state
+from trainer.launch.job_status import Notes, Status
+from trainer.launch.job_store import Launched, record
+from trainer.launch.k8s import job_conditions
 from trainer.launch.k8s.api import Api, namespace_of
-from trainer.launch.k8s.far_job import far_run_dir, name_of, not_kept
-from trainer.launch.k8s.follow import follow as follow_pods
-from trainer.launch.k8s.follow import so_far
 from trainer.launch.k8s.manifest import ATTEMPTS, CANCELLED, CONTAINERS, KINDS, OF_JOB, manifests
 from trainer.launch.k8s.mounts import mistakes
-from trainer.launch.plan import Part, Plan
-from trainer.launch.records import Launched, record
-from trainer.launch.state import Notes, Status
-from trainer.storage import atomic_write
+from trainer.launch.k8s.pod_job import far_run_dir, name_of, not_kept
+from trainer.launch.k8s.pod_logs import follow as follow_pods
+from trainer.launch.k8s.pod_logs import so_far
+from trainer.schema import Launcher as Options
 
 _LAST = "status.json"  # the status of a job that had ended: the cluster forgets it in time
 _PATIENCE = 600.0  # seconds that somebody who stays with a job waits for a cluster that doesn't answer
@@ -89,9 +89,9 @@ class Kubernetes(Launcher):
             status = self._remembered(launched)
         else:
             pods = api.pods(f"{OF_JOB}={name}")
-            status = state.read(job, pods)
+            status = job_conditions.read(job, pods)
             if status.state == "queued" and status.reason is None:
-                names = [pod["metadata"]["name"] for pod in state.first_pods(pods)]
+                names = [pod["metadata"]["name"] for pod in job_conditions.first_pods(pods)]
                 reason = api.warning(names[-1] if names else name)
                 status = dataclasses.replace(status, reason=reason)
         facts = launched.facts
@@ -127,10 +127,10 @@ class Kubernetes(Launcher):
         status = self.status(launched)
         refuse_running(status, launched)
         job = api.get(self._kind, name)
-        if job is not None and state.is_cancelled(job) and state.suspended(job):
+        if job is not None and job_conditions.is_cancelled(job) and job_conditions.suspended(job):
             Notes(launched.folder).uncancel()
             (launched.folder / _LAST).unlink(missing_ok=True)
-            here = len(state.first_pods(api.pods(f"{OF_JOB}={name}")))
+            here = len(job_conditions.first_pods(api.pods(f"{OF_JOB}={name}")))
             self._suspend(api, name, False, {CANCELLED: None, ATTEMPTS: str(status.attempts - here)})
             return record(launched.job, launched.handle, run_dir=launched.facts.get("run_dir"))
         again = self.submit(launched.job)
@@ -151,7 +151,7 @@ class Kubernetes(Launcher):
         job = api.get(self._kind, name)
         if job is None:
             return
-        if not state.read(job, api.pods(f"{OF_JOB}={name}")).ended:
+        if not job_conditions.read(job, api.pods(f"{OF_JOB}={name}")).ended:
             raise ResourceError(f"there is a job k8s:{api.namespace}/{name} already, and it hasn't ended")
         for kind in (self._kind, "Secret", "Service"):
             api.delete(kind, name, wait=True)

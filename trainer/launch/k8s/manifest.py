@@ -7,8 +7,8 @@ from typing import Any
 
 from trainer import __version__
 from trainer.launch.job import Job
-from trainer.launch.k8s.far_job import far_run_dir, far_text, name_of
 from trainer.launch.k8s.pod import pod_spec, ranks, without_empty
+from trainer.launch.k8s.pod_job import far_run_dir, far_text, name_of
 
 PREFIX = "openmmlab-trainer"
 OF_JOB = f"{PREFIX}/job"  # the label that all that belongs to a job has

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from trainer.config.schema import Launcher as Options
-from trainer.errors import did_you_mean
+from trainer.core.errors import did_you_mean
+from trainer.schema import Launcher as Options
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _CLAIM = re.compile(

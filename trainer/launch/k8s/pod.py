@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from trainer.config.schema import Launcher as Options
 from trainer.launch import LAUNCHED
 from trainer.launch.k8s.mounts import mounts, tolerations
+from trainer.schema import Launcher as Options
 
 JOB_FOLDER = "/etc/openmmlab-trainer"  # where the Secret with job.json is
 GIB = 1024**3
@@ -117,7 +117,7 @@ def _container(
 
 def command(options: Options) -> list[str]:
     """What a pod runs; the words are in the Secret, where no list of processes shows them."""
-    return [options.python, "-m", "trainer.launch.k8s.far", JOB_FOLDER]
+    return [options.python, "-m", "trainer.launch.k8s.pod_main", JOB_FOLDER]
 
 
 def _work_is_empty(options: Options) -> bool:

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.platform.keys import Row
-from trainer.platform.variables import Variables
+from trainer.platform.settings.environment_variables import Variables
+from trainer.platform.settings.setting_keys import Row
 
 
 @dataclass

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trainer.errors import ConfigError, FrameworkError, TrainerError
-from trainer.platform.bodies import Body, EvaluationCompletion
-from trainer.platform.datasets import find_dataset, split_of
+from trainer.core.errors import ConfigError, FrameworkError, TrainerError
+from trainer.core.secrets import mask_urls
+from trainer.platform.callbacks.metric_names import Scores
+from trainer.platform.callbacks.payloads import Body, EvaluationCompletion
 from trainer.platform.jobs import Job
 from trainer.platform.jobs.operation import Operation, device, elsewhere, said, upload
-from trainer.platform.keys import Facts, Key, Pair, Reader
-from trainer.platform.metrics import Scores
-from trainer.platform.supervise import Supervisor
-from trainer.platform.tasks import LONG
-from trainer.platform.uploads import PLOTS
-from trainer.platform.variables import Variables
-from trainer.secrets import mask_urls
+from trainer.platform.settings.datasets import find_dataset, split_of
+from trainer.platform.settings.environment_variables import Variables
+from trainer.platform.settings.setting_keys import Facts, Key, Pair, Reader
+from trainer.platform.settings.task_names import LONG
+from trainer.platform.storage.result_uploads import PLOTS
+from trainer.platform.supervisor import Supervisor
 
 
 def _split(value: Any, facts: Facts) -> list[Pair]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trainer.config.schema import EXPORT_FORMATS
-from trainer.config.typed import parse
-from trainer.errors import ConfigError, FrameworkError, TrainerError, did_you_mean
+from trainer.config.overrides import parse
+from trainer.core.errors import ConfigError, FrameworkError, TrainerError, did_you_mean
 from trainer.export.settings import from_export_config
-from trainer.platform.bodies import Body, ExportCompletion, ExportStarted, timestamp
+from trainer.platform.callbacks.payloads import Body, ExportCompletion, ExportStarted, timestamp
 from trainer.platform.jobs import Job
 from trainer.platform.jobs.operation import Operation, upload
-from trainer.platform.keys import Reader
-from trainer.platform.supervise import Supervisor
-from trainer.platform.variables import Variables
+from trainer.platform.settings.environment_variables import Variables
+from trainer.platform.settings.setting_keys import Reader
+from trainer.platform.supervisor import Supervisor
+from trainer.schema import EXPORT_FORMATS
 
 
 class Exporting(Operation):

@@ -17,22 +17,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from trainer.checkpoints.pretrained import PREFIX, model_of
 from trainer.config.compose import compose
-from trainer.errors import CheckpointError, ConfigError, TrainerError, UnknownError, of_the_machine
-from trainer.inference.published import PREFIX, model_of
-from trainer.platform import ending, surroundings, tell
-from trainer.platform.bodies import Body, failure_text
-from trainer.platform.delivery import Delivery
-from trainer.platform.grammar import override, shown
+from trainer.core.errors import CheckpointError, ConfigError, TrainerError, UnknownError, of_the_machine
+from trainer.core.secrets import mask_text, mask_urls
+from trainer.platform import job_environment, job_outcome
+from trainer.platform.callbacks import failure_callback
+from trainer.platform.callbacks.delivery import Delivery
+from trainer.platform.callbacks.payloads import Body, failure_text
+from trainer.platform.callbacks.sink import Failure
 from trainer.platform.jobs import Job
-from trainer.platform.keys import Facts, Key, Pair, Reader, Row
-from trainer.platform.sink import Failure
-from trainer.platform.stores import Missing, Store, fetch_uri, local_path
-from trainer.platform.supervise import Supervisor
-from trainer.platform.variables import Given, Variables
-from trainer.platform.weights import leave_read_only
-from trainer.run import environment as belonging
-from trainer.secrets import mask_text, mask_urls
+from trainer.platform.settings.coercion import override, shown
+from trainer.platform.settings.default_weights import leave_read_only
+from trainer.platform.settings.environment_variables import Given, Variables
+from trainer.platform.settings.setting_keys import Facts, Key, Pair, Reader, Row
+from trainer.platform.storage.s3_stores import Missing, Store, fetch_uri, local_path
+from trainer.platform.supervisor import Supervisor
+from trainer.runs.run import environment as belonging
 
 PRETRAINED = "pretrained"
 UPLOADS = 8
@@ -84,21 +85,21 @@ class Operation(ABC):
         """Run the command; why it failed and its traceback, if it did."""
         report = job.work / "failure.json"
         report.unlink(missing_ok=True)
-        overrides, hidden = surroundings.hidden(overrides)
-        told = {**belonging({"job": str(job.id)}), ending.REPORT: str(report)}
+        overrides, hidden = job_environment.hidden(overrides)
+        told = {**belonging({"job": str(job.id)}), job_outcome.REPORT: str(report)}
         environment = {**job.environment, **hidden, **told}
         code = supervisor.run([sys.executable, "-m", "trainer", self.command, *overrides], environment)
         if code == 0:
             return None, None
-        failure, trace = ending.failure_of(report, code)
+        failure, trace = job_outcome.failure_of(report, code)
         if not report.exists():  # the command has printed it otherwise
             logger.error("%s: %s", failure.kind, failure.message)
         return failure, trace
 
     def prepare(self, variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
         """What the variables mean, as overrides of the command."""
-        environment = surroundings.for_child(variables.environment)
-        job = Job(variables.kind, id, url, variables, environment, tell.folder_of(variables, id))
+        environment = job_environment.for_child(variables.environment)
+        job = Job(variables.kind, id, url, variables, environment, failure_callback.folder_of(variables, id))
         config, source = self._config(variables, mistakes)
         shutil.rmtree(job.work, ignore_errors=True)  # of an earlier attempt
         reader = Reader(Facts())
@@ -126,7 +127,7 @@ class Operation(ABC):
         delivery = Delivery(
             job.work / "callbacks",
             job.url,
-            tell.retry(job.variables),
+            failure_callback.retry(job.variables),
             silent=lambda: supervisor.stop.signum == signal.SIGTERM,
         )
         try:

@@ -8,18 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import ConfigError, FrameworkError, TrainerError
-from trainer.platform.bodies import Body, InferenceCompletion, InferenceResult, InferenceStarted, timestamp
-from trainer.platform.found import as_predictions
-from trainer.platform.grammar import READ
+from trainer.core.atomic_files import atomic_write
+from trainer.core.errors import ConfigError, FrameworkError, TrainerError
+from trainer.core.secrets import mask_urls
+from trainer.platform.callbacks.payloads import (
+    Body,
+    InferenceCompletion,
+    InferenceResult,
+    InferenceStarted,
+    timestamp,
+)
+from trainer.platform.callbacks.prediction_payload import as_predictions
 from trainer.platform.jobs import Job
 from trainer.platform.jobs.operation import Operation, device, elsewhere, upload
-from trainer.platform.keys import Key, Reader
-from trainer.platform.stores import local_path
-from trainer.platform.supervise import Supervisor
-from trainer.platform.variables import Variables
-from trainer.secrets import mask_urls
-from trainer.storage import atomic_write
+from trainer.platform.settings.coercion import READ
+from trainer.platform.settings.environment_variables import Variables
+from trainer.platform.settings.setting_keys import Key, Reader
+from trainer.platform.storage.s3_stores import local_path
+from trainer.platform.supervisor import Supervisor
 
 USUAL_CONF = 0.25
 THREADS = 4  # that put pictures into the images' own formats

@@ -10,26 +10,27 @@ import re
 import sys
 from typing import Any
 
-from trainer.commands.rundir import experiment_name
 from trainer.config.compose import compose
-from trainer.config.paths import Conf
-from trainer.config.schema import Experiment
-from trainer.errors import ConfigError, TrainerError
-from trainer.platform import ending, resume, surroundings, tell
-from trainer.platform.bodies import Body, Completion, failure_text
-from trainer.platform.config_json import is_backend, read_settings, settle
-from trainer.platform.datasets import find_dataset, split_of
-from trainer.platform.grammar import override, shown
+from trainer.config.run_directory import experiment_name
+from trainer.core.errors import ConfigError, TrainerError
+from trainer.core.secrets import mask_text, mask_urls
+from trainer.platform import job_environment, job_outcome, job_run
+from trainer.platform.callbacks import failure_callback
+from trainer.platform.callbacks.payloads import Body, Completion, failure_text
 from trainer.platform.jobs import Job
-from trainer.platform.keys import Facts, Key, Reader, Row
-from trainer.platform.stores import local_path
-from trainer.platform.supervise import Supervisor
-from trainer.platform.tasks import task_of
-from trainer.platform.variables import Given, Variables
-from trainer.platform.weights import leave_read_only, usual_weights
-from trainer.run import environment as belonging
-from trainer.secrets import mask_text, mask_urls
-from trainer.zoo.names import Models
+from trainer.platform.settings.coercion import override, shown
+from trainer.platform.settings.config_json import is_backend, read_settings, settle
+from trainer.platform.settings.datasets import find_dataset, split_of
+from trainer.platform.settings.default_weights import leave_read_only, usual_weights
+from trainer.platform.settings.environment_variables import Given, Variables
+from trainer.platform.settings.setting_keys import Facts, Key, Reader, Row
+from trainer.platform.settings.task_names import task_of
+from trainer.platform.storage.s3_stores import local_path
+from trainer.platform.supervisor import Supervisor
+from trainer.runs.run import environment as belonging
+from trainer.schema import Experiment
+from trainer.schema.conf_folders import Conf
+from trainer.zoo.model_names import Models
 
 CALLBACKS = (
     Key("CALLBACK_MAX_RETRIES", "callback.max_retries", type="int", low=0),
@@ -61,8 +62,8 @@ _LISTED = re.compile(r"\n  \d+\. ")
 
 def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
     """The training that the variables mean."""
-    environment = surroundings.for_child(variables.environment)
-    job = Job("train", id, url, variables, environment, tell.folder_of(variables, id))
+    environment = job_environment.for_child(variables.environment)
+    job = Job("train", id, url, variables, environment, failure_callback.folder_of(variables, id))
     config, source = _config(variables, mistakes)
     model, task = _model_and_task(variables, config, job, mistakes)
     reader = Reader(Facts(task, is_backend(config)))
@@ -91,10 +92,10 @@ def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job
 
 def run(job: Job, supervisor: Supervisor) -> int:
     """Train in a process of its own, and see to it that the backend knows how that ended."""
-    overrides, hidden = surroundings.hidden(job.overrides)
+    overrides, hidden = job_environment.hidden(job.overrides)
     environment = {**job.environment, **hidden, **belonging({"job": str(job.id)})}
-    watch = ending.Watch(job)
-    environment[ending.REPORT] = str(watch.report)
+    watch = job_outcome.Watch(job)
+    environment[job_outcome.REPORT] = str(watch.report)
     code = supervisor.run([sys.executable, "-m", "trainer", *overrides], environment, watch.stopped)
     return watch.settle(code, supervisor)
 
@@ -226,13 +227,13 @@ def _composed(job: Job, reader: Reader, mistakes: list[str]) -> Experiment | Non
 
 def _go_on(job: Job, exp: Experiment, reader: Reader) -> None:
     """The run: one that was begun before, or a new one, with the weights that it starts from."""
-    found = resume.find(job, exp, experiment_name(exp))
+    found = job_run.find(job, exp, experiment_name(exp))
     job.overrides.append(override("id", found.id))
     job.run_dir = found.dir
     if found.exists:
         job.overrides.append("resume=auto")
         job.notes.append(f"the job goes on with run {found.id}")
-        if "model.weights" not in reader.pairs and (word := resume.weights_of(found)):
+        if "model.weights" not in reader.pairs and (word := job_run.weights_of(found)):
             job.overrides.append(override("model.weights", word))
         return
     leave_read_only(job.environment, exp.model.base)

@@ -8,9 +8,9 @@ from itertools import combinations, islice
 from typing import Any
 
 from trainer.config.compose import compose
-from trainer.config.paths import Conf
-from trainer.errors import ConfigError
-from trainer.sweep.space.model import Space
+from trainer.core.errors import ConfigError
+from trainer.schema.conf_folders import Conf
+from trainer.sweep.space.space import Space
 
 # Composing takes some 30 ms. What isn't composed here is checked by the trial itself.
 FEW, MANY = 32, 64

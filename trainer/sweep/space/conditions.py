@@ -8,13 +8,13 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from trainer.config.leaves import leaves
-from trainer.config.paths import Conf
-from trainer.config.schema import COMMANDS
-from trainer.config.typed import parse
-from trainer.errors import ConfigError, did_you_mean
-from trainer.sweep.space.model import Condition, Parameter
-from trainer.sweep.space.text import render, same
+from trainer.config.overrides import parse
+from trainer.core.errors import ConfigError, did_you_mean
+from trainer.schema import COMMANDS
+from trainer.schema.conf_folders import Conf
+from trainer.schema.fields import leaves
+from trainer.sweep.space.render import render, same
+from trainer.sweep.space.space import Condition, Parameter
 
 
 def split_name(name: str) -> tuple[str, list[str]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.errors import ConfigError
+from trainer.core.errors import ConfigError
 from trainer.sweep.objectives import canonical
 
 # A node of an expression: a number, a name, or an operation on two of them.

@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from trainer.config.check import check
 from trainer.config.compose import composed, to_dataclass
-from trainer.config.leaves import leaves, value_at
-from trainer.config.paths import Conf
-from trainer.config.schema import COMMANDS
-from trainer.config.typed import Typed, parse
-from trainer.errors import ConfigError, did_you_mean
+from trainer.config.override_checks import check
+from trainer.config.overrides import Typed, parse
+from trainer.core.errors import ConfigError, did_you_mean
+from trainer.schema import COMMANDS
+from trainer.schema.conf_folders import Conf
+from trainer.schema.fields import leaves, value_at
 from trainer.sweep.space.conditions import read_condition, split_name
 from trainer.sweep.space.grammar import parameter, word_of
-from trainer.sweep.space.model import Parameter
-from trainer.sweep.space.text import render
-from trainer.zoo.names import Models
+from trainer.sweep.space.render import render
+from trainer.sweep.space.space import Parameter
+from trainer.zoo.model_names import Models
 
 
 class Entries:

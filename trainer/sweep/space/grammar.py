@@ -9,10 +9,10 @@ from typing import Any
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, RangeSweep
 from hydra.core.override_parser.types import Sweep as HydraSweep
 
-from trainer.config.typed import Typed, ends_of, plain, steps_of
-from trainer.errors import ConfigError, did_you_mean
-from trainer.sweep.space.model import Parameter
-from trainer.sweep.space.text import render, same
+from trainer.config.overrides import Typed, ends_of, plain, steps_of
+from trainer.core.errors import ConfigError, did_you_mean
+from trainer.sweep.space.render import render, same
+from trainer.sweep.space.space import Parameter
 
 # Names of a group that a glob chooses from; None where the key is no group.
 Options = Callable[[str], Sequence[str] | None]

@@ -1,0 +1,230 @@
+"""What is known of a model, gathered from conf/, the packages' metafiles, the counts and the cache of weights."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.catalog import counts
+from trainer.checkpoints import place
+from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.core.errors import ConfigError
+from trainer.core.yaml_io import load
+from trainer.schema import TASKS
+from trainer.zoo.config_tasks import refusal, tasks_of
+from trainer.zoo.metafiles import Entry, entries, full
+from trainer.zoo.model_names import Models, squash
+from trainer.zoo.requirements import installed, needs
+
+SORTS = ("task", "name", "map", "params", "flops")
+_METRIC = {
+    "detection": ("box AP", ("COCO",)),
+    "instance_segmentation": ("mask AP", ("COCO",)),
+    "semantic_segmentation": ("mIoU", ("ADE20K", "Cityscapes")),
+    "pose": ("AP", ("COCO",)),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published figure, in percent."""
+
+    value: float
+    metric: str
+    dataset: str
+
+    def __str__(self) -> str:
+        return f"{self.value:.1f}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One model. ``flops``: multiply-adds of one image of ``size`` [width, height]; ``weights``: a URL."""
+
+    name: str
+    tasks: list[str]
+    base: str
+    aliases: list[str]
+    params: int | None
+    flops: int | None
+    size: list[int] | None
+    published: list[dict[str, Any]]
+    weights: str | None
+    weights_file: str | None
+    missing: list[str]
+    promised: dict[str, float]
+    paper: str | None
+    is_named: bool
+
+    @property
+    def task(self) -> str:
+        """The usual task."""
+        return self.tasks[0]
+
+    def figure(self, task: str) -> Figure | None:
+        """The figure published for a task on its usual data set, else on any; None where there is none."""
+        metric, datasets = _METRIC[task]
+        found = [
+            Figure(_percent(one["metrics"][metric], metric), metric, one["dataset"])
+            for one in self.published
+            if one["task"] == task and metric in one["metrics"]
+        ]
+        found.sort(key=lambda f: datasets.index(f.dataset) if f.dataset in datasets else len(datasets))
+        return found[0] if found else None
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines; ``weights_cached`` is the file at hand, or null."""
+        return {
+            "name": self.name,
+            "task": self.task,
+            "tasks": self.tasks,
+            "base": self.base,
+            "aliases": self.aliases,
+            "params": self.params,
+            "flops": self.flops,
+            "flops_size": self.size,
+            "published": self.published,
+            "promised": self.promised,
+            "weights": self.weights,
+            "weights_cached": self.weights_file,
+            "missing_packages": self.missing,
+            "paper": self.paper,
+        }
+
+
+def named(models: Models, say: Callable[[str], None] | None = None) -> list[Card]:
+    """The cards of all named models."""
+    about = {model.name: model for model in models.named}
+    bases = {name: full(str(models.conf.read("model", name)["base"])) for name in about}
+    rows = counts.counted(bases.values(), say)
+    return [
+        _card(name, base, about[name].tasks, about[name].aliases, rows.get(base, {}), True)
+        for name, base in bases.items()
+    ]
+
+
+def zoo(
+    but: Iterable[str] = (), words: Iterable[str] = (), say: Callable[[str], None] | None = None
+) -> list[Card]:
+    """The cards of the installed configs that can be chosen, without those of the bases ``but``."""
+    but, words = set(but), list(words)
+    found = {}
+    for package in PACKAGES:
+        for config in configs(package):
+            base = f"{package}::{config}.py"
+            name = f"{package}/{config}"
+            if base not in but and _fits(words, [name]) and (tasks := tasks_of(package, config)):
+                found[base] = (name, tasks)
+    rows = counts.counted(found, say)
+    return [_card(name, base, tasks, [], rows.get(base, {}), False) for base, (name, tasks) in found.items()]
+
+
+def find(
+    models: Models,
+    words: Iterable[str] = (),
+    task: str | None = None,
+    sort: str = "task",
+    everything: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> list[Card]:
+    """The models with all ``words`` in their names, bases or aliases, sorted; without words the named ones.
+
+    Raises:
+        ConfigError: there is none, with the nearest names.
+    """
+    words = list(words)
+    own = named(models, say)
+    cards = [card for card in own if _fits(words, [card.name, card.base, *card.aliases])]
+    if words or everything:
+        cards += zoo({card.base for card in own}, words, say)
+    if task:
+        cards = [card for card in cards if task in card.tasks]
+    if not cards:
+        sought = f" with {' and '.join(map(repr, words))} in its name" if words else ""
+        raise ConfigError(
+            f"there is no model{sought}{f' for {task}' if task else ''}.{models.hint(' '.join(words))}"
+        )
+    return sorted(cards, key=functools.partial(_order, sort, task))
+
+
+def one(models: Models, word: str, say: Callable[[str], None] | None = None) -> Card:
+    """The card of the model that a word means.
+
+    Raises:
+        ConfigError: no such model, with the nearest, or a config of another kind.
+    """
+    choice = models.resolve(word)
+    if "/" not in choice:
+        return next(card for card in named(models, say) if card.name == choice)
+    package, _, config = choice.partition("/")
+    if reason := refusal(package, config):
+        raise ConfigError(reason)
+    base = f"{package}::{config}.py"
+    row = counts.counted([base], say).get(base, {})
+    return _card(choice, base, tasks_of(package, config), [], row, False)
+
+
+@functools.cache
+def promises() -> dict[str, Any]:
+    """``source`` and, by model, the promised figures."""
+    return load(Path(__file__).with_name("promised.yaml"))
+
+
+def millions(number: int | None) -> str:
+    """``8.89 M``, ``216 G``; a dash where it isn't known."""
+    if number is None:
+        return "-"
+    value, unit = (number / 1e6, "M") if number < 1e9 else (number / 1e9, "G")
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+
+
+def _card(
+    name: str, base: str, tasks: list[str], aliases: list[str], row: dict[str, Any], is_named: bool
+) -> Card:
+    entry = entries().get(base) or Entry(base)
+    # The counts know what a config needs; only where they don't is its text read.
+    wanted = row.get("needs", []) if row else needs(base)
+    file = place(entry.weights) if entry.weights else None
+    return Card(
+        name=name,
+        tasks=tasks,
+        base=base,
+        aliases=aliases,
+        params=row.get("params"),
+        flops=row.get("flops"),
+        size=row.get("size"),
+        published=entry.published,
+        weights=entry.weights,
+        weights_file=str(file) if file and file.is_file() else None,
+        missing=[package for package in wanted if not installed(package)],
+        promised=promises()["models"].get(name, {}) if is_named else {},
+        paper=entry.paper,
+        is_named=is_named,
+    )
+
+
+def _percent(value: float, metric: str) -> float:
+    """mmpose's metafiles say 0.739 where the others say 73.9."""
+    return 100 * value if metric == "AP" and value <= 1 else float(value)
+
+
+def _fits(words: list[str], names: list[str]) -> bool:
+    texts = [squash(name) for name in names]
+    return all(any(squash(word) in text for text in texts) for word in words)
+
+
+def _order(sort: str, task: str | None, card: Card) -> tuple[Any, ...]:
+    figure = card.figure(task or card.task)
+    keys: dict[str, tuple[Any, ...]] = {
+        "map": (-(figure.value if figure else -1),),
+        "params": (card.params is None, card.params or 0),
+        "flops": (card.flops is None, card.flops or 0),
+        "name": (),
+        "task": (TASKS.index(card.task), not card.is_named),
+    }
+    # Figures of different tasks don't compare.
+    group = (TASKS.index(task or card.task),) if sort == "map" else ()
+    return (*group, *keys[sort], card.name)

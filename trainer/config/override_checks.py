@@ -1,0 +1,248 @@
+"""All mistakes in what was typed, before anything is composed, each with the nearest thing that is right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep
+
+from trainer.config.default_choices import inferred
+from trainer.config.overrides import Typed, parse
+from trainer.core.errors import ConfigError, did_you_mean, fold, nearest
+from trainer.schema import COMMANDS
+from trainer.schema.conf_folders import Conf
+from trainer.schema.experiment_file import GROUP, choice_of
+from trainer.schema.fields import Leaf, leaves
+from trainer.zoo.model_names import Models
+
+
+@dataclass
+class Checked:
+    """What is right in what was typed, ready for Hydra, and what is wrong with the rest."""
+
+    overrides: list[Typed] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
+    typed_keys: set[str] = field(default_factory=set)
+
+    def raise_mistakes(self) -> None:
+        """One :class:`ConfigError` with all mistakes, if there are any."""
+        if self.mistakes:
+            raise ConfigError(listed(self.mistakes))
+
+
+def check(command: str, overrides: Sequence[str], conf: Conf, *, multirun: bool = False) -> Checked:
+    """Look at each override by itself, at a sweep value by value; sweeps need ``multirun``."""
+    return _Check(command, conf, multirun).run(overrides)
+
+
+def listed(mistakes: Iterable[str]) -> str:
+    """One message for all mistakes, numbered when there are several."""
+    different = list(dict.fromkeys(mistakes))
+    if len(different) == 1:
+        return different[0]
+    lines = "\n".join(f"  {number}. {mistake}" for number, mistake in enumerate(different, 1))
+    return f"{len(different)} mistakes in the configuration:\n{lines}"
+
+
+class _Check:
+    def __init__(self, command: str, conf: Conf, multirun: bool) -> None:
+        self.command = command
+        self.conf = conf
+        self.multirun = multirun
+        self.groups = conf.groups_of(command)
+        self.leaves = leaves(COMMANDS[command])
+        self.models = Models(conf)
+        self.result = Checked()
+        self.chosen: dict[str, str] = {}
+
+    def run(self, overrides: Sequence[str]) -> Checked:
+        wrong: dict[int, str] = {}
+        parsed: dict[int, Typed] = {}
+        for place, text in enumerate(overrides):
+            try:
+                parsed[place] = parse(text)
+            except ConfigError as error:
+                wrong[place] = error.message
+        # The task first: it decides between models of one name.
+        for place, typed in sorted(parsed.items(), key=lambda item: item[1].key != "task"):
+            if mistake := self._override(typed):
+                wrong[place] = f"{typed.text}: {mistake}"
+        self.result.mistakes = [wrong[place] for place in sorted(wrong)]
+        if self.groups and not self.multirun:
+            self._complete_choices()
+        return self.result
+
+    def _override(self, typed: Typed) -> str | None:
+        """The mistake in an override; one without is added to the result."""
+        if typed.is_sweep and not self.multirun and self._takes_words(typed.key):
+            typed = Typed(typed.text, parse(f"{typed.key}=[{typed.text.partition('=')[2]}]").override)
+        if typed.is_sweep and not self.multirun:
+            return "several values: add -m to try each of them, or write [a,b] for one list."
+        if typed.override.is_hydra_override():
+            self.result.overrides.append(typed)
+            return None
+        if typed.key in self.groups:
+            return self._choice(typed)
+        if typed.key == "mm" or typed.key.startswith("mm."):
+            return self._framework(typed)
+        return self._leaf(typed)
+
+    def _choice(self, typed: Typed) -> str | None:
+        group = typed.key
+        if typed.package is not None:
+            return f"a group keeps its place here; write {group}=..."
+        if typed.sign == "~":
+            off = next((name for name in ("none", "default") if name in self.groups[group]), None)
+            return f"a group can't be taken away{f'; write {group}={off}.' if off else '.'}"
+        if typed.sign:
+            return f"{group} is there already; write {typed.text.lstrip('+')}"
+        if group in self.chosen:
+            return f"{group} is chosen twice."
+        choices = []
+        for value in typed.values():
+            try:
+                choices.append(self._resolve(group, value))
+            except ConfigError as error:
+                return error.message
+        self.result.typed_keys.add(group)
+        if not typed.is_sweep:
+            self.chosen[group] = choices[0]
+            typed = parse(f"{group}={choices[0]}")
+        self.result.overrides.append(typed)
+        return None
+
+    def _resolve(self, group: str, value: Any) -> str:
+        """The choice that a typed value means; :class:`ConfigError` with the nearest."""
+        if value is None and group == "experiment":
+            return "null"
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
+            raise ConfigError(f"expected the name of one {group}, got {value!r}.")
+        word = str(value)
+        if group == "model":
+            return self.models.resolve(word, self.chosen.get("task"))
+        if group == GROUP and (choice := choice_of(word)):
+            return choice
+        same = [choice for choice in self.groups[group] if fold(choice) == fold(word)]
+        if same:
+            return same[0]
+        choices = self.groups[group]
+        raise ConfigError(
+            f"there is no {group} {word!r}.{did_you_mean(word, choices)} Choices: {', '.join(choices)}."
+        )
+
+    def _framework(self, typed: Typed) -> str | None:
+        """``mm.*`` reaches any key of MMEngine's configuration, so that no ``+`` is needed."""
+        if self.command not in ("train", "show", "check"):
+            return f"{self.command} takes its configuration from the checkpoint; there is no mm here."
+        if typed.key == "mm" and not all(isinstance(value, dict) for value in typed.values()):
+            return "expected a mapping, as in mm.model.backbone.depth=18."
+        if typed.sign != "~" and not typed.is_sweep:
+            typed = Typed(typed.text, parse(f"++{typed.text.lstrip('+')}").override)
+        self.result.typed_keys.add(typed.key)
+        self.result.overrides.append(typed)
+        return None
+
+    def _leaf(self, typed: Typed) -> str | None:
+        key = typed.key
+        leaf = self.leaves.get(key)
+        if leaf is None and typed.package is None and key.rpartition(".")[0] in _OPTIONS:
+            return self._option(typed)
+        if leaf is None or typed.package is not None:
+            return self._unknown(typed)
+        if typed.sign == "~":
+            return f"a key can't be taken away{f'; write {key}=null.' if leaf.optional else '.'}"
+        if typed.sign == "+":
+            return f"{key} is there already; write {typed.text[1:]}"
+        if key.endswith(".name") and leaf.metadata.get("choices"):
+            return f"the name follows the choice; write {typed.text.replace('.name=', '=')}"
+        for value in typed.values():
+            if complaint := leaf.complaint(value):
+                return complaint + self._whole(typed, leaf)
+        if leaf.type == dict[str, Any]:
+            return self._option(typed)
+        self.result.typed_keys.add(key)
+        self.result.overrides.append(typed)
+        return None
+
+    def _takes_words(self, key: str) -> bool:
+        """Whether ``a,b`` is one list there: commands that don't sweep, keys that take several words."""
+        leaf = self.leaves.get(key)
+        several = leaf is not None and (leaf.metadata.get("kind") == "words" or leaf.type == list[str])
+        return several and not self.groups
+
+    def _option(self, typed: Typed) -> str | None:
+        """A mapping, or a key of one: which there are is for who uses it."""
+        if typed.sign != "~" and not typed.is_sweep:
+            typed = Typed(typed.text, parse(f"++{typed.text.lstrip('+')}").override)
+        self.result.typed_keys.add(typed.key)
+        self.result.overrides.append(typed)
+        return None
+
+    def _whole(self, typed: Typed, leaf: Leaf) -> str:
+        """How whole numbers are drawn from an interval."""
+        sweep = typed.override.value()
+        ends = (sweep.start or 0, sweep.end or 0) if isinstance(sweep, IntervalSweep) else ()
+        if not ends or any(not float(end).is_integer() or leaf.complaint(int(end)) for end in ends):
+            return ""
+        return f" Whole numbers: int(interval({ends[0]:g},{ends[1]:g}))."
+
+    def _unknown(self, typed: Typed) -> str:
+        key = typed.key
+        if key in self.all_groups:
+            return f"{self.command} has no group {key!r}; it takes {', '.join(self.leaves)}."
+        head = key.partition(".")[0]
+        own = [leaf for leaf in self.leaves if leaf.startswith(f"{head}.")]
+        if own:
+            names = {leaf.partition(".")[2]: leaf for leaf in own}
+            near = [names[hit] for hit in nearest(key.partition(".")[2], names)]
+            near = self._elsewhere(key) or near or self._similar(key)
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else f" Keys: {', '.join(names)}."
+            return f"there is no key {key!r}.{hint}"
+        tops = [*self.groups, *(leaf for leaf in self.leaves if "." not in leaf)]
+        near = self._elsewhere(key) or nearest(head, tops)
+        if not near:
+            near = self._similar(key)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        if not near and "model" in self.groups:
+            hint = f" Groups: {', '.join(self.groups)}; any key of MMEngine's configuration is under mm."
+        return f"there is no key {key!r}.{hint}"
+
+    def _elsewhere(self, key: str) -> list[str]:
+        """Leaves of that very name in other groups: epochs -> runtime.epochs."""
+        last = fold(key.rpartition(".")[2])
+        return [leaf for leaf in self.leaves if fold(leaf.rpartition(".")[2]) == last and leaf != key][:3]
+
+    def _similar(self, key: str) -> list[str]:
+        """Leaves with the key's last word in their name (batch -> runtime.batch_size), else similar ones."""
+        word = fold(key.rpartition(".")[2])
+        lasts: dict[str, list[str]] = {}
+        for leaf in self.leaves:
+            lasts.setdefault(fold(leaf.rpartition(".")[2]), []).append(leaf)
+        same = [leaf for last, found in lasts.items() if word in last.split("-") for leaf in found]
+        # Stricter than for whole keys: short names resemble each other soon.
+        alike = difflib.get_close_matches(word, lasts, n=2, cutoff=0.7)
+        return (same or [leaf for last in alike for leaf in lasts[last]])[:3]
+
+    def _complete_choices(self) -> None:
+        """Add task or model where only the other is typed, and the other form of warm-up where one is."""
+        chosen = {group: choice for group, choice in self.chosen.items() if choice != "null"}
+        extra = inferred(chosen, self.conf, self.models)
+        self.result.overrides += [parse(f"{group}={choice}") for group, choice in extra.items()]
+        warm_up = {"scheduler.warmup_iters", "scheduler.warmup_epochs"}
+        if len(typed := warm_up & self.result.typed_keys) == 1:
+            self.result.overrides.append(parse(f"{(warm_up - typed).pop()}=null"))
+
+    @cached_property
+    def all_groups(self) -> dict[str, list[str]]:
+        return self.conf.groups
+
+
+_OPTIONS = (
+    *("sweep.sampler_options", "sweep.pruner_options"),
+    *("launcher.labels", "launcher.annotations", "launcher.node_selector"),
+    *("launcher.resources", "launcher.runtime_env"),
+)

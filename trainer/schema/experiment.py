@@ -1,0 +1,52 @@
+"""A training: its groups, and the keys beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.schema.declaration import typed_field
+from trainer.schema.groups import (
+    Augmentation,
+    Callback,
+    Dataset,
+    Debug,
+    Model,
+    Optimizer,
+    Runtime,
+    Scheduler,
+    Task,
+    Tracking,
+)
+from trainer.schema.launch import Launch, Launcher, Sweep
+
+# ruff: noqa: RUF009  typed_field() makes a dataclass field
+
+
+@dataclass
+class Experiment:
+    """``python -m trainer [train]``."""
+
+    task: Task = field(default_factory=Task)
+    model: Model = field(default_factory=Model)
+    dataset: Dataset = field(default_factory=Dataset)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    runtime: Runtime = field(default_factory=Runtime)
+    tracking: Tracking = field(default_factory=Tracking)
+    callback: Callback = field(default_factory=Callback)
+    launcher: Launcher = field(default_factory=Launcher)
+    launch: Launch = field(default_factory=Launch)
+    sweep: Sweep = field(default_factory=Sweep)
+    debug: Debug = field(default_factory=Debug)
+    name: str | None = typed_field(None, "the experiment's folder; None: <dataset>-<task>")
+    output_dir: str = typed_field("runs", "where run directories are made", kind="path")
+    id: str | None = typed_field(None, "the run's id, which is its folder's name; None: model, date and time")
+    resume: Any = typed_field(
+        False,
+        "false | true (the newest run of this experiment) | auto (the run of this id, or a new one) "
+        "| a run's id or folder",
+        kind="resume",
+    )
+    mm: dict[str, Any] = typed_field({}, "differences to any key of the MMEngine config")

@@ -1,0 +1,59 @@
+"""The process that a driver leaves behind when a sweep ends: it writes what stays of it and tells MLflow."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+
+from trainer.core.cli_text import program, short
+from trainer.sweep.folder import SweepFolder
+from trainer.sweep.space import Plan
+
+logger = logging.getLogger("trainer")
+
+WAIT_SECONDS = 20.0
+
+
+def leave_behind(plan: Plan, folder: SweepFolder, wait: bool = True) -> None:
+    """Start it, and wait a little so that plots are there when the command ends; it goes on by itself.
+
+    Args:
+        wait: False where somebody wants the end at once.
+    """
+    from trainer.runs.tracking_uri import tracking_uri
+    from trainer.tracking.sink_processes import environment
+
+    tracked = plan.config.tracking.name != "none"
+    uri = tracking_uri(plan.config.tracking, plan.config.output_dir) if tracked else None
+    command = [
+        sys.executable,
+        "-m",
+        "trainer.sweep.driver.finalize",
+        str(folder.dir),
+        *(["--upload"] if tracked else []),
+    ]
+    try:
+        with (folder.dir / "finish.log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**environment(uri), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
+            )
+    except OSError as error:
+        logger.warning("%s can't be started (%s)", command[2], error)
+        return
+    until = time.monotonic() + (WAIT_SECONDS if wait else 0.0)
+    while process.poll() is None and time.monotonic() < until:
+        time.sleep(0.1)
+    later = f"{program()} sweep plot {short(folder.dir)}{' --upload' if tracked else ''}"
+    if process.poll():
+        print(
+            f"not all plots and records of the sweep could be made ({folder.dir / 'finish.log'}); later: {later}"
+        )
+    elif process.poll() is None and wait:
+        print(f"plots and MLflow's record of the sweep are still being made; if that is cut off: {later}")

@@ -1,0 +1,117 @@
+"""A trial's process: cold, a program of its own. Warm ones, forked, are in :mod:`trainer.sweep.driver.fork_client`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from trainer.sweep.driver.lease import Process, identify
+
+
+class Child(Protocol):
+    """A trial's process, however it was started."""
+
+    here: bool  # whether it runs on this machine
+
+    @property
+    def identity(self) -> Process | str | None:
+        """The process, or the handle of what a launcher started; None as long as it has none."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended, where its exit code and what it printed don't say."""
+
+    def poll(self) -> int | None:
+        """Its exit code, negative when a signal ended it; None while it runs."""
+
+    def signal(self, signum: int) -> None:
+        """Send it a signal; nothing happens where it has ended."""
+
+
+class Launch(Protocol):
+    """Starts trials."""
+
+    def run(self, words: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> Child:
+        """Start the program with these words.
+
+        Args:
+            env: variables besides those of this process.
+            log: takes what the process says, after what is there.
+        """
+
+    def find(self, log: Path) -> Child | None:
+        """A trial that another driver has begun and that goes on without it, by its log; None: there is none."""
+
+    def close(self) -> None: ...
+
+
+class Cold:
+    """Starts a program anew for each trial.
+
+    Args:
+        program: what the command line begins with.
+    """
+
+    def __init__(self, program: Sequence[str]) -> None:
+        self.program = list(program)
+
+    def run(
+        self, words: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None
+    ) -> ColdChild:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as said:
+            process = subprocess.Popen(
+                [*tied_to_parent(), *self.program, *words],
+                env={**os.environ, **env},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the driver alone, which passes on what is meant
+            )
+        return ColdChild(process)
+
+    def find(self, log: Path) -> Child | None:
+        return find_launched(log)
+
+    def close(self) -> None:
+        pass
+
+
+class ColdChild:
+    here = True
+    reason: str | None = None
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.identity: Process | str | None = identify(process.pid)
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def signal(self, signum: int) -> None:
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signum)
+
+
+def find_launched(log: Path) -> Child | None:
+    """The job of a trial that a launcher has begun for another driver; see :mod:`trainer.sweep.driver.launcher_trials`."""
+    if not log.with_suffix(".job").is_dir():
+        return None
+    from trainer.schema import Launcher
+    from trainer.sweep.driver.launcher_trials import LaunchedTrials
+
+    return LaunchedTrials(Launcher()).find(log)
+
+
+def tied_to_parent() -> list[str]:
+    """What comes before a program so that it stops, and saves, when the driver ends without a word."""
+    if not sys.platform.startswith("linux"):
+        return []
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")), str(os.getpid())]

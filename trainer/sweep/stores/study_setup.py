@@ -1,0 +1,216 @@
+"""The store of a sweep: which one, where, and whether what is in it is the same sweep."""
+
+from __future__ import annotations
+
+import platform
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import trainer
+from trainer.config.overrides import key_of
+from trainer.core.errors import ConfigError
+from trainer.core.locks import Held, locked
+from trainer.core.secrets import mask_text, masked_words
+from trainer.sweep.folder import OF_THE_CALL, SweepFolder, generations, newest, sweep_name
+from trainer.sweep.space import Plan
+from trainer.sweep.stores.base import Store
+from trainer.sweep.stores.plain_journal import PlainStore
+
+# What may differ between machines that share a sweep, besides what is of a single call.
+OF_THE_MACHINE = ("dataset.path", "runtime.device", "runtime.workers", "tracking", "launcher", "sweep")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A sweep's folder and store.
+
+    Attributes:
+        grid: every combination in order, for a sweep that tries all of them; None where a sampler chooses.
+        shared: whether drivers may use the store that don't share the folder.
+    """
+
+    folder: SweepFolder
+    store: Store
+    grid: list[dict[str, Any]] | None
+    shared: bool
+    new: bool
+
+
+def open_sweep(plan: Plan, words: Sequence[str], stem: str, driver: str, dirs: Sequence[str] = ()) -> Opened:
+    """Find the sweep that these words mean, or begin it.
+
+    Args:
+        stem: what a sweep without ``sweep.study`` is called, before the digits.
+        driver: this driver's name.
+        dirs: ``--config-dir`` folders.
+
+    Raises:
+        ConfigError: a sweep of that name searches another space, or its storage can't be used.
+        StoreDown: the storage doesn't answer.
+    """
+    sweep, output = plan.sweep, Path(plan.config.output_dir).absolute()
+    name = sweep_name(plan.command, words, stem, sweep.study)
+    storage: Any = None
+    plain = is_plain(plan)
+    # Two drivers that begin the same sweep at once: one makes it, the other finds it.
+    with _alone(output / "sweeps" / f".{name}.lock"):
+        if sweep.storage is not None:
+            from trainer.sweep.stores.optuna_storage import open_storage, study_names
+
+            storage = open_storage(sweep.storage, output / "unused")
+            names = study_names(storage)
+        else:
+            names = generations(output)
+        found = newest(name, names, sweep.fresh)
+        while found not in names and _has_runs(output, found):
+            names.append(found)  # a folder that was deleted, whose runs are still there: they are others
+            found = newest(name, names, True)
+        folder = SweepFolder(output / "sweeps" / found)
+        grid = list(plan.space.grid()) if sweep.sampler == "grid" else None
+        store: Store
+        if plain:
+            store = PlainStore(folder.plain_journal)
+        else:
+            store = _optuna(plan, folder, storage, driver)
+        about = _about(plan, words, folder, dirs)
+        before = store.about()
+        if before:
+            _refuse_other(found, before, about)
+            about["created"] = before.get("created", about["created"])
+        else:
+            store.describe(about)
+        folder.describe(about)
+    return Opened(folder, store, grid, sweep.storage is not None, not before)
+
+
+def is_plain(plan: Plan) -> bool:
+    """Whether the sweep is a plain grid, for which Optuna isn't needed."""
+    return plan.sweep.sampler == "grid" and plan.sweep.pruner == "none" and plan.sweep.storage is None
+
+
+def _optuna(plan: Plan, folder: SweepFolder, storage: Any, driver: str) -> Store:
+    try:
+        import optuna
+
+        from trainer.sweep.stores.optuna_storage import open_storage
+        from trainer.sweep.stores.optuna_store import OptunaStore
+    except ImportError as error:
+        raise ConfigError(
+            f"sweep={plan.sweep.name} needs Optuna ({error}): pip install 'optuna>=5'. "
+            "A plain grid of values goes without."
+        ) from None
+    from trainer.sweep.stores.pruners import make_pruner
+    from trainer.sweep.stores.samplers import make_sampler
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = storage or open_storage(None, folder.journal)
+    pruner = make_pruner(plan.sweep, epochs=plan.config.runtime.epochs)
+
+    def build(sampler: Any) -> OptunaStore:
+        return OptunaStore(
+            storage, folder.id, plan.objectives, plan.space, sampler, plan.sweep.sampler, pruner
+        )
+
+    if plan.sweep.sampler == "grid":
+        return build(optuna.samplers.RandomSampler(seed=plan.sweep.seed))  # never asked
+    store = build(None)
+    # One that goes on must not draw again what has been drawn.
+    salt = zlib.crc32(driver.encode()) if store.about() else 0
+    store.study.sampler = make_sampler(plan.sweep, plan.space, objectives=len(plan.objectives), salt=salt)
+    return store
+
+
+def _about(plan: Plan, words: Sequence[str], folder: SweepFolder, dirs: Sequence[str]) -> dict[str, Any]:
+    """What ``sweep.json`` and the study say of the sweep, secrets masked."""
+    sweep = plan.sweep
+    return {
+        "format": 1,
+        "id": folder.id,
+        "command": plan.command,
+        "words": masked_words(list(words)),
+        "config_dirs": [str(Path(path).absolute()) for path in dirs],
+        "fixed": masked_words(list(plan.space.fixed)),
+        "space": plan.space.describe(),
+        "objectives": [{"name": objective.name, "mode": objective.mode} for objective in plan.objectives],
+        "sampler": sweep.sampler,
+        "pruner": sweep.pruner,
+        "seed": sweep.seed,
+        "n_trials": plan.n_trials,
+        "store": "journal.jsonl" if is_plain(plan) else mask_text(sweep.storage or "journal.log"),
+        "output_dir": str(Path(plan.config.output_dir).absolute()),
+        "created": time.time(),
+        "versions": _versions(),
+    }
+
+
+def _refuse_other(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a sweep of that name has searched something else: its trials don't compare."""
+    changed = []
+    if (was := before.get("objectives")) != (given := now["objectives"]):
+        changed.append(f"objectives were {_shown(was)}, are {_shown(given)}")
+    searched = {told["name"]: told for told in (before.get("space") or {}).get("parameters", [])}
+    searching = {told["name"]: told for told in now["space"]["parameters"]}
+    for key in [*searched, *(key for key in searching if key not in searched)]:
+        if searched.get(key) != searching.get(key):
+            changed.append(f"{key} was {_shown(searched.get(key))}, is {_shown(searching.get(key))}")
+    constraints = (before.get("space") or {}).get("constraints", [])
+    if constraints != now["space"]["constraints"]:
+        changed.append(f"constraints were {constraints}, are {now['space']['constraints']}")
+    if before.get("command") != now["command"]:
+        changed.append(f"the command was {before.get('command')}, is {now['command']}")
+    was, given = _compared(before.get("fixed") or []), _compared(now["fixed"])
+    for key in [*was, *(key for key in given if key not in was)]:
+        if was.get(key) != given.get(key):
+            changed.append(f"{was.get(key, f'{key} as it comes')} is now {given.get(key, 'not typed')}")
+    if changed:
+        raise ConfigError(
+            f"sweep {name} is another one: {'; '.join(changed)}. sweep.fresh=true starts anew beside it, "
+            "sweep.study=<another name> gives this one its own."
+        )
+
+
+def _compared(fixed: Sequence[str]) -> dict[str, str]:
+    keys = (*OF_THE_CALL, *OF_THE_MACHINE)
+    return {
+        key_of(word): word
+        for word in fixed
+        if not any(key_of(word) == key or key_of(word).startswith(f"{key}.") for key in keys)
+    }
+
+
+def _shown(told: Any) -> str:
+    if told is None:
+        return "not searched"
+    if isinstance(told, list):
+        return ", ".join(f"{item['name']}:{item['mode']}" for item in told)
+    if told.get("choices") is not None:
+        return "choice(" + ", ".join(word.partition("=")[2] for word in told["choices"]) + ")"
+    step = "" if told.get("step") is None else f" in steps of {told['step']:g}"
+    return f"{told['low']:g} to {told['high']:g}{step}{' (log)' if told.get('log') else ''}"
+
+
+def _has_runs(output: Path, name: str) -> bool:
+    return any(path.name.removeprefix(f"{name}-").isdigit() for path in output.glob(f"*/{name}-*"))
+
+
+def _alone(path: Path) -> Any:
+    """A lock, or nothing where another process has held it for long: then two may begin, at worst."""
+    from contextlib import ExitStack
+
+    stack = ExitStack()
+    with suppress(Held):
+        stack.enter_context(locked(path, 60.0))
+    return stack
+
+
+def _versions() -> dict[str, str]:
+    found = {"trainer": trainer.__version__, "python": platform.python_version()}
+    with suppress(PackageNotFoundError):
+        found["optuna"] = version("optuna")
+    return found
