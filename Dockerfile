@@ -95,7 +95,7 @@ COPY . .
 # whose Python is another distribution's would not even get this far.
 RUN python -m compileall -q trainer ./*.py \
     && python -c "import mmcv.ops, mmdet, mmseg, mmpose, albumentations, faster_coco_eval, xtcocotools.coco, \
-mlflow, numpy.testing, onnxruntime, onnxscript, pandas, sklearn.metrics, matplotlib.pyplot, trainer.cli" \
+mlflow, numpy.testing, onnxruntime, onnxscript, pandas, sklearn.metrics, matplotlib.pyplot, trainer.cli.command_line" \
     && python -m trainer models rtmdet-tiny > /dev/null \
     && rm -rf /tmp/* /workspace/.??*
 USER 1000:1000

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trainer.core.installation import VERSION as __version__
+
 if TYPE_CHECKING:
     from trainer.inference.load_model import load_model
 
-__version__ = "0.1.0"
-__all__ = ["load_model"]
+__all__ = ["__version__", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.data.conftest import image
 from tests.data.folders import THINGS, make
-from trainer.cli import main
+from trainer.cli.command_line import main
 from trainer.data.convert import run
 
 

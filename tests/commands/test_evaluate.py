@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trainer.checkpoints.safe_config_parser import parse_config
-from trainer.cli import main
+from trainer.cli.command_line import main
 from trainer.schema import METRICS
 
 TASKS = tuple(METRICS)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trainer.cli import main
+from trainer.cli.command_line import main
 from trainer.schema import METRICS
 
 

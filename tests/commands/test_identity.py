@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import cli
+from trainer.cli import command_line
 from trainer.core.errors import ResourceError
 from trainer.runs.manifest import Manifest
 from trainer.runs.run import Run
@@ -90,13 +90,13 @@ def test_check_says_what_differs(place: Path, capsys: pytest.CaptureFixture[str]
     where = f"output_dir={place / 'runs'}"
     folder = place / "runs" / "digits-detection"
     before = sorted(folder.iterdir())
-    assert cli.main(["reproduce", "job-7", "check=true", where, "optimizer.lr=0.1"]) == 1
+    assert command_line.main(["reproduce", "job-7", "check=true", where, "optimizer.lr=0.1"]) == 1
     table = capsys.readouterr().out
     assert "optimizer.lr (as typed)" in table and "0.1" in table and "fingerprint" not in table
 
     run = Run.find(place / "runs", "job-7")
     run.update(fingerprint="other", versions={**run.facts["versions"], "torch": "1.0"})
-    assert cli.main(["reproduce", "job-7", "--check", "--json", where]) == 1
+    assert command_line.main(["reproduce", "job-7", "--check", "--json", where]) == 1
     found = json.loads(capsys.readouterr().out)
     assert not found["same"] and found["differences"]["data"]["fingerprint"][0] == "other"
     assert found["differences"]["versions"].keys() == {"torch"} and found["differences"]["config"] == {}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.cli import main
+from trainer.cli.command_line import main
 from trainer.schema.conf_folders import Conf
 from trainer.zoo.model_names import Models
 
@@ -205,7 +205,7 @@ def test_fetch_brings_weights_into_the_folder(
 def test_neither_list_nor_card_imports_torch() -> None:
     code = """
 import sys
-from trainer.cli import main
+from trainer.cli.command_line import main
 assert main(["models", "--all", "--json"]) == 0 and main(["models", "show", "rtmdet-s"]) == 0
 heavy = {name.partition(".")[0] for name in sys.modules} & {"torch", "mmcv", "mmdet", "mmseg", "mmpose", "mlflow"}
 sys.exit(f"imported: {heavy}" if heavy else 0)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trainer.cli import main
+from trainer.cli.command_line import main
 from trainer.predictions.prediction import decode_mask
 from trainer.schema import METRICS
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainer.cli import main
+from trainer.cli.command_line import main
 from trainer.runs.run import Run
 
 EVENTS = [

@@ -16,7 +16,13 @@ OURS = ["*", "conf/**/*", "scripts/**/*", "trainer/**/*"]
 # Named in .dockerignore on purpose, and thus elsewhere than in the image.
 MADE_UP = [
     *(".env", ".env.local", ".git/config", ".venv/bin/python", ".venv.lock", "runs/a/run.json", "mlflow.db"),
-    *("sweeps/x/journal.log", "tests/test_run.py", "launchers/compose/.env", "trainer/.env", "notes.txt"),
+    *(
+        "sweeps/x/journal.log",
+        "tests/runs/test_run.py",
+        "launchers/compose/.env",
+        "trainer/.env",
+        "notes.txt",
+    ),
     *("trainer/__pycache__/run.cpython-311.pyc", "conf/model/.env", "docs/data.md", "dist/trainer.whl"),
 ]
 

@@ -25,7 +25,7 @@ TINY = [
 ]  # fmt: skip
 TRAIN_ALL = """
 import json, sys, traceback
-from trainer.cli import main
+from trainer.cli.command_line import main
 done = {}
 for name, words in json.loads(sys.stdin.read()).items():
     done[name] = main(words)

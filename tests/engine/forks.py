@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer import cli
+from trainer.cli import command_line
 
 HERE = Path(__file__).parent
 
@@ -156,7 +156,7 @@ def _train(toy: Any, command: dict[str, Any]) -> None:
         os.environ.update(command["env"])
         if "words" in command:
             os.chdir(command["start"])
-            code = cli.main(command["words"])
+            code = command_line.main(command["words"])
         else:
             code = toy.main(command["start"], command["options"])
     except BaseException:

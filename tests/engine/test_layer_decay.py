@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bridge.bases import FASTER, RTMDET, RTMO, SEGFORMER, build
+from tests.mmconfig.bases import FASTER, RTMDET, RTMO, SEGFORMER, build
 from trainer.engine import compat
 
 compat.apply()

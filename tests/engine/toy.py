@@ -34,7 +34,7 @@ import trainer.engine.amp  # noqa: E402, F401 - registers CpuAmpOptimWrapper
 from trainer.core.errors import TrainerError  # noqa: E402
 from trainer.data.bundle import DataBundle, Split  # noqa: E402
 from trainer.engine.distributed import rank_watchdog  # noqa: E402
-from trainer.engine.distributed.ranks import join  # noqa: E402
+from trainer.engine.distributed.join import join  # noqa: E402
 from trainer.engine.train import fit  # noqa: E402
 from trainer.runs.run import Run  # noqa: E402
 from trainer.schema import Experiment  # noqa: E402

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.bridge.bases import build
+from tests.mmconfig.bases import build
 from trainer.checkpoints.resolve_checkpoint import Found
 from trainer.inference.load_model import _build, _prepare
 from trainer.inference.predictor import Predictor

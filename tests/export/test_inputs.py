@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from tests.bridge.bases import build
+from tests.mmconfig.bases import build
 from trainer.config_tree.traverse import leaf_dataset, type_name
 from trainer.core.errors import FrameworkError
 from trainer.export.inputs import input_of

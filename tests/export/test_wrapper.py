@@ -14,8 +14,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.bridge.bases import FASTER, HRNET, RTMDET, RTMO, RTMPOSE, SEGFORMER, YOLOX, build
 from tests.export.models import pictures
+from tests.mmconfig.bases import FASTER, HRNET, RTMDET, RTMO, RTMPOSE, SEGFORMER, YOLOX, build
 from trainer.config_tree.traverse import leaf_dataset
 from trainer.export.inputs import input_of
 from trainer.export.runtimes.python import model_wrapper

@@ -22,12 +22,12 @@ def main(words: list[str]) -> int:
         runpy.run_module(module, run_name="__main__")
         return 0
     from tests.sweep import cheap
-    from trainer import cli
+    from trainer.cli import command_line
     from trainer.launch.job import Job
     from trainer.launch.slurm.rank_main import Again, main
 
     if Job.load(rest[0]).command == "train":
-        cli.main = lambda argv: cheap.main(list(argv))  # type: ignore[assignment, arg-type]
+        command_line.main = lambda argv: cheap.main(list(argv))  # type: ignore[assignment, arg-type]
         return main(rest[0])
     signal.signal(signal.SIGTERM, _saved)
     signal.signal(signal.SIGUSR2, Again(Path(rest[0])))

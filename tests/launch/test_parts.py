@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from trainer.cli import main as trainer
+from trainer.cli.command_line import main as trainer
 from trainer.config.compose import compose
 from trainer.core.errors import ConfigError, ResourceError
 from trainer.core.processes import descendants, same, started_at

@@ -15,8 +15,8 @@ from tests.launch.contract import SCENES, LauncherContract, Site, until
 from tests.launch.ray_local import LocalRay
 from tests.sweep.conftest import drivers  # noqa: F401  a fixture
 from tests.sweep.drivers import Drivers, wait_for
-from tests.sweep.test_driver import rows, runs, training
-from tests.sweep.test_killed import check
+from tests.sweep.test_killed_drivers import check
+from tests.sweep.test_main import rows, runs, training
 from trainer.core.errors import NetworkError
 from trainer.launch.handle import Handle
 from trainer.launch.job_store import Launched

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.sweep.drivers import Drivers, wait_for
-from tests.sweep.test_driver import LR
+from tests.sweep.test_main import LR
 from trainer.sweep.report.results import find_sweep
 
 pytest.importorskip("optuna_dashboard")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.sweep import mariadb, postgres
 from tests.sweep.drivers import Drivers, wait_for
-from tests.sweep.test_driver import LR, rows, training
+from tests.sweep.test_main import LR, rows, training
 from trainer.core.errors import ConfigError
 from trainer.sweep.stores import optuna_storage
 from trainer.sweep.stores.optuna_storage import open_storage, study_names

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.sweep.drivers import wait_for
-from tests.sweep.test_driver import optuna_states, rows
+from tests.sweep.test_main import optuna_states, rows
 from trainer.runs.events.reader import events
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ import yaml
 
 from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.made_up import made_up
-from tests.sweep.test_driver import LR
-from trainer import cli
+from tests.sweep.test_main import LR
+from trainer.cli import command_line
 from trainer.core.errors import ConfigError
 from trainer.sweep.report.mlflow_log import tell
 from trainer.sweep.report.results import Results, find_sweep, read_results
@@ -37,7 +37,7 @@ def results(output: Path) -> Results:
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    code = cli.main(["sweep", *words])
+    code = command_line.main(["sweep", *words])
     out, err = capsys.readouterr()
     return code, out + err
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from trainer.core import resource_slots
-from trainer.core.resource_slots import make_slots, visible_gpus
 from trainer.schema import Sweep
+from trainer.sweep.driver import slots
+from trainer.sweep.driver.slots import make_slots, visible_gpus
 
 
 @pytest.fixture(autouse=True)
 def much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(resource_slots, "_fitting", lambda: 1000)
+    monkeypatch.setattr(slots, "_fitting", lambda: 1000)
 
 
 def made(
@@ -35,7 +35,7 @@ def test_cores_are_divided_between_trials(monkeypatch: pytest.MonkeyPatch) -> No
     assert made(8, [], workers=2, threads=1) == [(1, None)] * 2
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # whoever says so is obeyed
     assert made(8, [], workers=2) == [(None, None)] * 2
-    monkeypatch.setattr(resource_slots, "_fitting", lambda: 1)
+    monkeypatch.setattr(slots, "_fitting", lambda: 1)
     assert len(made(8, [])) == 1
 
 

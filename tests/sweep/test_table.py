@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.sweep.test_view import MAP, SIZE, board, record, trial
+from tests.sweep.test_live_view import MAP, SIZE, board, record, trial
 from trainer.sweep.report.live_view import final_table, live_table
 from trainer.sweep.stores import base as states
 

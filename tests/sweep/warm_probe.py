@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy
 
-import trainer.cli
+import trainer.cli.command_line
 
-_real = trainer.cli.main
+_real = trainer.cli.command_line.main
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -112,4 +112,4 @@ def thread(folder: str) -> int:
     return 0
 
 
-trainer.cli.main = main
+trainer.cli.command_line.main = main

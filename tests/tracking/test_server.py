@@ -15,10 +15,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from trainer.cli import main
+from trainer.cli.command_line import main
 from trainer.schema import Tracking
-from trainer.tracking import mlflow_run_id
-from trainer.tracking import sink_processes
+from trainer.tracking import mlflow_run_id, sink_processes
 from trainer.tracking.state import load
 
 CLASSES = 1100

@@ -7,24 +7,15 @@ each worker says is one JSON line a config. ``--check`` compares with the file i
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from trainer.catalog import counts
-from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.catalog.counts import Row, count, everything, named_bases
+from trainer.config_tree.config_files import PACKAGES
 from trainer.core.atomic_files import atomic_write
-from trainer.core.errors import FrameworkError
-from trainer.schema.conf_folders import Conf
-
-Row = dict[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,36 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def everything() -> list[str]:
-    """The base of every installed config."""
-    return [f"{package}::{config}.py" for package in PACKAGES for config in configs(package)]
-
-
-def named_bases(conf: Conf | None = None) -> list[str]:
-    """The bases of the named models."""
-    conf = conf or Conf()
-    return [str(conf.read("model", name).get("base")) for name in conf.groups.get("model", [])]
-
-
-def count(bases: Iterable[str], flops: Iterable[str] = (), processes: int = 1) -> dict[str, Row]:
-    """``{params, flops, size}`` or ``{reason}`` of each base, counted in child processes.
-
-    Args:
-        bases: the configs.
-        flops: those of them whose multiply-adds are counted too.
-        processes: how many share the work.
-    Raises:
-        FrameworkError: a child died.
-    """
-    bases, wanted = list(dict.fromkeys(bases)), set(flops)
-    # Neighbours share their model section, which is then built once: contiguous parts.
-    size = -(-len(bases) // processes) or 1
-    parts = [bases[start : start + size] for start in range(0, len(bases), size)]
-    with ThreadPoolExecutor(processes) as pool:
-        found = pool.map(lambda part: dict(_child(part, wanted)), parts)
-        return {base: row for rows in found for base, row in rows.items()}
-
-
 def report(rows: dict[str, Row]) -> str:
     """How many were built, package by package, and the reasons of the others, counted."""
     lines = []
@@ -91,26 +52,6 @@ def differences(rows: dict[str, Row]) -> dict[str, tuple[Row | None, Row]]:
     """Each base that was counted now and isn't the same in counts.json: (there, now)."""
     shipped = counts.shipped()
     return {base: (shipped.get(base), row) for base, row in rows.items() if shipped.get(base) != row}
-
-
-def _child(bases: list[str], flops: set[str]) -> Iterator[tuple[str, Row]]:
-    order = json.dumps({"bases": bases, "flops": [base for base in bases if base in flops]})
-    environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer.catalog.build_worker"],
-        input=order,
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise FrameworkError(f"counting parameters failed: {last[0]}")
-    for line in done.stdout.splitlines():
-        base, row = json.loads(line)
-        yield base, row
 
 
 if __name__ == "__main__":

@@ -10,16 +10,21 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from trainer.config_tree.config_files import version
+from trainer.config_tree.config_files import PACKAGES, configs, version
 from trainer.core.atomic_files import atomic_write
 from trainer.core.cache_folder import cache_dir
-from trainer.core.errors import TrainerError
+from trainer.core.errors import FrameworkError, TrainerError
+from trainer.schema.conf_folders import Conf
 
 SHIPPED = Path(__file__).with_name("counts.json")
 COUNTED_WITH = ("mmdet", "mmseg", "mmpose", "mmcv", "mmengine")
@@ -41,7 +46,7 @@ def counted(bases: Iterable[str], say: Callable[[str], None] | None = None) -> d
         if say:
             say(f"counting the parameters of {len(absent)} models, once for the installed versions")
         try:
-            known = {**known, **_count(absent)}
+            known = {**known, **count(absent, flops=absent)}
             _keep(known)
         except TrainerError as error:  # torch isn't there, say; a list without these numbers is still a list
             if say:
@@ -71,18 +76,42 @@ def as_text(rows: dict[str, Row]) -> str:
     return head + ',\n  "models": {\n' + ",\n".join(lines) + "\n  }\n}\n"
 
 
+def everything() -> list[str]:
+    """The base of every installed config."""
+    return [f"{package}::{config}.py" for package in PACKAGES for config in configs(package)]
+
+
+def named_bases(conf: Conf | None = None) -> list[str]:
+    """The bases of the named models."""
+    conf = conf or Conf()
+    return [str(conf.read("model", name).get("base")) for name in conf.groups.get("model", [])]
+
+
+def count(bases: Iterable[str], flops: Iterable[str] = (), processes: int = 1) -> dict[str, Row]:
+    """``{params, flops, size}`` or ``{reason}`` of each base, counted in child processes.
+
+    Args:
+        bases: the configs.
+        flops: those of them whose multiply-adds are counted too.
+        processes: how many share the work.
+    Raises:
+        FrameworkError: a child died.
+    """
+    bases, wanted = list(dict.fromkeys(bases)), set(flops)
+    # Neighbours share their model section, which is then built once: contiguous parts.
+    size = -(-len(bases) // processes) or 1
+    parts = [bases[start : start + size] for start in range(0, len(bases), size)]
+    with ThreadPoolExecutor(processes) as pool:
+        found = pool.map(lambda part: dict(_child(part, wanted)), parts)
+        return {base: row for rows in found for base, row in rows.items()}
+
+
 @functools.cache
 def _file() -> dict[str, Any]:
     try:
         return dict(orjson.loads(SHIPPED.read_bytes()))
     except (OSError, ValueError):
         return {"versions": {}, "models": {}}
-
-
-def _count(bases: list[str]) -> dict[str, Row]:
-    from trainer.catalog.count_models import count
-
-    return count(bases, flops=bases)
 
 
 def _cached() -> dict[str, Row]:
@@ -106,3 +135,23 @@ def _path() -> Path | None:
         return cache_dir() / "zoo" / f"counts-{key}.json"
     except OSError:
         return None
+
+
+def _child(bases: list[str], flops: set[str]) -> Iterator[tuple[str, Row]]:
+    order = json.dumps({"bases": bases, "flops": [base for base in bases if base in flops]})
+    environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer.catalog.build_worker"],
+        input=order,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise FrameworkError(f"counting parameters failed: {last[0]}")
+    for line in done.stdout.splitlines():
+        base, row = json.loads(line)
+        yield base, row

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 from trainer.checkpoints.backbone_urls import resolve
 from trainer.checkpoints.remote_file import Changed, Cut, Refused, ask, current_tag, shown
 from trainer.checkpoints.weights_cache import place, sha256, stated_hash, weights_dir
-from trainer.core.atomic_files import atomic_write
+from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.cli_text import program
 from trainer.core.errors import CheckpointError, ConfigError, NetworkError, ResourceError
 from trainer.core.progress import Progress, megabytes
@@ -117,11 +116,9 @@ def _download(url: str, target: Path) -> None:
             f"{shown(url)} is not the file that its name says: its SHA-256 begins with {found[: len(wanted)]} instead "
             f"of {wanted}. The server, or something in between, sends another file"
         )
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
     if not wanted:
         atomic_write(_note(target), json.dumps({"url": shown(url), "tag": tag}))
-    os.replace(part, target)
+    move_into_place(part, target)
     _note(part).unlink(missing_ok=True)
 
 

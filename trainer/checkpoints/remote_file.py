@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from trainer import __version__
+from trainer.core.installation import VERSION
 from trainer.core.s3 import client, split_uri
 
 CHUNK = 1 << 18
@@ -111,7 +111,7 @@ def _request(url: str, method: str) -> urllib.request.Request:
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)), method=method)
-    request.add_header("User-Agent", f"openmmlab-trainer/{__version__}")
+    request.add_header("User-Agent", f"openmmlab-trainer/{VERSION}")
     request.add_header("Accept-Encoding", "identity")  # sizes, ranges and hashes are the file's own
     if user:
         name, _, password = user.partition(":")

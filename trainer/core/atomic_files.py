@@ -49,6 +49,27 @@ def atomic_file(path: str | Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     _sync_folder(path.parent)
 
 
+def move_into_place(source: Path, target: Path, *, flush: bool = True) -> None:
+    """Give a finished file, folder or link the name ``target``, in one step, for every reader.
+
+    A folder takes a name only where nothing, or an empty folder, has it.
+
+    Args:
+        source: on the same file system as ``target``.
+        flush: a file's content and the new name reach the disk before this returns. Without it, after a power cut
+            the name may stand for less than the content: for what is checked when it is read, or easily made again.
+
+    Raises:
+        OSError: as ``os.replace`` has it; ``source`` is still there.
+    """
+    if flush and source.is_file() and not source.is_symlink():
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+    os.replace(source, target)
+    if flush:
+        _sync_folder(target.parent)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

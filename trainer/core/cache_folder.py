@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from trainer.core.atomic_files import move_into_place
+
 _STALE_SECONDS = 24 * 3600
 
 
@@ -50,7 +52,7 @@ def build_folder(target: Path, fill: Callable[[Path], None], *, replace: bool = 
         if replace and target.is_dir():
             _set_aside(target)
         try:
-            work.rename(target)
+            move_into_place(work, target)
         except OSError:
             if not target.is_dir():
                 raise
@@ -62,7 +64,7 @@ def build_folder(target: Path, fill: Callable[[Path], None], *, replace: bool = 
 def _set_aside(target: Path) -> None:
     old = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        target.rename(old)
+        move_into_place(target, old, flush=False)
     except FileNotFoundError:  # another process replaces it at this moment
         return
     shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Runs a program that the kernel tells to stop (SIGTERM) when its parent ends: ``tied.py <parent> <program> ...``.
+"""Runs a program that the kernel tells to stop (SIGTERM) when its parent ends: ``parent_death_signal.py <parent> <program> ...``.
 
 A program of its own, since what is done between fork and exec runs beside the threads of whoever forks: gRPC's
 abort there. Started without the site's packages, it takes some hundredths of a second.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,6 +46,18 @@ def kill_tree(pid: int) -> None:
     for one in [pid, *descendants(pid)]:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(one, signal.SIGKILL)
+
+
+def stop_with_parent() -> list[str]:
+    """What comes before a program's own command line so that it gets SIGTERM when this process ends.
+
+    Returns:
+        The first words of the command line; none where the system (other than Linux) can't do it.
+    """
+    if not sys.platform.startswith("linux"):
+        return []
+    program = Path(__file__).with_name("parent_death_signal.py")
+    return [sys.executable, "-I", "-S", str(program), str(os.getpid())]
 
 
 def _boot() -> str:

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import __version__
 from trainer.core.atomic_files import atomic_write
 from trainer.core.cli_text import program, short
-from trainer.core.errors import ResourceError, TrainerError
+from trainer.core.errors import TrainerError
+from trainer.core.installation import VERSION
 from trainer.core.secrets import mask_text, masked
 from trainer.data.bundle import DataBundle
 from trainer.engine.config_text import config_text
@@ -26,6 +26,7 @@ from trainer.engine.distributed.rank_watchdog import Watch
 from trainer.engine.distributed.ranks import End, Ranks
 from trainer.engine.failure_record import size_of_log
 from trainer.engine.log_file import RunLog
+from trainer.engine.process_setup import prepare_process
 from trainer.engine.visualization import Pictures
 from trainer.mmconfig.batch import batch_facts
 from trainer.runs.events.console import ConsoleView
@@ -142,27 +143,6 @@ def fit(
     if error is not None:
         raise error
     return result
-
-
-def prepare_process(exp: Experiment) -> None:
-    """Settle what must be settled before the first tensor: devices, repairs, threads.
-
-    Raises:
-        ResourceError: a GPU is asked for and there is none.
-    """
-    from trainer.core.cpu_budget import set_threads
-    from trainer.engine import compat
-
-    if exp.runtime.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    set_threads()
-    compat.apply()
-    if exp.runtime.device == "cpu":
-        compat.hide_gpus()
-    import torch
-
-    if exp.runtime.device == "gpu" and not torch.cuda.is_available():
-        raise ResourceError("runtime.device=gpu, but torch sees no GPU; cpu or auto would run here")
 
 
 def train(session: Session) -> None:
@@ -295,7 +275,7 @@ def _about(session: Session, text: str) -> dict[str, Any]:
     """What inference must know about a checkpoint, in plain values."""
     exp, bundle = session.exp, session.bundle
     return {
-        "version": __version__,
+        "version": VERSION,
         "task": exp.task.name,
         "model": exp.model.name,
         "dataset": exp.dataset.name,

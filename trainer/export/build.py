@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import secrets
 import shutil
 import time
@@ -13,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.core.atomic_files import atomic_write
+from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.errors import FrameworkError, ResourceError
 from trainer.export.graph import Graph, GraphOptions, graph_for
 from trainer.export.inputs import input_of
@@ -275,6 +274,6 @@ def _replace(draft: Path, target: Path) -> None:
     """``draft`` under the name ``target``; what had it goes."""
     old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
     if target.exists():
-        os.replace(target, old)
-    os.replace(draft, target)
+        move_into_place(target, old, flush=False)
+    move_into_place(draft, target)
     shutil.rmtree(old, ignore_errors=True)

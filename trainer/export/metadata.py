@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from trainer import __version__
+from trainer.core.installation import VERSION
 
 if TYPE_CHECKING:
     from trainer.inference.predictor import Predictor
@@ -159,7 +159,7 @@ def build_metadata(
         fingerprint=about.get("fingerprint"),
         mirrors=predictor.mirrors,
         epoch=predictor.epoch,
-        trainer_version=__version__,
+        trainer_version=VERSION,
         file=file,
     )
     if boxes is not None:

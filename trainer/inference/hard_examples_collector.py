@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from trainer.inference.hard_examples import CONFIDENT, Judged, Worst
-from trainer.inference.predictor import to_prediction
 from trainer.inference.predictor_base import BasePredictor
-from trainer.inference.samples import coco_truth
+from trainer.predictions.from_model_output import to_prediction
+from trainer.predictions.ground_truth import coco_truth
 from trainer.predictions.prediction import Prediction, joined
 
 

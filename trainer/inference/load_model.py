@@ -84,7 +84,7 @@ def _own(found: Found, nms_iou: float | None) -> _Loaded:
 
 def _published(found: Found, nms_iou: float | None) -> _Loaded:
     """A model of the zoo."""
-    from trainer.checkpoints.pretrained import describe, fill
+    from trainer.inference.pretrained_model import describe, fill
 
     assert found.published is not None
     config, about, facts = describe(found.path, found.published)

@@ -14,10 +14,10 @@ from trainer.checkpoints.resolve_checkpoint import Found
 from trainer.core.errors import DatasetError
 from trainer.inference.predict_options import Options
 from trainer.inference.samples import Sample
+from trainer.inference.stream import answers
 from trainer.predictions.prediction import Prediction
 
 Image = str | Path | np.ndarray | Sample
-WHOLE_IMAGE = "this pose model looks at boxes: without annotations the whole image is taken as one box"
 
 
 class BasePredictor(ABC):
@@ -73,8 +73,6 @@ class BasePredictor(ABC):
             DatasetError: an image can't be read; with ``on_error="skip"`` its answer is empty, of size (0, 0).
             ConfigError: an option that can't be meant.
         """
-        from trainer.inference.stream import answers
-
         if isinstance(images, (str, Path, np.ndarray, Sample)):
             images = [images]
         chosen = Options(threshold=threshold, batch_size=batch_size, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ import numpy as np
 
 from trainer.config_tree.traverse import leaf_dataset
 from trainer.core.errors import DatasetError
+from trainer.predictions.ground_truth import coco_truth
 from trainer.predictions.prediction import Prediction
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -155,57 +156,3 @@ def _coco(leaf: dict[str, Any], root: Path, task: str, classes: tuple[str, ...])
         # As mmpose's reader clips them: the crop depends on it.
         boxes = np.clip(truth.boxes, 0, limit) if task == "pose" else None
         yield Sample(path, boxes, truth)
-
-
-def _label(name: str, classes: tuple[str, ...]) -> int:
-    return classes.index(name) if name in classes else -1
-
-
-def coco_truth(
-    path: str,
-    image: dict[str, Any],
-    annotations: Sequence[dict[str, Any]],
-    categories: Mapping[int, dict[str, Any]],
-    task: str,
-    classes: tuple[str, ...],
-) -> Prediction:
-    """The ground truth of an image as a prediction without scores; crowds, and people without keypoints, left out.
-
-    Args:
-        image, annotations, categories: COCO's image, its annotations, and the categories by id.
-    """
-    annotations = [
-        one for one in annotations if not one.get("iscrowd") and (task != "pose" or "keypoints" in one)
-    ]
-    boxes = np.array([one["bbox"] for one in annotations], np.float32).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    masks = keypoints = None
-    if task == "instance_segmentation":
-        empty = np.zeros((0, image["height"], image["width"]), bool)
-        masks = np.stack([_mask(one["segmentation"], image) for one in annotations]) if annotations else empty
-    if task == "pose":
-        keypoints = np.array([one["keypoints"] for one in annotations], np.float32).reshape(
-            len(annotations), -1, 3
-        )
-        keypoints[..., 2] = keypoints[..., 2] > 0
-    return Prediction(
-        path,
-        (image["width"], image["height"]),
-        classes,
-        boxes,
-        np.full(len(annotations), np.nan, np.float32),
-        np.array([_label(categories[one["category_id"]]["name"], classes) for one in annotations], np.int64),
-        masks,
-        keypoints=keypoints,
-    )
-
-
-def _mask(segmentation: Any, image: dict[str, Any]) -> np.ndarray:
-    from faster_coco_eval import mask as rle
-
-    height, width = image["height"], image["width"]
-    if isinstance(segmentation, list):
-        return rle.decode(rle.merge(rle.frPyObjects(segmentation, height, width))).astype(bool)
-    if isinstance(segmentation["counts"], list):
-        segmentation = rle.frPyObjects(segmentation, height, width)
-    return rle.decode(segmentation).astype(bool)

@@ -13,9 +13,9 @@ import numpy as np
 
 from trainer.core.errors import DatasetError
 from trainer.inference import tile_merge
+from trainer.inference.image_model import WHOLE_IMAGE, ImageModel
 from trainer.inference.merge_predictions import fuse
 from trainer.inference.predict_options import Options
-from trainer.inference.predictor_base import WHOLE_IMAGE, BasePredictor
 from trainer.inference.prefetch import ahead
 from trainer.inference.samples import Sample
 from trainer.inference.tta import View, Window, looks, windows
@@ -57,7 +57,7 @@ class Timing:
 
 
 def answers(
-    model: BasePredictor, samples: Iterable[Sample], options: Options, timing: Timing | None = None
+    model: ImageModel, samples: Iterable[Sample], options: Options, timing: Timing | None = None
 ) -> Iterator[Answer]:
     """The answer for each sample, in order. Of the images no more than about two batches are held in memory.
 
@@ -107,9 +107,7 @@ class _Part:
 
 
 class _Stream:
-    def __init__(
-        self, model: BasePredictor, options: Options, labels: list[int] | None, timing: Timing
-    ) -> None:
+    def __init__(self, model: ImageModel, options: Options, labels: list[int] | None, timing: Timing) -> None:
         self.model, self.options, self.labels, self.timing = model, options, labels, timing
         self.batch_size = 1 if model.one_at_a_time else options.batch_size
         self.tile = None if model.top_down else options.tile
@@ -247,6 +245,6 @@ class _Stream:
         return prediction
 
 
-def _note(model: BasePredictor, text: str) -> None:
+def _note(model: ImageModel, text: str) -> None:
     if text not in model.notes:
         model.notes.append(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from trainer.core.atomic_files import move_into_place
 from trainer.core.errors import DatasetError, ResourceError
 from trainer.inference.samples import Sample
 
@@ -78,7 +78,7 @@ class Writer:
         if self._writer is not None:
             self._writer.release()
             if kind is None:
-                os.replace(self._draft, self.path)
+                move_into_place(self._draft, self.path)
         self._draft.unlink(missing_ok=True)
 
     def add(self, frame: np.ndarray) -> None:

@@ -46,7 +46,7 @@ def main(folder: str) -> int:
         elif rank and job.command != "train":
             code = 0
         else:
-            from trainer.cli import main as trainer
+            from trainer.cli.command_line import main as trainer
 
             code = trainer(job.words)
     except SystemExit as error:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainer.core.errors import ResourceError
+from trainer.core.installation import child_environment
 from trainer.core.processes import kill_tree, same, started_at
 from trainer.launch import LAUNCHED
 from trainer.launch.base import Launcher, prepared
@@ -96,14 +97,8 @@ def far_command(job: Job) -> list[str]:
 
 def background_environment(job: dict[str, str]) -> dict[str, str]:
     """This process's variables for one that goes on without it, with those that travel."""
-    import trainer
-
-    found = {**os.environ, **job}
+    found = child_environment({**os.environ, **job})
     found.pop(LAUNCHED, None)
-    root = Path(trainer.__file__).resolve().parents[1]
-    if root.name not in ("site-packages", "dist-packages"):  # a checkout, found from any folder
-        paths = [str(root), *found.get("PYTHONPATH", "").split(os.pathsep)]
-        found["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, paths)))
     return found
 
 

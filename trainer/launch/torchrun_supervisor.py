@@ -15,19 +15,17 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from trainer.core.processes import kill_tree
+from trainer.core.processes import kill_tree, stop_with_parent
 from trainer.core.secrets import mask_text
 from trainer.launch import LAUNCHED, SEVERAL
 from trainer.launch.job import Job
 from trainer.launch.job_status import Notes
 from trainer.launch.rank_failures import Ending, end_leftovers, ending, newest
-from trainer.sweep.driver.trial_process import tied_to_parent
+from trainer.launch.torchrun_command import agent_command, agent_environment
 
 
 def main(folder: str) -> int:
     """Run the job of a folder through torchrun. Returns the trainer's exit code."""
-    from trainer.launch.torchrun import agent_command, agent_environment
-
     job = Job.load(folder)
     handle = os.environ.setdefault(LAUNCHED, f"local:{os.getpid()}")
     notes = Notes(job.folder)
@@ -48,7 +46,7 @@ def keep(command: Sequence[str], environment: Mapping[str, str], job: Job) -> En
     with _Stop() as stop:
         agent = stop.follow(
             subprocess.Popen(
-                [*tied_to_parent(), *command],
+                [*stop_with_parent(), *command],
                 cwd=job.cwd,
                 env={**os.environ, **job.environment, **environment, SEVERAL: "1"},
                 stdin=subprocess.DEVNULL,

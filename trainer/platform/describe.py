@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainer import __version__
 from trainer.catalog import cards
 from trainer.config_tree.config_files import PACKAGES
 from trainer.core.atomic_files import atomic_write
+from trainer.core.installation import VERSION
 from trainer.platform.settings.setting_keys import NOTHING, Key
 from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM
 from trainer.platform.settings.task_names import LONG
@@ -60,7 +60,7 @@ def capabilities() -> dict[str, Any]:
         "framework": FRAMEWORK,
         "display_name": "OpenMMLab",
         "description": DESCRIPTION,
-        "version": __version__,
+        "version": VERSION,
         "models": [_model(card) for card in found],
         "task_types": [
             {
@@ -104,7 +104,7 @@ def schema() -> dict[str, Any]:
     return {
         "framework": FRAMEWORK,
         "description": DESCRIPTION,
-        "version": __version__,
+        "version": VERSION,
         "fields": fields(),
         "presets": {
             "easy": {"epochs": 12},

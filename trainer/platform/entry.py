@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import trainer
 from trainer.core.errors import ConfigError, TrainerError, UnknownError, missing_package
+from trainer.core.installation import package_root
 from trainer.core.secrets import MaskingFormatter, learn_environment, mask_text
 from trainer.platform import job_environment
 from trainer.platform.jobs import Job
@@ -50,7 +50,7 @@ def main(kind: str, argv: Sequence[str] | None = None) -> int:
 
 def _main(kind: str, words: list[str], supervisor: Supervisor) -> int:
     variables = Variables(kind, dict(os.environ))
-    folders = (Path.cwd(), Path(trainer.__file__).resolve().parents[1])
+    folders = (Path.cwd(), package_root())
     try:
         variables = read(kind, words, os.environ, folders)
         os.environ.update(job_environment.completed(variables))  # for the stores' clients in this process

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import trainer
 from trainer.core.secrets import mask_text
 from trainer.platform.settings.environment_variables import Variables
 
@@ -35,15 +34,6 @@ def completed(variables: Variables) -> dict[str, str]:
     """The variables of this process and of what it starts, those of ``.env`` and what is missing among them."""
     environment = {name: value for name, value in variables.environment.items() if value.strip()}
     return {**environment, **_stores(environment), **_folders(environment), **_user(environment)}
-
-
-def for_child(environment: Mapping[str, str]) -> dict[str, str]:
-    """``environment`` for a child that runs this very trainer, from whatever folder it was started in."""
-    root = Path(trainer.__file__).resolve().parents[1]
-    if root.name in ("site-packages", "dist-packages"):
-        return dict(environment)
-    paths = [str(root), environment.get("PYTHONPATH", "")]
-    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def hidden(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import trainer
+from trainer.core.installation import child_environment
 
 logger = logging.getLogger("trainer")
 
@@ -51,11 +51,7 @@ class Artist:
 def start(run_dir: Path) -> Artist:
     """Start drawing the plots of a run, in a process of its own that no Ctrl-C in the terminal reaches."""
     log = run_dir / "sinks" / "plots.log"
-    root = Path(trainer.__file__).resolve().parents[1]
-    environment = dict(os.environ)
-    if root.name not in ("site-packages", "dist-packages"):
-        # A checkout that was found through the working directory, which may have changed since.
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    environment = child_environment()
     # One thread: numpy's would only be in training's way.
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     try:

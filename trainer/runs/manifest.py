@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from trainer.core.errors import CheckpointError
-from trainer.core.atomic_files import atomic_file, atomic_write
+from trainer.core.atomic_files import atomic_file, atomic_write, move_into_place
 
 NAMES = ("last", "best")
 KEPT = re.compile(r"(epoch|iter)-\d+")
@@ -130,7 +130,7 @@ class Manifest:
                 with beside.open("rb") as file:
                     os.fsync(file.fileno())
             self._announce(name, entry)
-            os.replace(beside, self.file(name))
+            move_into_place(beside, self.file(name))
         except BaseException:
             beside.unlink(missing_ok=True)
             raise

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import trainer
+from trainer.core.installation import VERSION, package_root
 
 # What can change a result, by the name it is imported under, and the distributions that provide it.
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -47,7 +47,7 @@ def provenance() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of Python, this package, torch, the OpenMMLab packages and what computes for them; only those installed."""
-    found = {"python": platform.python_version(), "trainer": trainer.__version__}
+    found = {"python": platform.python_version(), "trainer": VERSION}
     for name, distributions in PACKAGES.items():
         version = next(filter(None, map(_version, distributions)), None)
         if version:
@@ -111,7 +111,7 @@ def differences(before: Any, after: Any, prefix: str = "") -> dict[str, list[Any
 
 def own_checkout() -> Path | None:
     """The checkout that this package runs from; None where it is installed."""
-    root = Path(trainer.__file__).resolve().parents[1]
+    root = package_root()
     return root if (root / ".git").exists() else None
 
 

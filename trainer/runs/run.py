@@ -18,7 +18,7 @@ from trainer.core.errors import ConfigError, ResourceError, did_you_mean
 from trainer.core.locks import Held, locked
 from trainer.runs.provenance import differences, provenance
 from trainer.core.secrets import mask_strings
-from trainer.core.atomic_files import atomic_write
+from trainer.core.atomic_files import atomic_write, move_into_place
 
 LATEST = "latest"
 LOCK_SECONDS = 3.0  # a process that was told to stop may still be saving
@@ -248,7 +248,7 @@ def _begin(run: Run) -> Run:
             f"there is a run {run.id} already ({run.dir}): resume=auto goes on with it, another id starts anew"
         ) from None
     except OSError:  # a file system without links
-        os.replace(draft, run.dir / "run.json")
+        move_into_place(draft, run.dir / "run.json")
     finally:
         draft.unlink(missing_ok=True)
     _point_latest(run.dir.parents[1], run.dir)
@@ -299,7 +299,7 @@ def _point_latest(output: Path, folder: Path) -> None:
     beside = output / f".{LATEST}.{secrets.token_hex(4)}.tmp"
     try:
         os.symlink(target, beside, target_is_directory=True)
-        os.replace(beside, latest)
+        move_into_place(beside, latest, flush=False)
     except (OSError, NotImplementedError):
         beside.unlink(missing_ok=True)
         if latest.is_dir() and not latest.is_symlink():

@@ -14,9 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-import trainer
 from trainer.checkpoints.resolve_checkpoint import find_checkpoint
 from trainer.core.errors import CheckpointError
+from trainer.core.installation import VERSION
 from trainer.runs.events.reader import Event, events
 from trainer.runs.manifest import sha256
 from trainer.tracking.metric_mapping import points_of
@@ -98,7 +98,7 @@ def model_uri(mlflow_run_id: str, uri: str) -> str | None:
 
 def requirements() -> list[str]:
     """What the model needs to be loaded, as pip writes it: this package, MLflow and OpenMMLab's."""
-    found = [f"openmmlab-trainer=={trainer.__version__}"]
+    found = [f"openmmlab-trainer=={VERSION}"]
     for name in ("mlflow", *REQUIREMENTS):
         try:
             found.append(f"{name}=={version(name)}")

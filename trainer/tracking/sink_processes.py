@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import trainer
 from trainer.core.cli_text import program, short
+from trainer.core.installation import child_environment
 from trainer.runs.run import Run
 from trainer.runs.tracking_uri import ENVIRONMENT, tracking_uri
 from trainer.schema import Tracking
@@ -130,9 +130,4 @@ def _spawn(run: Run, sink: str, uri: str | None = None) -> subprocess.Popen[byte
 def environment(uri: str | None) -> dict[str, str]:
     """The variables of a process that tells MLflow at ``uri``, and finds this package."""
     # In the environment, not on the command line, which everybody on the machine can read: it may hold a password.
-    environment = {**os.environ, **({ENVIRONMENT: uri} if uri else {})}
-    root = Path(trainer.__file__).resolve().parents[1]
-    if root.name not in ("site-packages", "dist-packages"):
-        # A checkout that was found through the working directory, which may have changed since.
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    return environment
+    return child_environment({**os.environ, **({ENVIRONMENT: uri} if uri else {})})

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.bridge.bases import make_bundle, make_experiment
+from tests.mmconfig.bases import make_bundle, make_experiment
 from trainer.config_tree.base_config import load_base
 from trainer.data.bundle import Keypoints
 from trainer.engine import compat

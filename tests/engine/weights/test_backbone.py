@@ -11,7 +11,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 
-from tests.bridge.bases import make_bundle, make_experiment
+from tests.mmconfig.bases import make_bundle, make_experiment
 from trainer.core.errors import CheckpointError
 from trainer.engine.weights.backbone import all_reports
 from trainer.engine.weights.start import StartingWeights

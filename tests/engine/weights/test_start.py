@@ -11,7 +11,7 @@ import pytest
 import torch
 from published import ours, save
 
-from trainer.cli import main
+from trainer.cli.command_line import main
 from trainer.engine.checkpoint.file import load
 from trainer.runs.events.reader import events
 from trainer.runs.run import Run

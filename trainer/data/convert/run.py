@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from trainer import __version__
 from trainer.core.atomic_files import atomic_write
 from trainer.core.cache_folder import build_folder
 from trainer.core.errors import ConfigError, DatasetError
+from trainer.core.installation import VERSION
 from trainer.data.convert.copy_images import Placer
 from trainer.data.convert.to_coco import write_coco
 from trainer.data.convert.to_dice import write_dice
@@ -83,7 +83,7 @@ def convert(
             images=placer.how,
             notes=((source.note,) if source.note else ()) + loaded.problems.notes,
         )
-        marker = {"written_by": f"openmmlab-trainer {__version__}", **as_json(done["result"])}
+        marker = {"written_by": f"openmmlab-trainer {VERSION}", **as_json(done["result"])}
         atomic_write(folder / MARKER, orjson.dumps(marker, option=orjson.OPT_INDENT_2))
 
     try:

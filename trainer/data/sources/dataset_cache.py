@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from trainer.core.atomic_files import atomic_write
+from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.cache_folder import cache_dir
 from trainer.core.errors import ConfigError, ResourceError
 from trainer.core.locks import Held, locked
@@ -136,7 +136,7 @@ def _make(target: Path, fill: Callable[[Path], dict[str, Any]]) -> None:
     atomic_write(part / "source.json", json.dumps({**about, "bytes": size_of(part / "data")}, indent=1))
     if hasattr(os, "sync"):
         os.sync()  # of many small files at once: the new name must not outlive their content in a power cut
-    part.rename(target)
+    move_into_place(part, target)
 
 
 def _whole(target: Path) -> bool:
@@ -183,7 +183,7 @@ def _remove(path: Path) -> bool:
             if not free:
                 return False
             gone = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.gone")
-            path.rename(gone)
+            move_into_place(path, gone, flush=False)
     except (Held, OSError):
         return False
     shutil.rmtree(gone, ignore_errors=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainer.core.atomic_files import move_into_place
 from trainer.core.errors import DatasetError
 from trainer.core.progress import Progress
 from trainer.data.sources import bucket as stores
@@ -96,7 +96,7 @@ class _Work:
             before = part.stat().st_size if part.exists() else 0
             try:
                 if self._try(thing, part):
-                    os.replace(part, path)
+                    move_into_place(part, path, flush=False)  # many small files: its size is checked
                 return
             except Fault as fault:
                 why = str(fault)

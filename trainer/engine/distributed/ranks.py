@@ -6,15 +6,14 @@ first process alone prepares data, makes the run directory and writes into it. I
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trainer.core.errors import ConfigError, ResourceError, TrainerError
+from trainer.core.errors import TrainerError
 
 if TYPE_CHECKING:
-    from trainer.schema import Experiment
+    pass
 
 T = TypeVar("T")
 
@@ -110,34 +109,3 @@ class Ranks:
 
     def leave(self) -> None:
         """The end of a training that went well."""
-
-
-def join(exp: Experiment) -> Ranks:
-    """The processes that the environment says train together; this one alone when it says nothing.
-
-    Raises:
-        ConfigError: the environment says it only half.
-        ResourceError: the others can't be reached.
-    """
-    size = os.environ.get("WORLD_SIZE", "1")
-    if not size.isdigit() or int(size) < 2:
-        return Ranks()
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-    if missing:
-        raise ConfigError(
-            f"WORLD_SIZE={size} is set, but not {', '.join(missing)}; torchrun sets all of them"
-        )
-    from trainer.engine.train import prepare_process
-
-    prepare_process(exp)
-    import torch
-
-    from trainer.engine.distributed.process_group import Together
-
-    try:
-        return Together(torch.cuda.is_available())
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ResourceError(
-            f"the {size} processes of this training can't reach each other: {reason}"
-        ) from error

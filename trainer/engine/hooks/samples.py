@@ -15,8 +15,8 @@ from mmengine.hooks import Hook
 from trainer.core.atomic_files import atomic_write
 from trainer.engine.background_queue import Aside
 from trainer.engine.validation_point import milestone
-from trainer.inference.predictor import to_prediction
-from trainer.inference.samples import coco_truth
+from trainer.predictions.from_model_output import to_prediction
+from trainer.predictions.ground_truth import coco_truth
 from trainer.predictions.prediction import Prediction
 
 logger = logging.getLogger("trainer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trainer import __version__
+from trainer.core.installation import VERSION
 from trainer.launch.job import Job
 from trainer.launch.k8s.pod import pod_spec, ranks, without_empty
 from trainer.launch.k8s.pod_job import far_run_dir, far_text, name_of
@@ -44,7 +44,7 @@ def _labels(job: Job) -> dict[str, str]:
     own = {
         "app.kubernetes.io/name": PREFIX,
         "app.kubernetes.io/managed-by": PREFIX,
-        "app.kubernetes.io/version": re.sub(r"[^\w.-]", "-", __version__),
+        "app.kubernetes.io/version": re.sub(r"[^\w.-]", "-", VERSION),
         OF_JOB: name_of(job),
     }
     return {**{key: str(value) for key, value in job.options.labels.items()}, **own}

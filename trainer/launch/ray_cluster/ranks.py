@@ -67,10 +67,10 @@ class Worker:
 
     def run(self, python: str, folder: str, variables: dict[str, str]) -> Iterator[str | int]:
         """What it says, line by line, and at last its exit code."""
-        from trainer.sweep.driver.trial_process import tied_to_parent
+        from trainer.core.processes import stop_with_parent
 
         self._process = subprocess.Popen(
-            [*tied_to_parent(), python, "-m", "trainer.launch.job_main", folder],
+            [*stop_with_parent(), python, "-m", "trainer.launch.job_main", folder],
             env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

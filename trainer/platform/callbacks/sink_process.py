@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import trainer
 from trainer.core.cli_text import program, short
 from trainer.core.errors import NetworkError, TrainerError
+from trainer.core.installation import child_environment
 from trainer.core.secrets import log_to_stderr
 from trainer.platform.callbacks import sink_state as states
 from trainer.platform.callbacks.delivery import Delivery, Retry
@@ -156,11 +156,7 @@ def _spawn(run: Run, url: str) -> subprocess.Popen[bytes] | None:
         str(os.getpid()),
         str(size),
     ]
-    environment = {**os.environ, states.ENVIRONMENT: url}
-    root = Path(trainer.__file__).resolve().parents[1]
-    if root.name not in ("site-packages", "dist-packages"):
-        # A checkout that was found through the working directory, which may have changed since.
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    environment = child_environment({**os.environ, states.ENVIRONMENT: url})
     file = log_file(run.dir)
     try:
         file.parent.mkdir(exist_ok=True)

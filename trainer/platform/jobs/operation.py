@@ -20,6 +20,7 @@ from typing import Any
 from trainer.checkpoints.pretrained import PREFIX, model_of
 from trainer.config.compose import compose
 from trainer.core.errors import CheckpointError, ConfigError, TrainerError, UnknownError, of_the_machine
+from trainer.core.installation import child_environment
 from trainer.core.secrets import mask_text, mask_urls
 from trainer.platform import job_environment, job_outcome
 from trainer.platform.callbacks import failure_callback
@@ -98,7 +99,7 @@ class Operation(ABC):
 
     def prepare(self, variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
         """What the variables mean, as overrides of the command."""
-        environment = job_environment.for_child(variables.environment)
+        environment = child_environment(variables.environment)
         job = Job(variables.kind, id, url, variables, environment, failure_callback.folder_of(variables, id))
         config, source = self._config(variables, mistakes)
         shutil.rmtree(job.work, ignore_errors=True)  # of an earlier attempt

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from trainer.core.atomic_files import atomic_write
+from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.errors import ConfigError, FrameworkError, TrainerError
 from trainer.core.secrets import mask_urls
 from trainer.platform.callbacks.payloads import (
@@ -176,7 +176,7 @@ def _as(drawn: Path, target: Path) -> None:
     """Move a picture, into another format where ``target`` has one."""
     kind = target.suffix.lower()
     if drawn.suffix == kind:
-        drawn.rename(target)
+        move_into_place(drawn, target, flush=False)
         return
     import cv2
 

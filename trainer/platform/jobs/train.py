@@ -13,6 +13,7 @@ from typing import Any
 from trainer.config.compose import compose
 from trainer.config.run_directory import experiment_name
 from trainer.core.errors import ConfigError, TrainerError
+from trainer.core.installation import child_environment
 from trainer.core.secrets import mask_text, mask_urls
 from trainer.platform import job_environment, job_outcome, job_run
 from trainer.platform.callbacks import failure_callback
@@ -62,7 +63,7 @@ _LISTED = re.compile(r"\n  \d+\. ")
 
 def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
     """The training that the variables mean."""
-    environment = job_environment.for_child(variables.environment)
+    environment = child_environment(variables.environment)
     job = Job("train", id, url, variables, environment, failure_callback.folder_of(variables, id))
     config, source = _config(variables, mistakes)
     model, task = _model_and_task(variables, config, job, mistakes)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from trainer.core.resource_slots import Slot
 from trainer.sweep.driver import outcome as ends
 from trainer.sweep.driver.lease import Owner
 from trainer.sweep.driver.report_outcome import settle
 from trainer.sweep.driver.running_trial import RunningTrial
 from trainer.sweep.driver.signals import DriverSignals
+from trainer.sweep.driver.slots import Slot
 from trainer.sweep.driver.trial_allocation import Claims
 from trainer.sweep.driver.trial_process import Launch
 from trainer.sweep.driver.trial_start import Starter, slots_of

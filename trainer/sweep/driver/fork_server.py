@@ -235,7 +235,7 @@ def _train(job: dict[str, Any]) -> int:
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if (torch := sys.modules.get("torch")) and threads.isdecimal() and int(threads):
         torch.set_num_threads(int(threads))  # OpenMP has read the variable long ago
-    from trainer.cli import main as trainer
+    from trainer.cli.command_line import main as trainer
 
     return trainer(job["words"])
 

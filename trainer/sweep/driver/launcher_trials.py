@@ -21,7 +21,6 @@ from pathlib import Path
 from trainer.config.overrides import key_of
 from trainer.core.cli_text import program
 from trainer.core.errors import TrainerError
-from trainer.core.resource_slots import Slot, make_slots
 from trainer.core.secrets import mask_text, masked_words
 from trainer.launch import file_signals, registry
 from trainer.launch.base import Launcher
@@ -32,6 +31,7 @@ from trainer.launch.local import LOG
 from trainer.launch.submit import SAID_HERE
 from trainer.schema import Launcher as Options
 from trainer.schema import Sweep
+from trainer.sweep.driver.slots import Slot, make_slots
 from trainer.sweep.space import Plan
 
 logger = logging.getLogger("trainer")

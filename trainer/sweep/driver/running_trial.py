@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainer.core.resource_slots import Slot
 from trainer.runs.events.reader import read
 from trainer.runs.run import Run
 from trainer.sweep.driver.lease import Process
 from trainer.sweep.driver.outcome import COMPLETE, PRUNED, Outcome, died, ended, find_run, memory_kills
+from trainer.sweep.driver.slots import Slot
 from trainer.sweep.driver.trial_process import Child
 from trainer.sweep.stores.base import Record
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from trainer.core.processes import stop_with_parent
 from trainer.sweep.driver.lease import Process, identify
 
 
@@ -66,7 +66,7 @@ class Cold:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as said:
             process = subprocess.Popen(
-                [*tied_to_parent(), *self.program, *words],
+                [*stop_with_parent(), *self.program, *words],
                 env={**os.environ, **env},
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
@@ -108,10 +108,3 @@ def find_launched(log: Path) -> Child | None:
     from trainer.sweep.driver.launcher_trials import LaunchedTrials
 
     return LaunchedTrials(Launcher()).find(log)
-
-
-def tied_to_parent() -> list[str]:
-    """What comes before a program so that it stops, and saves, when the driver ends without a word."""
-    if not sys.platform.startswith("linux"):
-        return []
-    return [sys.executable, "-I", "-S", str(Path(__file__).with_name("tied.py")), str(os.getpid())]

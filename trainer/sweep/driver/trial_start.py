@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.overrides import key_of
-from trainer.core.resource_slots import Slot, make_slots
 from trainer.core.secrets import masked_words
 from trainer.runs.run import environment
 from trainer.sweep.driver.running_trial import RunningTrial
+from trainer.sweep.driver.slots import Slot, make_slots
 from trainer.sweep.driver.trial_process import Child, Cold, Launch
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.space import Plan

@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import trainer
 from trainer.config.overrides import key_of
 from trainer.core.errors import ConfigError
+from trainer.core.installation import VERSION
 from trainer.core.locks import Held, locked
 from trainer.core.secrets import mask_text, masked_words
 from trainer.sweep.folder import OF_THE_CALL, SweepFolder, generations, newest, sweep_name
@@ -210,7 +210,7 @@ def _alone(path: Path) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    found = {"trainer": trainer.__version__, "python": platform.python_version()}
+    found = {"trainer": VERSION, "python": platform.python_version()}
     with suppress(PackageNotFoundError):
         found["optuna"] = version("optuna")
     return found
