@@ -1,4 +1,4 @@
-"""Fields of a training job's form. Written by ``python -m trainer.platform.describe``; change the tables there."""
+"""Fields of a training job's form. Written by ``python -m trainer.platform.capabilities``; change the tables there."""
 
 SCHEMA = {'framework': 'openmm',
  'description': 'MMDetection, MMSegmentation and MMPose on MMEngine: detection, segmentation and '

@@ -26,7 +26,7 @@ from trainer.inference.load_model import _build
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import Sample
 from trainer.inference.suppress_output import quiet
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 from trainer.predictions.prediction import Prediction
 
 IMAGES, OBJECTS = 8, 4

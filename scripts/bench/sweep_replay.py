@@ -58,7 +58,7 @@ def sweep(
     from trainer.schema import Sweep
     from trainer.sweep.objectives import Objective
     from trainer.sweep.space import Parameter, Space
-    from trainer.sweep.stores import base as states
+    from trainer.sweep.stores import trial_store as states
     from trainer.sweep.stores.optuna_store import OptunaStore
     from trainer.sweep.stores.pruners import make_pruner
 

@@ -102,7 +102,7 @@ def warm() -> None:
     import trainer.engine.registered
     import trainer.engine.runner
     import trainer.engine.train
-    import trainer.inference.evaluate
+    import trainer.inference.evaluation
     import trainer.inference.load_model  # noqa: F401
     from trainer.config.compose import compose
 

@@ -96,7 +96,7 @@ class _Steps:
     def build(self) -> None:
         from trainer.config.compose import compose
         from trainer.data.prepare import prepare
-        from trainer.mmconfig.build import build_config
+        from trainer.mmconfig.build_config import build_config
 
         self.exp, _ = compose("train", words(self.case, self.output))
         build_config(self.exp, prepare(self.exp.dataset, self.case.task))
@@ -104,7 +104,7 @@ class _Steps:
     def train(self) -> None:
         """What ``python -m trainer`` does, with one hook more in the config."""
         from trainer.commands.train import train
-        from trainer.mmconfig.build import Built
+        from trainer.mmconfig.build_config import Built
 
         config = Built.config
 
@@ -143,7 +143,7 @@ class _Steps:
 
     def reload(self) -> None:
         """The checkpoint read back says the same: the network's own outputs, the answers, the figures."""
-        from trainer.inference.evaluate import evaluate
+        from trainer.inference.evaluation import evaluate
         from trainer.inference.load_model import load_model
 
         self.predictor = load_model("latest", device="cpu", output_dir=self.output)

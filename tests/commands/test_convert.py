@@ -12,7 +12,7 @@ import pytest
 from tests.data.conftest import image
 from tests.data.folders import THINGS, make
 from trainer.cli.command_line import main
-from trainer.data.convert import run
+from trainer.data.convert import convert_dataset
 
 
 @pytest.fixture(autouse=True)
@@ -119,15 +119,15 @@ def test_source_and_target_apart(tmp_path, capsys, place):
 def test_a_failure_leaves_nothing(tmp_path, capsys, monkeypatch):
     source, target = make("yolo", tmp_path / "src", "detection"), tmp_path / "out"
     assert convert(source, target, "to=coco") == 0
-    before = (target / run.MARKER).read_bytes()
+    before = (target / convert_dataset.MARKER).read_bytes()
 
     def fail(*_: object) -> dict[str, int]:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(run._WRITERS, "dice", fail)
+    monkeypatch.setitem(convert_dataset._WRITERS, "dice", fail)
     assert convert(source, target, "to=dice", "overwrite=true") == 1
     assert "can't be written: No space left" in capsys.readouterr().err
-    assert (target / run.MARKER).read_bytes() == before
+    assert (target / convert_dataset.MARKER).read_bytes() == before
     assert {p.name for p in tmp_path.iterdir()} - {"cache"} == {"src", "out"}
 
 

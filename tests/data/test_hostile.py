@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.data.conftest import image, write
 from tests.data.folders import CASES, FORMAT_OF, make
 from trainer.core.errors import DatasetError
-from trainer.data.convert.run import convert
+from trainer.data.convert.convert_dataset import convert
 from trainer.data.prepare import prepare
 from trainer.schema import Dataset
 

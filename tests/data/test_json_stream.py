@@ -16,7 +16,7 @@ from tests.data.conftest import SQUARE, image, write
 from trainer.core.errors import DatasetError
 from trainer.data import annotation_document as documents
 from trainer.data import json_stream, labels
-from trainer.data.convert.run import convert
+from trainer.data.convert.convert_dataset import convert
 from trainer.data.load_records import find_source, load
 from trainer.data.packed_labels import PackedPicture
 from trainer.data.prepare import prepare

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data.conftest import image, write
+from trainer.data.convert.convert_dataset import convert
 from trainer.data.convert.mask_to_polygon import one_outline
-from trainer.data.convert.run import convert
 from trainer.data.geometry import mask_rle, polygon_mask, rle_mask, segmentation_area, segmentation_mask
 from trainer.schema import Dataset
 

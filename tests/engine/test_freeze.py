@@ -48,7 +48,7 @@ def packages() -> None:
     import mmpose.models  # noqa: F401
     import mmseg.models  # noqa: F401
 
-    import trainer.engine.freeze  # noqa: F401
+    import trainer.engine.frozen_backbone  # noqa: F401
 
 
 def make(kind: str, freeze: int | str) -> torch.nn.Module:
@@ -120,7 +120,7 @@ def test_a_copy_holds_its_own_parts_and_keeps_its_class_s_name() -> None:
 
 def test_stages_that_can_t_be_told_are_refused() -> None:
     from trainer.core.errors import ConfigError
-    from trainer.engine.freeze import freeze
+    from trainer.engine.frozen_backbone import freeze
 
     with pytest.raises(ConfigError, match="can't be told which parts of Sequential are stages"):
         freeze(torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1)), 1)

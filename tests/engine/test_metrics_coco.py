@@ -18,8 +18,8 @@ from pycocotools.cocoeval import COCOeval
 
 from trainer.core.errors import DatasetError
 from trainer.engine.metrics import split_per_class
-from trainer.engine.metrics.curves import STEPS
 from trainer.engine.metrics.matching import CONFIDENT
+from trainer.engine.metrics.pr_curves import STEPS
 
 CLASSES = ("cat", "dog", "a/b", "unicorn")  # No annotation ever shows a unicorn.
 SIZE = 160

@@ -14,7 +14,7 @@ import torch
 from toy import toy_experiment, toy_fit
 
 from trainer.engine.checkpoint.file import load
-from trainer.engine.signals import PRUNE
+from trainer.engine.stop_signals import PRUNE
 from trainer.runs.events.reader import events
 from trainer.runs.manifest import Manifest
 from trainer.runs.run import Run

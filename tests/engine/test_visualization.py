@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from trainer.engine.background_queue import Aside
-from trainer.engine.hooks.curves import CurvesHook
-from trainer.engine.hooks.samples import IMAGES, THRESHOLD, SamplesHook
+from trainer.engine.hooks.metric_curves_hook import CurvesHook
+from trainer.engine.hooks.sample_predictions import IMAGES, THRESHOLD, SamplesHook
 from trainer.engine.validation_point import milestone
 from trainer.plots.run_plots import Drawing
 from trainer.runs.events.reader import events

@@ -293,7 +293,7 @@ def warm_up() -> None:
         *("setuptools", "mmcv.ops", "matplotlib.backends.backend_agg"),
         *("torch._dynamo", "torch.distributed", "torch.nn.parallel", "matplotlib.pyplot", "rich.progress"),
         *("trainer.engine.data_order", "trainer.engine.runner", "trainer.engine.hooks.checkpoints"),
-        *("trainer.engine.hooks.events", "trainer.engine.hooks.profile", "trainer.engine.signals"),
+        *("trainer.engine.hooks.events", "trainer.engine.hooks.profile", "trainer.engine.stop_signals"),
     ):
         importlib.import_module(name)
     gc.collect()

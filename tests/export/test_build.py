@@ -11,8 +11,8 @@ import torch
 from tests.export.data import IMAGES, small_detector
 from trainer.config_tree.traverse import leaf_dataset
 from trainer.core.errors import ConfigError, DatasetError, FrameworkError, ResourceError
-from trainer.export import build
-from trainer.export.build import Exporter
+from trainer.export import exporter as build
+from trainer.export.exporter import Exporter
 from trainer.export.proof import prove as proving
 from trainer.schema import Export
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trainer.export.proof.compare import Agreement, Difference, compare
-from trainer.export.proof.report import Latency, Limits, Metric, Proof, plain
+from trainer.export.proof.proof import Latency, Limits, Metric, Proof, plain
 from trainer.export.proof.rounding import Rounding, nudged
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from trainer.export.graph.deform import in_plain_torch, shifted
 from trainer.export.graph.paste import as_bytes, paste
 from trainer.export.graph.roi_align import roi_align
-from trainer.export.graph.rows import clip
+from trainer.export.graph.top_rows import clip
 
 
 def onnx_answers(module, given, opset=17):

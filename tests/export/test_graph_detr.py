@@ -25,7 +25,7 @@ from tests.export.plain_torch import PlainTorch
 from tests.export.same import Rows, detections, share_found
 from trainer.core.errors import FrameworkError
 from trainer.export.graph import GraphOptions, graph_for
-from trainer.export.graph.masks import around, as_bytes
+from trainer.export.graph.mask_output import around, as_bytes
 from trainer.export.graph.padding_mask import valid_sides
 
 

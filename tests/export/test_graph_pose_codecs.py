@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trainer.core.errors import FrameworkError
-from trainer.export.graph.keypoints import Blur, decoder_for
+from trainer.export.graph.keypoint_decoding import Blur, decoder_for
 
 INPUT, MAP = (48, 64), (12, 16)
 CODECS: dict[str, dict[str, Any]] = {

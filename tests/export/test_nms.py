@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainer.export.graph.nms import Duplicates, keep_best
 from trainer.export.graph.options import GraphOptions
-from trainer.export.graph.rows import best, finish, take
+from trainer.export.graph.top_rows import best, finish, take
 
 
 class Found(nn.Module):

@@ -58,7 +58,7 @@ def _export(predictor, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("task", tuple(METRICS))
 def test_a_file_answers_and_is_measured_as_its_checkpoint(trained_run, tmp_path, task):
-    from trainer.inference.evaluate import evaluate
+    from trainer.inference.evaluation import evaluate
     from trainer.inference.evaluation_data import own_samples
 
     run = tmp_path / "run"
@@ -119,7 +119,7 @@ def _elsewhere(run, tmp_path):
     shutil.copytree(run / "export" / "onnx", alone)
     exported = load_model(alone, "cpu")
     assert len(list(exported.predict(np.zeros((50, 70, 3), np.uint8)))) == 1
-    from trainer.inference.evaluate import evaluate
+    from trainer.inference.evaluation import evaluate
 
     with pytest.raises(DatasetError, match="outside of its run.*dataset="):
         evaluate(exported)

@@ -14,10 +14,10 @@ from typing import ClassVar
 
 import pytest
 
-from trainer.launch import registry
+from trainer.launch import launcher_registry
 from trainer.launch.job_status import Status
 from trainer.launch.job_store import Launched, all_launched, find
-from trainer.tracking.state import mlflow_run_id
+from trainer.tracking.mlflow_state import mlflow_run_id
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240.0  # until something must have happened, on a machine that is busy with other things
@@ -68,7 +68,7 @@ class Site:
         return self.started[-1]
 
     def status(self, launched: Launched) -> Status:
-        return registry.of(launched).status(launched)
+        return launcher_registry.of(launched).status(launched)
 
     def ended(self, launched: Launched) -> Status:
         """Its status once it has ended."""
@@ -76,7 +76,7 @@ class Site:
         return self.status(launched)
 
     def said(self, launched: Launched) -> str:
-        return "\n".join(registry.of(launched).logs(launched))
+        return "\n".join(launcher_registry.of(launched).logs(launched))
 
 
 def until(true: Callable[[], object], why: Callable[[], object] = lambda: "") -> None:
@@ -129,7 +129,7 @@ class LauncherContract:
                 patch.setenv(name, value)
             yield made
             for launched in made.started:
-                registry.of(launched).cancel(launched, now=True)
+                launcher_registry.of(launched).cancel(launched, now=True)
 
     @pytest.fixture(scope="class")
     def checked(self, site: Site) -> Launched:
@@ -181,7 +181,7 @@ class LauncherContract:
         planned = site.trainer(*words, *site.words, "launcher.dry_run=true")
         assert planned.returncode == 0 and SECRET not in planned.stdout, planned.stderr
         launched = site.start(*words)
-        launcher = registry.of(launched)
+        launcher = launcher_registry.of(launched)
         assert planned.stdout.strip() == launcher.plan(launched.job).text.strip()
         run = site.output / "long" / "one"
         assert launched.run_dir == run

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainer.core.errors import TrainerError
-from trainer.launch.ray_cluster.launcher import RayCluster
+from trainer.launch.ray_cluster.ray_launcher import RayCluster
 from trainer.schema import Launcher
 
 SECONDS = 180.0

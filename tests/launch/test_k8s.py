@@ -47,12 +47,12 @@ class TestKubernetes(LauncherContract):
         assert done.returncode == 0, done.stderr
         handle = done.stdout.strip()
         namespace, name = handle.removeprefix("k8s:").split("/")
-        from trainer.launch import registry
+        from trainer.launch import launcher_registry
         from trainer.launch.job_store import find
 
         launched = find(site.output, handle)
         site.started.append(launched)
-        planned = list(yaml.safe_load_all(registry.of(launched).plan(launched.job).text))
+        planned = list(yaml.safe_load_all(launcher_registry.of(launched).plan(launched.job).text))
         job = server.cluster.store.get("jobs", namespace, name)
         secret = server.cluster.store.get("secrets", namespace, name)
         assert job is not None and secret is not None

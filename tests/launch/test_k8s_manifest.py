@@ -13,7 +13,7 @@ from kubernetes_validate.utils import ValidationError, validate
 from trainer.core.errors import ConfigError
 from trainer.launch.job import Job
 from trainer.launch.k8s import Kubernetes
-from trainer.launch.k8s.manifest import manifests
+from trainer.launch.k8s.job_manifest import manifests
 from trainer.launch.k8s.mounts import mistakes
 from trainer.launch.k8s.pod_job import far_output, name_of, not_kept
 from trainer.schema import Launcher

@@ -15,7 +15,7 @@ from trainer.cli.command_line import main as trainer
 from trainer.config.compose import compose
 from trainer.core.errors import ConfigError, ResourceError
 from trainer.core.processes import descendants, same, started_at
-from trainer.launch import LAUNCHED, registry
+from trainer.launch import LAUNCHED, launcher_registry
 from trainer.launch.dry_run import Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job, travelling
@@ -154,7 +154,7 @@ def test_what_runs_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ResourceError, match=r"pip install 'openmmlab-trainer\[ray\]'"):
-        registry.make(Options(name="ray"))
+        launcher_registry.make(Options(name="ray"))
 
 
 def test_records(tmp_path: Path) -> None:
@@ -250,17 +250,17 @@ def test_launched_once_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(
         ResourceError, match=f"run one is launched already, as local:{os.getpid()}, and queued"
     ):
-        hand_over(registry.make(one.options), one, detach=True)
+        hand_over(launcher_registry.make(one.options), one, detach=True)
 
 
 def test_log_of_one_on_a_terminal_is_the_runs(tmp_path: Path) -> None:
     one = job(tmp_path)
     one.save()
     launched = record(one, Handle("local", "1"), started="another/1")
-    assert list(registry.of(launched).logs(launched)) == []
+    assert list(launcher_registry.of(launched).logs(launched)) == []
     (tmp_path / "exp" / "one").mkdir(parents=True)
     (tmp_path / "exp" / "one" / "train.log").write_text("a\nb")
-    assert list(registry.of(launched).logs(launched, follow=True)) == ["a", "b"]
+    assert list(launcher_registry.of(launched).logs(launched, follow=True)) == ["a", "b"]
 
 
 def test_processes() -> None:

@@ -20,7 +20,7 @@ from tests.sweep.test_main import rows, runs, training
 from trainer.core.errors import NetworkError
 from trainer.launch.handle import Handle
 from trainer.launch.job_store import Launched
-from trainer.launch.ray_cluster.launcher import RayCluster
+from trainer.launch.ray_cluster.ray_launcher import RayCluster
 from trainer.schema import Launcher
 
 pytestmark = [

@@ -14,9 +14,9 @@ import pytest
 from trainer.core.errors import ConfigError
 from trainer.launch import file_signals
 from trainer.launch.job import Job
-from trainer.launch.ray_cluster.launcher import RayCluster, several, workers
 from trainer.launch.ray_cluster.nodes import Node, fitting
-from trainer.launch.ray_cluster.ranks import variables
+from trainer.launch.ray_cluster.ray_launcher import RayCluster, several, workers
+from trainer.launch.ray_cluster.training_ranks import variables
 from trainer.schema import Launcher
 
 OPTIONS = Launcher(name="ray", num_cpus=4, num_gpus=1, memory_gb=16, resources={"a100": 1})

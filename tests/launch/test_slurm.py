@@ -23,7 +23,7 @@ from tests.launch.contract import (
 from tests.launch.slurm_cluster import INSTEAD, Cluster, cluster_or_skip
 from trainer.launch.job_status import Notes
 from trainer.launch.job_store import Launched, find
-from trainer.tracking.state import mlflow_run_id
+from trainer.tracking.mlflow_state import mlflow_run_id
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from trainer.launch.handle import Handle
 from trainer.launch.job import Job
 from trainer.launch.job_status import Notes
 from trainer.launch.job_store import Launched
-from trainer.launch.slurm import cli, launcher
+from trainer.launch.slurm import cli, slurm_launcher
 from trainer.launch.slurm.job_epilogue import wants_again
 from trainer.launch.slurm.rank_main import AGAIN, meet
 from trainer.launch.slurm.script import script
@@ -110,7 +110,7 @@ def test_controller_s_words() -> None:
     known = cli._of_controller(line)
     assert known is not None
     assert (known.waits, known.runs, known.since, known.restarts, known.nodes) == (True, False, 100, 2, ())
-    assert "nodes that it needs are down" in launcher.waiting(known)
+    assert "nodes that it needs are down" in slurm_launcher.waiting(known)
     known = cli._of_controller(SHOWN.format(state="FAILED", reason="None", code="0:9", nodes="a,b"))
     assert known is not None
     assert (known.exit_code, known.nodes, known.reason, known.since) == (137, ("a", "b"), None, 300)
@@ -178,8 +178,8 @@ def test_how_it_ended(
     if expected[0] == "cancelled" and said is None:
         notes.cancel()
     line = SHOWN.format(state=state, reason="None", code=code, nodes="a")
-    monkeypatch.setattr(launcher, "about", lambda job: cli._of_controller(line))
-    status = launcher.Slurm(made.options).status(Launched(Handle("slurm", "7"), made.folder, {}))
+    monkeypatch.setattr(slurm_launcher, "about", lambda job: cli._of_controller(line))
+    status = slurm_launcher.Slurm(made.options).status(Launched(Handle("slurm", "7"), made.folder, {}))
     assert (status.state, status.exit_code) == expected[:2]
     assert (expected[2] or "") in (status.reason or "") and bool(status.reason) == bool(expected[2])
 
@@ -273,7 +273,7 @@ def test_what_sbatch_may_hand_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("AWS_SECRET_ACCESS_KEY", "SLURM_MEM_PER_NODE", "SLURM_CONF", "RANK", "OF_MINE"):
         monkeypatch.setenv(name, "x")
     made = Job(**{**vars(job(tmp_path)), "environment": {"AWS_SECRET_ACCESS_KEY": "x", "PYTHONPATH": "y"}})
-    found = launcher._environment(made)
+    found = slurm_launcher._environment(made)
     assert {"SLURM_CONF", "OF_MINE", "PYTHONPATH"} <= set(found)
     assert not {"AWS_SECRET_ACCESS_KEY", "SLURM_MEM_PER_NODE", "RANK"} & set(found)
 

@@ -15,7 +15,7 @@ from typing import ClassVar
 import pytest
 
 from tests.launch.contract import ROOT, TRAINING, LauncherContract, Site, events, until
-from trainer.launch import registry
+from trainer.launch import launcher_registry
 from trainer.launch.job_status import Notes
 from trainer.launch.job_store import all_launched, find
 
@@ -109,7 +109,7 @@ def test_two_machines_meet(tmp_path: Path) -> None:
     assert json.loads((run / "result.json").read_text())["status"] == "finished"
     assert [path.name for path in (tmp_path / "met").iterdir()] == [run.name]
     assert len(events(run, "run_started")) == 1
-    states = [registry.of(one).status(one) for one in all_launched(tmp_path)]
+    states = [launcher_registry.of(one).status(one) for one in all_launched(tmp_path)]
     assert [(one.state, one.run_id) for one in states] == [("finished", run.name)] * 2
 
 

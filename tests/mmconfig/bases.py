@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.bundle import DataBundle, Keypoints, Split
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 from trainer.schema import Experiment
 
 DIGITS = tuple("0123456789")

@@ -7,7 +7,7 @@ import pytest
 from tests.mmconfig.bases import RTMDET, RTMPOSE, SEGFORMER, TASK_OF, YOLOX, build, make_experiment
 from trainer.config_tree.traverse import leaf_dataset, loader_pipelines, of_type, type_name
 from trainer.core.errors import ConfigError
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 from trainer.schema import Dataset
 
 CHOICES = {

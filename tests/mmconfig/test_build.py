@@ -18,7 +18,7 @@ from tests.mmconfig.bases import (
 )
 from trainer.config_tree.traverse import all_pipelines, leaf_dataset, of_type, type_name, walk
 from trainer.core.errors import ConfigError
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 
 
 @pytest.mark.parametrize("base", TASK_OF)

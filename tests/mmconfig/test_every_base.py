@@ -10,7 +10,7 @@ from tests.mmconfig.bases import make_bundle, make_experiment
 from trainer.config_tree.config_files import config_path, configs
 from trainer.core.errors import ConfigError
 from trainer.engine.config_text import config_text
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 from trainer.mmconfig.task import predicts_masks
 
 pytestmark = pytest.mark.slow

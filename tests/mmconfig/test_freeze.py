@@ -18,7 +18,7 @@ from tests.mmconfig.bases import (
     make_experiment,
 )
 from trainer.core.errors import ConfigError
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 from trainer.mmconfig.freeze import has_own, set_freeze
 
 SWIN = "mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py"

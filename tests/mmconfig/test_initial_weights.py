@@ -5,7 +5,7 @@ import pytest
 from tests.mmconfig.bases import FASTER, PSPNET, RTMDET, YOLOX, build, make_bundle, make_experiment
 from trainer.config_tree.traverse import walk
 from trainer.core.errors import ConfigError
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 from trainer.mmconfig.initial_weights import fetch_all, pretrained
 from trainer.zoo.metafiles import weights_url
 

@@ -2,7 +2,7 @@ import pytest
 
 from tests.mmconfig.bases import FASTER, RTMDET, RTMO, SEGFORMER, build, make_bundle, make_experiment
 from trainer.core.errors import ConfigError
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 
 
 def wrapper(base, **leaves):

@@ -3,7 +3,7 @@ import pytest
 from tests.mmconfig.bases import RTMDET, SEGFORMER, build, make_bundle, make_experiment
 from trainer.config_tree.traverse import leaf_dataset, type_name, walk
 from trainer.core.errors import ConfigError
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 from trainer.mmconfig.runtime import on_gpu
 from trainer.schema import Runtime
 

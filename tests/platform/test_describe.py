@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainer.catalog.cards import promises
-from trainer.platform.describe import ROOT, files
+from trainer.platform.capabilities import ROOT, files
 from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM
 from trainer.platform.settings.task_names import task_of
 
@@ -30,7 +30,7 @@ def schema() -> dict[str, Any]:
 
 def test_the_files_are_what_the_code_says() -> None:
     for path, text in files().items():
-        assert path.read_text(encoding="utf-8") == text, "run python -m trainer.platform.describe"
+        assert path.read_text(encoding="utf-8") == text, "run python -m trainer.platform.capabilities"
 
 
 def test_the_upload_s_required_fields(capabilities: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.platform.contract import check_body
 from trainer.core.errors import DatasetError
-from trainer.platform.jobs import Job, evaluate
+from trainer.platform.jobs import Job, evaluate_job
 from trainer.platform.settings.environment_variables import read
 
 PATH = "/api/v1/test_inference/test/7/results"
@@ -22,7 +22,7 @@ GIVEN = {"CHECKPOINT_S3_URI": "s3://training-checkpoints/checkpoints/5/best.pt",
 def prepared(tmp_path: Path, **variables: str) -> tuple[Job, list[str]]:
     mistakes: list[str] = []
     found = read("evaluate", [], {"WORK_DIR": str(tmp_path), **variables})
-    return evaluate.prepare(found, 7, "http://backend/api/v1", mistakes), mistakes
+    return evaluate_job.prepare(found, 7, "http://backend/api/v1", mistakes), mistakes
 
 
 def test_the_backends_settings(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_metrics_are_told_under_the_names_that_are_read(
     (folder / "curves" / "evaluation-ds_1-val.json").write_text(json.dumps(curves))
     for name in ("pr", "confusion", "worst"):
         cv2.imwrite(str(folder / "plots" / f"evaluation-ds_1-val_{name}.png"), np.zeros((4, 4, 3), np.uint8))
-    body = evaluate._JOB.finished(job).content()
+    body = evaluate_job._JOB.finished(job).content()
     assert not check_body(PATH, body)
     assert (body["status"], body["task_type"], body["training_job_id"]) == (
         "completed",
@@ -114,9 +114,9 @@ def test_a_failure_has_a_task_even_when_nobody_knows_it(tmp_path: Path) -> None:
     error = DatasetError("no images")
     for config, task in (({"task_type": "segmentation"}, "segmentation"), ({}, "unknown")):
         variables = read("evaluate", [], {"CONFIG": json.dumps(config)})
-        body = evaluate.failure(variables, 7, error, None).content()
+        body = evaluate_job.failure(variables, 7, error, None).content()
         assert not check_body(PATH, body)
         assert (body["task_type"], body["error_message"]) == (task, "[DatasetError] no images")
-    assert evaluate.failure(read("evaluate", [], {"CONFIG": "no json"}), 7, error, None).content()[
+    assert evaluate_job.failure(read("evaluate", [], {"CONFIG": "no json"}), 7, error, None).content()[
         "task_type"
     ]

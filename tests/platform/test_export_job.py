@@ -10,7 +10,7 @@ import pytest
 
 from tests.platform.contract import check_body
 from trainer.core.errors import FrameworkError
-from trainer.platform.jobs import Job, export
+from trainer.platform.jobs import Job, export_job
 from trainer.platform.settings.environment_variables import read
 
 PATH = "/api/v1/export/jobs/5/callback/completion"
@@ -20,7 +20,7 @@ GIVEN = {"CHECKPOINT_S3_URI": "s3://training-checkpoints/checkpoints/42/best.pt"
 def prepared(tmp_path: Path, **variables: str) -> tuple[Job, list[str]]:
     mistakes: list[str] = []
     found = read("export", [], {"WORK_DIR": str(tmp_path), **variables})
-    return export.prepare(found, 5, "http://backend/api/v1", mistakes), mistakes
+    return export_job.prepare(found, 5, "http://backend/api/v1", mistakes), mistakes
 
 
 def test_the_backends_settings_with_their_nulls(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_size_that_is_told_is_the_models_not_the_packages(
 ) -> None:
     job, _ = prepared(tmp_path, **GIVEN, TRAINING_JOB_ID="42")
     with pytest.raises(FrameworkError, match="left no file"):
-        export._JOB.finished(job)
+        export_job._JOB.finished(job)
     folder = job.work / "results" / "onnx"
     folder.mkdir(parents=True)
     (folder / "m.onnx").write_bytes(b"model" * 100)
@@ -85,10 +85,12 @@ def test_the_size_that_is_told_is_the_models_not_the_packages(
         "input_spec": {"shape": [1, 3, 64, 64]},
     }
     (folder / "metadata.json").write_text(json.dumps(about))
-    body = export._JOB.finished(job).content()
+    body = export_job._JOB.finished(job).content()
     assert not check_body(PATH, body)
     assert body["file_size_bytes"] == 500 and body["metadata"] == about
     assert body["output_s3_uri"] == "s3://training-checkpoints/exports/42/5/export_5.zip"
     assert s3_store() == {"exports/42/5/export_5.zip": b"package"}
-    failed = export._JOB.failed(job.variables, 5, "[FrameworkError] unsupported", "Traceback ...").content()
+    failed = export_job._JOB.failed(
+        job.variables, 5, "[FrameworkError] unsupported", "Traceback ..."
+    ).content()
     assert not check_body(PATH, failed) and (failed["status"], failed["exit_code"]) == ("failed", 1)

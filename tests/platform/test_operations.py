@@ -18,7 +18,7 @@ from tests.platform.contract import check_body
 from tests.platform.receiver import Receiver, wait_for
 from trainer.core.errors import ValidationError
 from trainer.platform.callbacks import failure_callback
-from trainer.platform.jobs import export, predict
+from trainer.platform.jobs import export_job, predict_job
 from trainer.platform.settings.environment_variables import read
 from trainer.platform.storage import s3_stores
 from trainer.platform.supervisor import Supervisor
@@ -153,10 +153,10 @@ def test_a_store_that_does_not_answer(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     mistakes: list[str] = []
-    job = predict.prepare(read("predict", [], variables), 9, backend.address, mistakes)
+    job = predict_job.prepare(read("predict", [], variables), 9, backend.address, mistakes)
     assert not mistakes
     with Supervisor() as supervisor:
-        assert predict.run(job, supervisor) == 1
+        assert predict_job.run(job, supervisor) == 1
     body = failed("predict", backend)
     assert body["error_message"].startswith(
         "[NetworkError] best.pt can't be read from s3://training-checkpoints"
@@ -170,7 +170,7 @@ def test_what_the_backend_would_refuse_is_a_failure(
 ) -> None:
     """An address that is longer than the backend's column for it."""
     variables = read("export", [], {**places, "WORK_DIR": str(home), "TRAINING_JOB_ID": "5" * 600})
-    job = export.prepare(variables, 9, backend.address, [])
+    job = export_job.prepare(variables, 9, backend.address, [])
 
     def exported(*args: Any) -> tuple[None, None]:
         folder = job.work / "results" / "onnx"
@@ -180,9 +180,9 @@ def test_what_the_backend_would_refuse_is_a_failure(
         (folder / "metadata.json").write_text('{"export_format": "onnx", "file": "m.onnx"}')
         return None, None
 
-    monkeypatch.setattr(export._JOB, "command_line", exported)
+    monkeypatch.setattr(export_job._JOB, "command_line", exported)
     with Supervisor() as supervisor, pytest.raises(ValidationError, match="output_s3_uri has 6") as caught:
-        export.run(job, supervisor)
+        export_job.run(job, supervisor)
     assert failure_callback.failure(variables, 9, backend.address, caught.value, None)  # as the entry does
     assert failed("export", backend)["error_message"].startswith(
         "[ValidationError] ExportCompletion.output_s3_uri"

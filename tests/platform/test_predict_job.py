@@ -15,7 +15,7 @@ from tests.platform.contract import check_body
 from trainer.core.errors import FrameworkError
 from trainer.platform.callbacks.payloads import InferenceCompletion
 from trainer.platform.callbacks.prediction_payload import as_predictions, polygons
-from trainer.platform.jobs import Job, predict
+from trainer.platform.jobs import Job, predict_job
 from trainer.platform.settings.environment_variables import read
 from trainer.predictions.prediction import Prediction
 
@@ -30,7 +30,7 @@ CLASSES = ("cat", "dog")
 def prepared(tmp_path: Path, **variables: str) -> tuple[Job, list[str]]:
     mistakes: list[str] = []
     found = read("predict", [], {"WORK_DIR": str(tmp_path), **variables})
-    return predict.prepare(found, 9, "http://backend/api/v1", mistakes), mistakes
+    return predict_job.prepare(found, 9, "http://backend/api/v1", mistakes), mistakes
 
 
 def test_the_backends_settings(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_answers_become_the_completion_and_its_files(
         ("s3://b/i/other/sheet.png", boxes(), "sheet-3.png"),
     ]
     answers(job.work / "results", "detection", images)
-    body = predict._JOB.finished(job).content()
+    body = predict_job._JOB.finished(job).content()
     assert not check_body(PATH, body)
     assert (body["total_images"], body["total_inference_time_ms"], body["avg_inference_time_ms"]) == (
         5,
@@ -167,7 +167,7 @@ def test_answers_become_the_completion_and_its_files(
 def test_an_unreadable_result_is_said(tmp_path: Path) -> None:
     job, _ = prepared(tmp_path, **PLACES)
     with pytest.raises(FrameworkError, match="the predictions can't be read"):
-        predict._JOB.finished(job)
+        predict_job._JOB.finished(job)
 
 
 def test_masks_keypoints_and_segments_as_the_backend_keeps_them() -> None:
@@ -214,6 +214,6 @@ def test_an_outline_follows_its_mask() -> None:
 
 
 def test_a_failure_is_told_with_its_kind(tmp_path: Path) -> None:
-    body = predict._JOB.failed(read("predict", [], {}), 9, "[DatasetError] no images", None)
+    body = predict_job._JOB.failed(read("predict", [], {}), 9, "[DatasetError] no images", None)
     assert isinstance(body, InferenceCompletion)
     assert not check_body(PATH, body.content()) and body.content()["status"] == "failed"

@@ -19,7 +19,7 @@ from trainer.commands.replay import Options
 from trainer.commands.replay import main as replay
 from trainer.core.errors import ConfigError, NetworkError
 from trainer.platform.callbacks import sink_process, sink_state
-from trainer.platform.callbacks.sink import Failure
+from trainer.platform.callbacks.platform_sink import Failure
 from trainer.platform.callbacks.sink_process import sync
 from trainer.platform.callbacks.sink_state import State
 from trainer.schema import Callback

@@ -21,7 +21,7 @@ from trainer.config.compose import compose
 from trainer.core.errors import ConfigError, DatasetError, NetworkError
 from trainer.data.prepare import prepare
 from trainer.platform import job_environment, job_run
-from trainer.platform.jobs import Job, train
+from trainer.platform.jobs import Job, train_job
 from trainer.platform.settings import default_weights
 from trainer.platform.settings.datasets import find_dataset, split_of
 from trainer.platform.settings.environment_variables import Variables, read
@@ -204,7 +204,7 @@ def prepared(tmp_path: Path, **more: str) -> tuple[Job, Any]:
         **more,
     }  # fmt: skip
     mistakes: list[str] = []
-    job = train.prepare(variables(**given), 42, "http://backend:8000/api/v1", mistakes)
+    job = train_job.prepare(variables(**given), 42, "http://backend:8000/api/v1", mistakes)
     assert not mistakes
     return job, compose("train", job.overrides)[0]
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from trainer.runs.events.console import ConsoleView
-from trainer.runs.events.describe import describe, duration, number
+from trainer.runs.events.event_text import describe, duration, number
 
 RESULT = {
     "task": "detection",

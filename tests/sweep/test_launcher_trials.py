@@ -14,7 +14,7 @@ import pytest
 from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.test_killed_drivers import check
 from tests.sweep.test_main import LR, optuna_states, rows, runs, training
-from trainer.launch import registry
+from trainer.launch import launcher_registry
 from trainer.launch.job_store import find
 from trainer.runs.events.reader import events
 from trainer.schema import Launcher, Sweep
@@ -142,7 +142,7 @@ def test_room_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     slots = elsewhere_slots(Launcher(name="slurm"), Sweep(workers=5, threads=2))
     assert len(slots) == 5 and slots[0].gpus is None
     assert slots[0].environment["OMP_NUM_THREADS"] == "2" and "TRAINER_CORES" not in slots[0].environment
-    monkeypatch.setattr(registry, "make", lambda options: object())
+    monkeypatch.setattr(launcher_registry, "make", lambda options: object())
     assert len(elsewhere_slots(Launcher(name="slurm"), Sweep())) == WORKERS
     ray = Launcher(name="ray", num_cpus=3, num_gpus=1)
     assert elsewhere_slots(ray, Sweep(workers=1))[0].environment == {"TRAINER_CORES": "3"}

@@ -11,7 +11,7 @@ import pytest
 
 from trainer.sweep.driver import lease
 from trainer.sweep.driver.lease import Owner, Watch, identify, is_alive
-from trainer.sweep.stores.base import RUNNING, Record
+from trainer.sweep.stores.trial_store import RUNNING, Record
 
 
 class Clock:

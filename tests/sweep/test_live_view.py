@@ -18,12 +18,12 @@ from trainer.sweep.driver.slots import Slot
 from trainer.sweep.driver.trial_start import label
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.objectives import Objective
-from trainer.sweep.report import rows as rows_module
+from trainer.sweep.report import trial_rows as rows_module
 from trainer.sweep.report.live_view import Board, LiveView, View, final_table, summary
-from trainer.sweep.report.rows import best, rows
+from trainer.sweep.report.trial_rows import best, rows
 from trainer.sweep.space import Parameter, Plan, Space
-from trainer.sweep.stores import base as states
-from trainer.sweep.stores.base import Record
+from trainer.sweep.stores import trial_store as states
+from trainer.sweep.stores.trial_store import Record
 
 MAP, SIZE = Objective("mAP50-95", "max"), Objective("parameters", "min")
 SPACE = Space((), (Parameter("optimizer.lr", "optimizer.lr", "float", low=1e-4, high=1e-1),))

@@ -216,7 +216,7 @@ def test_an_outage_is_told_with_the_command_that_catches_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainer.sweep.report import mlflow_log
-    from trainer.tracking.state import State
+    from trainer.tracking.mlflow_state import State
 
     monkeypatch.setattr(mlflow_log, "PAUSE", 0.0)
     copy = made_up(tmp_path / "runs" / "sweeps" / "mine", trials=2, store="journal.log")

@@ -13,9 +13,9 @@ import pytest
 from trainer.core.errors import FrameworkError
 from trainer.sweep.objectives import Objective
 from trainer.sweep.space import Parameter, Space
-from trainer.sweep.stores import base as states
-from trainer.sweep.stores.base import Gone, Record, Store, is_surplus
+from trainer.sweep.stores import trial_store as states
 from trainer.sweep.stores.plain_journal import PlainStore
+from trainer.sweep.stores.trial_store import Gone, Record, Store, is_surplus
 
 SPACE = Space((), (Parameter("optimizer.lr", "optimizer.lr", "float", low=1e-4, high=1e-1, log=True),))
 UP = Objective("mAP50-95", "max")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.sweep.test_live_view import MAP, SIZE, board, record, trial
 from trainer.sweep.report.live_view import final_table, live_table
-from trainer.sweep.stores import base as states
+from trainer.sweep.stores import trial_store as states
 
 LABEL = "optimizer=adamw, lr=0.005556, scheduler=constant, hsv=false"
 WIDTHS = (60, 80, 120, 200)

@@ -17,7 +17,7 @@ from trainer.launch.job import Job
 from trainer.launch.job_status import Notes
 from trainer.launch.job_store import Launched
 from trainer.launch.local import Local
-from trainer.launch.ray_cluster.launcher import RayCluster
+from trainer.launch.ray_cluster.ray_launcher import RayCluster
 
 
 class ToyLauncher(Local):

@@ -6,7 +6,7 @@ from mlflow import MlflowClient
 
 from trainer.tracking import mlflow_run_id
 from trainer.tracking.evaluation import log_evaluation
-from trainer.tracking.sink import sync
+from trainer.tracking.mlflow_sink import sync
 
 RESULT = {
     "epochs_completed": 3,
@@ -44,7 +44,7 @@ def test_its_values_are_on_the_run_beside_trainings(make_run, database, tmp_path
 def test_a_run_that_is_not_tracked_and_a_server_that_is_away_are_no_errors(make_run, tmp_path, monkeypatch):
     run = make_run(None)
     assert log_evaluation(run.dir, "val", RESULT) is None
-    from trainer.tracking.state import NAME, State
+    from trainer.tracking.mlflow_state import NAME, State
 
     state = State(uri=f"sqlite:///{tmp_path / 'no' / 'folder' / 'x.db'}", experiment="e", run_name="r")
     state.mlflow_run_id = "0" * 32

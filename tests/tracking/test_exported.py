@@ -10,10 +10,10 @@ from typing import Any
 from mlflow import MlflowClient
 
 from trainer.export.proof.compare import Agreement, Difference
-from trainer.export.proof.report import Latency, Limits, Metric, Proof
+from trainer.export.proof.proof import Latency, Limits, Metric, Proof
 from trainer.tracking import mlflow_run_id
 from trainer.tracking.exported import log_export
-from trainer.tracking.sink import sync
+from trainer.tracking.mlflow_sink import sync
 
 
 def _exported(folder: Path, name: str, metric: Metric | None) -> Any:
@@ -54,7 +54,7 @@ def test_its_proof_is_on_the_run_beside_trainings_values(make_run, database):
 
 
 def test_a_run_that_is_not_tracked_and_a_server_that_is_away_are_no_errors(make_run, tmp_path):
-    from trainer.tracking.state import NAME, State
+    from trainer.tracking.mlflow_state import NAME, State
 
     run = make_run(None)
     exported = _exported(tmp_path, "onnx", None)

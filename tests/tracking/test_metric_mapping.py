@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from trainer.tracking.metric_mapping import TRAIN_POINTS, clean_key, points_of
-from trainer.tracking.state import Progress
+from trainer.tracking.mlflow_state import Progress
 
 
 def test_names_steps_and_times(log):

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from trainer.core.errors import ConfigError
-from trainer.tracking.result import KILLED, rebuild_result
-from trainer.tracking.state import State
+from trainer.tracking.mlflow_state import State
+from trainer.tracking.rebuild_result import KILLED, rebuild_result
 
 IDENTITY = {"task": "detection", "model": "rtmdet-s", "dataset": "digits"}
 METRIC = {"primary_metric": {"name": "mAP50-95", "mode": "max"}}

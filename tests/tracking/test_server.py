@@ -18,7 +18,7 @@ import pytest
 from trainer.cli.command_line import main
 from trainer.schema import Tracking
 from trainer.tracking import mlflow_run_id, sink_processes
-from trainer.tracking.state import load
+from trainer.tracking.mlflow_state import load
 
 CLASSES = 1100
 

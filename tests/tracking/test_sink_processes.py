@@ -14,8 +14,8 @@ import pytest
 
 from trainer.schema import Tracking
 from trainer.tracking import mlflow_run_id, sink_processes, sync
+from trainer.tracking.mlflow_state import load
 from trainer.tracking.sink_processes import log_file
-from trainer.tracking.state import load
 
 
 @pytest.fixture(autouse=True)

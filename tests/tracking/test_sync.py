@@ -17,8 +17,8 @@ from trainer.runs.events.sink import cursor_file
 from trainer.runs.run import Run
 from trainer.schema import Tracking
 from trainer.tracking import mlflow_run_id, sync
-from trainer.tracking.sink import state_for
-from trainer.tracking.state import Progress, load, name_for
+from trainer.tracking.mlflow_sink import state_for
+from trainer.tracking.mlflow_state import Progress, load, name_for
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainer.runs.events.sink import cursor_file
 from trainer.tracking.metric_mapping import Point
-from trainer.tracking.tensorboard import TensorboardSink, TensorboardState, sync_tensorboard
+from trainer.tracking.tensorboard_sink import TensorboardSink, TensorboardState, sync_tensorboard
 from trainer.tracking.tfevents import header, scalars
 
 # Written by tensorboard 2.21's own RecordWriter and protocol buffers from the same values.

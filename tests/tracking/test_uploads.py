@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainer.tracking import uploads
-from trainer.tracking.state import State
+from trainer.tracking.mlflow_state import State
 from trainer.tracking.uploads import Uploads
 
 

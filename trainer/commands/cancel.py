@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from trainer.core.cli_text import program
-from trainer.launch import registry
+from trainer.launch import launcher_registry
 from trainer.launch.job_store import the_one
 from trainer.schema import typed_field
 
@@ -35,7 +35,7 @@ def main(options: Options) -> int:
         ResourceError: its launcher's engine can't be asked.
     """
     launched = the_one("cancel", options.job, options.output_dir)
-    launcher = registry.of(launched)
+    launcher = launcher_registry.of(launched)
     status = launcher.status(launched)
     if status.ended:
         print(f"{launched.handle} has ended already: {status.state}")

@@ -12,9 +12,9 @@ from trainer.commands.notes import notes_to_stderr
 from trainer.config.run_directory import experiment_name
 from trainer.core.atomic_files import atomic_write
 from trainer.core.cli_text import short
+from trainer.data.dataset_report import FILE, describe
 from trainer.data.load_records import find_source, read
 from trainer.data.prepare import prepare_source
-from trainer.data.report import FILE, describe
 from trainer.schema import Experiment
 
 _WORDS = {"error": "error", "warning": "warning", "fix": "fixed", "note": "note"}

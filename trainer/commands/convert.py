@@ -60,7 +60,7 @@ def main(options: Options) -> int:
         ConfigError: source or target is missing, or the target is in the way.
         DatasetError: with every mistake found in the data set.
     """
-    from trainer.data.convert.run import as_json, convert
+    from trainer.data.convert.convert_dataset import as_json, convert
 
     missing = [key for key in ("source", "target") if not getattr(options, key)]
     if missing:

@@ -22,7 +22,7 @@ from trainer.core.cli_text import short
 from trainer.schema import Dataset, Evaluate
 
 if TYPE_CHECKING:
-    from trainer.inference.evaluate import Evaluation
+    from trainer.inference.evaluation import Evaluation
     from trainer.inference.predictor_base import BasePredictor
 
 _EXTREMES = 5
@@ -64,7 +64,7 @@ def main(config: Evaluate, overrides: list[str]) -> int:
 
 
 def _evaluate(console: Console, model: BasePredictor, config: Evaluate) -> Evaluation:
-    from trainer.inference.evaluate import evaluate
+    from trainer.inference.evaluation import evaluate
     from trainer.inference.evaluation_data import other_data, own_data
 
     chosen = _chosen(config.dataset)

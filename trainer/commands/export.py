@@ -17,7 +17,7 @@ from trainer.export.settings import formats
 from trainer.schema import Export
 
 if TYPE_CHECKING:
-    from trainer.export.build import Exported
+    from trainer.export.exporter import Exported
 
 
 def main(config: Export, overrides: list[str]) -> int:
@@ -34,7 +34,7 @@ def main(config: Export, overrides: list[str]) -> int:
     if output.exists() and not output.is_dir():
         raise ConfigError(f"output={output}: there is a file of that name; a folder is needed")
     # Imported after the first mistakes were found: torch and the OpenMMLab packages take seconds.
-    from trainer.export.build import Exporter
+    from trainer.export.exporter import Exporter
     from trainer.inference.load_model import load_model
     from trainer.inference.predictor import Predictor
     from trainer.tracking.exported import log_export

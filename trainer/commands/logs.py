@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trainer.core.errors import ConfigError
 from trainer.core.secrets import mask_text
-from trainer.launch import registry
+from trainer.launch import launcher_registry
 from trainer.launch.job_store import the_one
 from trainer.schema import typed_field
 
@@ -41,7 +41,7 @@ def main(options: Options) -> int:
     if options.follow and options.lines:
         raise ConfigError("logs: --follow tells everything; leave lines out")
     launched = the_one("logs", options.job, options.output_dir)
-    launcher = registry.of(launched)
+    launcher = launcher_registry.of(launched)
     if options.lines is None:
         for line in launcher.logs(launched, options.follow):
             print(mask_text(line), flush=True)

@@ -75,7 +75,7 @@ def _platform(run: Run, options: Options) -> None:
 
 
 def _tensorboard(run: Run, options: Options) -> None:
-    from trainer.tracking.tensorboard import TensorboardSink, sync_tensorboard
+    from trainer.tracking.tensorboard_sink import TensorboardSink, sync_tensorboard
 
     state = sync_tensorboard(run.dir)
     if state.error:
@@ -84,7 +84,7 @@ def _tensorboard(run: Run, options: Options) -> None:
 
 
 def _result(run: Run, options: Options) -> None:
-    from trainer.tracking.result import rebuild_result
+    from trainer.tracking.rebuild_result import rebuild_result
 
     result = rebuild_result(run)
     primary = result["primary_metric"]
@@ -92,7 +92,7 @@ def _result(run: Run, options: Options) -> None:
 
 
 def _console(run: Run, options: Options) -> None:
-    from trainer.runs.events.describe import describe
+    from trainer.runs.events.event_text import describe
     from trainer.runs.events.reader import events
 
     for event in events(run.events):

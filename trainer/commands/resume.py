@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainer.launch import registry
+from trainer.launch import launcher_registry
 from trainer.launch.job_store import the_one
 from trainer.launch.submit import say_handle
 from trainer.schema import typed_field
@@ -34,5 +34,5 @@ def main(options: Options) -> int:
         ResourceError: it hasn't ended, or its launcher's engine refuses.
     """
     launched = the_one("resume", options.job, options.output_dir)
-    say_handle(registry.of(launched).resume(launched))
+    say_handle(launcher_registry.of(launched).resume(launched))
     return 0

@@ -8,7 +8,7 @@ import sys
 from trainer.commands.notes import notes_to_stderr
 from trainer.core.secrets import mask_text, masked
 from trainer.data.prepare import prepare
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 from trainer.mmconfig.diff import marked
 from trainer.schema import Experiment
 

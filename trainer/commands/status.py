@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.core.cli_text import program, short
 from trainer.core.errors import ConfigError, TrainerError
-from trainer.launch import registry
+from trainer.launch import launcher_registry
 from trainer.launch.job_store import Launched, all_launched, find
 from trainer.schema import typed_field
 
@@ -61,7 +61,7 @@ def main(options: Options) -> int:
 
 
 def _facts(launched: Launched) -> dict[str, Any]:
-    status = registry.of(launched).status(launched)
+    status = launcher_registry.of(launched).status(launched)
     about = {key: launched.facts.get(key) for key in ("launcher", "title", "submitted")}
     return {"handle": str(launched.handle), **about, **status.as_dict()}
 

@@ -50,24 +50,24 @@ def main(options: Options) -> int:
 
 
 def _status(results: Results, options: Options) -> int:
-    from trainer.sweep.report import status
+    from trainer.sweep.report import sweep_status
 
     if options.json:
-        print(json.dumps(status.status(results), indent=2))
+        print(json.dumps(sweep_status.status(results), indent=2))
     else:
-        status.print_status(results)
+        sweep_status.print_status(results)
     return 0
 
 
 def _best(results: Results, options: Options) -> int:
-    from trainer.sweep.report import status
+    from trainer.sweep.report import sweep_status
     from trainer.sweep.report.best import write_best
 
     files = write_best(results)
     if options.json:
-        print(json.dumps({"best": status.best(results), "recipes": list(map(str, files))}, indent=2))
+        print(json.dumps({"best": sweep_status.best(results), "recipes": list(map(str, files))}, indent=2))
     else:
-        status.print_best(results)
+        sweep_status.print_best(results)
     return 0 if files else 1
 
 

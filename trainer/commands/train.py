@@ -16,12 +16,12 @@ from trainer.config.run_directory import open_run, write_configuration
 from trainer.core.errors import NetworkError, TrainerError
 from trainer.core.secrets import learn_environment
 from trainer.data.bundle import DataBundle
+from trainer.data.dataset_report import write_report
 from trainer.data.prepare import prepare
-from trainer.data.report import write_report
 from trainer.engine.distributed.join import join
 from trainer.engine.distributed.ranks import FailedElsewhere, Ranks
 from trainer.engine.failure_record import has_last_word, say_last_word, size_of_log
-from trainer.mmconfig.build import Built, build_config
+from trainer.mmconfig.build_config import Built, build_config
 from trainer.mmconfig.initial_weights import fetch_all
 from trainer.runs.run import Run
 from trainer.schema import Experiment

@@ -22,7 +22,7 @@ from trainer.data.files import (
     read_bytes,
 )
 from trainer.data.json_stream import Entries, open_large
-from trainer.data.keypoints import keypoint_set
+from trainer.data.keypoint_sets import keypoint_set
 from trainer.data.labels import read_item
 from trainer.data.packed_labels import PackedPicture, add
 from trainer.data.records import SPLITS, Category, Item, Picture, Problems, Records

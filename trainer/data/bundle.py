@@ -50,7 +50,7 @@ class DataBundle:
     the index values of the PNGs (255 is ignored) and include ``background`` where the data set has one. COCO
     categories carry ids 1..n in the same order. ``palette`` is one RGB triple a class. ``fingerprint`` is a SHA-256
     over classes, splits and annotations: the same data give the same one on any machine. ``report`` is a JSON file on
-    what is there and what was found (:mod:`trainer.data.report`).
+    what is there and what was found (:mod:`trainer.data.dataset_report`).
     """
 
     name: str

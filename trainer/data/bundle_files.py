@@ -26,7 +26,7 @@ from trainer.core.atomic_files import atomic_file, atomic_write
 from trainer.data.bundle import DataBundle, Keypoints, Split
 from trainer.data.fingerprint import fingerprint
 from trainer.data.records import Category, Item, Picture, Problems, Records
-from trainer.data.semantic import Plan, index_map, plan
+from trainer.data.semantic_maps import Plan, index_map, plan
 
 _BATCH = 10_000  # entries made at once when a list is written
 Color = tuple[int, int, int]

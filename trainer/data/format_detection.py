@@ -7,8 +7,8 @@ from pathlib import Path
 
 from trainer.core.errors import DatasetError
 from trainer.data.files import IMAGE_SUFFIXES, Folder
-from trainer.data.formats.base import SPLIT_FOLDERS, folder_of, held, opened
-from trainer.data.formats.registry import FORMATS
+from trainer.data.formats.data_format import SPLIT_FOLDERS, folder_of, held, opened
+from trainer.data.formats.format_registry import FORMATS
 from trainer.data.formats.sniff import ends, sniff
 from trainer.data.records import Problems
 from trainer.schema import Dataset

@@ -6,10 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 
 from trainer.core.errors import DatasetError, did_you_mean
-from trainer.data.checks.run import check_files, check_labels, check_splits
+from trainer.data.checks.run_checks import check_files, check_labels, check_splits
 from trainer.data.format_detection import detect
-from trainer.data.formats.base import Format, Part
-from trainer.data.formats.registry import FORMATS
+from trainer.data.formats.data_format import Format, Part
+from trainer.data.formats.format_registry import FORMATS
 from trainer.data.records import Picture, Problems, Records
 from trainer.data.sources.resolve_source import brought, named
 from trainer.data.splits import assign

@@ -18,10 +18,10 @@ from trainer.core.cache_folder import build_folder, cache_dir
 from trainer.core.errors import DatasetError
 from trainer.data.bundle import DataBundle
 from trainer.data.bundle_files import read_folder, up_to_date, write_folder
-from trainer.data.formats.base import root_of
+from trainer.data.dataset_report import FILE as REPORT
+from trainer.data.dataset_report import describe
+from trainer.data.formats.data_format import root_of
 from trainer.data.load_records import Loaded, Source, find_source, load
-from trainer.data.report import FILE as REPORT
-from trainer.data.report import describe
 from trainer.data.split_file import split_file
 from trainer.schema import Dataset
 

@@ -104,7 +104,7 @@ class Records:
     """A data set: classes without background, pictures in the file's order; ``source`` names it in messages.
 
     Semantic segmentation: ``background`` says what is no object's (``class``, ``ignore``, or ``auto``: see
-    :mod:`trainer.data.semantic`), ``ignored`` the values of index masks that no class has and that don't count.
+    :mod:`trainer.data.semantic_maps`), ``ignored`` the values of index masks that no class has and that don't count.
     """
 
     root: Path

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.files import parse_json, read_bytes
-from trainer.data.formats.base import root_of
+from trainer.data.formats.data_format import root_of
 from trainer.data.records import SPLITS, Picture, Problems, Records, SplitRule, shares_of
 from trainer.schema import Dataset
 

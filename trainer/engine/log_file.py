@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.core.secrets import MaskingFormatter
-from trainer.runs.events.describe import describe
+from trainer.runs.events.event_text import describe
 from trainer.runs.events.reader import Event
 
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"

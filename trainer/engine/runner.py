@@ -14,7 +14,7 @@ from mmengine.model import revert_sync_batchnorm
 from trainer.core.errors import CheckpointError
 from trainer.engine.checkpoint.file import SCHEME
 from trainer.engine.distributed.ranks import Ranks
-from trainer.engine.weights.runner import WeightedRunner
+from trainer.engine.weights.weighted_runner import WeightedRunner
 from trainer.schema import Experiment
 
 # What mmengine wraps a model in by itself, but for the GPU that it then names.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from trainer.engine.data_order import DataOrderHook
     from trainer.engine.hooks.checkpoints import CheckpointsHook
-    from trainer.engine.signals import StopSignals
+    from trainer.engine.stop_signals import StopSignals
 
 
 # From the end of a connection to another process until that one has said why, or is seen to have ended.
@@ -95,7 +95,7 @@ def fit(
     prepare_process(exp)
     from rich.console import Console
 
-    from trainer.engine.signals import ONE_CTRL_C, OutOfTime, Stopped, StopSignals
+    from trainer.engine.stop_signals import ONE_CTRL_C, OutOfTime, Stopped, StopSignals
 
     ranks = ranks or Ranks()
     signals = StopSignals(ONE_CTRL_C, several=True) if ranks.size > 1 else StopSignals()
@@ -202,7 +202,7 @@ def _register_hooks(
     from trainer.engine.hooks.checkpoints import CheckpointsHook
     from trainer.engine.hooks.events import EventsHook
     from trainer.engine.hooks.profile import ProfileHook
-    from trainer.engine.signals import StopHook
+    from trainer.engine.stop_signals import StopHook
 
     cfg, exp, run, log, ranks = session.cfg, session.exp, session.run, session.log, session.ranks
     hooks = cfg.get("default_hooks", {})
@@ -317,7 +317,7 @@ def _out_of_time(exp: Experiment, resume: str) -> str:
 
 def _why_stopped(reason: BaseException, ranks: Ranks) -> tuple[Any, TrainerError | None]:
     """A signal as (stopped, error): it may have come because another process failed."""
-    from trainer.engine.signals import Stopped
+    from trainer.engine.stop_signals import Stopped
 
     stopped = reason if isinstance(reason, Stopped) else Stopped(2, None)
     end = None if stopped.saved else ranks.other_end()
@@ -332,7 +332,7 @@ def _explain(
 ) -> tuple[Any, TrainerError | None]:
     """An exception as (stopped, error), one of the two; its traceback goes to the log file."""
     from trainer.engine.failures import as_trainer_error, is_consequence, traceback_of
-    from trainer.engine.signals import Stopped
+    from trainer.engine.stop_signals import Stopped
 
     file.write("training ended with an exception", logging.ERROR, reason)
     end = ranks.other_end(HEAR_SECONDS) if is_consequence(reason) else None
@@ -350,7 +350,7 @@ def _explain(
 
 def _give_up(session: Session, end: End) -> None:
     """The end of a training whose thread waits for a process that has ended, written by another thread."""
-    from trainer.engine.signals import Stopped
+    from trainer.engine.stop_signals import Stopped
 
     if not session.ended.acquire(blocking=False):
         return

@@ -45,8 +45,8 @@ class Pictures:
 
     def hooks(self) -> list[Any]:
         """The hooks to register on the runner; the drawing process starts here."""
-        from trainer.engine.hooks.curves import CurvesHook
-        from trainer.engine.hooks.samples import SamplesHook
+        from trainer.engine.hooks.metric_curves_hook import CurvesHook
+        from trainer.engine.hooks.sample_predictions import SamplesHook
 
         exp, bundle, tracking = self.exp, self.bundle, self.exp.tracking
         if tracking.plots:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.registry import FUNCTIONS
 
-from trainer.engine.signals import outlive_sigterm
+from trainer.engine.stop_signals import outlive_sigterm
 
 
 @FUNCTIONS.register_module()

@@ -14,7 +14,7 @@ import torch
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import FrameworkError
-from trainer.export.graph.base import Graph
+from trainer.export.graph.graph import Graph
 from trainer.inference.suppress_output import quiet
 
 METADATA = "metadata.json"

@@ -11,7 +11,7 @@ import orjson
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import DatasetError
-from trainer.inference.evaluate import Evaluation
+from trainer.inference.evaluation import Evaluation
 from trainer.inference.evaluation_data import config_of
 from trainer.inference.hard_examples import WORDS
 from trainer.inference.prediction_writer import save_picture

@@ -60,8 +60,8 @@ def fill(model: Any, path: Path, published: Published, config: Cfg) -> None:
     Raises:
         CheckpointError: unreadable, or parts of the model are missing or have another shape.
     """
+    from trainer.engine.weights.loading_report import some
     from trainer.engine.weights.match import Goal, fit_weights
-    from trainer.engine.weights.report import some
 
     meta = model.dataset_meta
     names = _points(meta) if published.task == "pose" else list(meta["classes"])
@@ -75,7 +75,7 @@ def fill(model: Any, path: Path, published: Published, config: Cfg) -> None:
 def open_checkpoint(path: Path) -> Any:
     """The content of a file of published weights: tensors and plain values. Raises CheckpointError."""
     from trainer.engine.weights.layout import open_checkpoint as opened
-    from trainer.engine.weights.reader import read
+    from trainer.engine.weights.safe_reader import read
 
     return opened(read(path), path)
 

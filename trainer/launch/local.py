@@ -17,12 +17,12 @@ from trainer.core.errors import ResourceError
 from trainer.core.installation import child_environment
 from trainer.core.processes import kill_tree, same, started_at
 from trainer.launch import LAUNCHED
-from trainer.launch.base import Launcher, prepared
 from trainer.launch.dry_run import Part, Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
 from trainer.launch.job_status import Notes, Status
 from trainer.launch.job_store import Launched, record
+from trainer.launch.launcher import Launcher, prepared
 
 LOG = "output.log"
 

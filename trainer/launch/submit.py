@@ -15,10 +15,10 @@ from trainer.config.overrides import key_of
 from trainer.config.saved_overrides import OF_THE_COMMAND
 from trainer.core.cli_text import program
 from trainer.core.errors import ConfigError, ResourceError
-from trainer.launch import LAUNCHED, registry
-from trainer.launch.base import Launcher
+from trainer.launch import LAUNCHED, launcher_registry
 from trainer.launch.job import FOLDER, Job, travelling
 from trainer.launch.job_store import Launched, read
+from trainer.launch.launcher import Launcher
 from trainer.runs.run import Run
 from trainer.schema import Experiment
 from trainer.schema import Launcher as Options
@@ -43,7 +43,7 @@ def start(command: str, exp: Experiment, overrides: Sequence[str], dirs: Sequenc
         ConfigError: a run of that id is there already.
         ResourceError: the launcher's engine isn't there or refuses, or the run is launched and hasn't ended.
     """
-    launcher = registry.make(exp.launcher)
+    launcher = launcher_registry.make(exp.launcher)
     return hand_over(launcher, make_job(command, exp, overrides, dirs), exp.launch.detach)
 
 
@@ -61,7 +61,7 @@ def start_sweep(command: str, exp: Experiment, overrides: Sequence[str], dirs: S
         environment=travelling(words),
         options=options,
     )
-    return hand_over(registry.make(options), job, detach=True)
+    return hand_over(launcher_registry.make(options), job, detach=True)
 
 
 def hand_over(launcher: Launcher, job: Job, detach: bool) -> int:
@@ -70,7 +70,7 @@ def hand_over(launcher: Launcher, job: Job, detach: bool) -> int:
         print(launcher.plan(job).text)
         return 0
     before = read(job.folder)
-    if before and not (status := registry.of(before).status(before)).ended:
+    if before and not (status := launcher_registry.of(before).status(before)).ended:
         raise ResourceError(f"run {job.id} is launched already, as {before.handle}, and {status.state}")
     if not detach:
         return launcher.run(job)

@@ -8,11 +8,11 @@ import sys
 
 from trainer.core.processes import started_at
 from trainer.launch import LAUNCHED, torchrun_supervisor
-from trainer.launch.base import prepared
 from trainer.launch.dry_run import Part, Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
 from trainer.launch.job_store import record
+from trainer.launch.launcher import prepared
 from trainer.launch.local import Local
 from trainer.launch.torchrun_command import agent_command, agent_environment
 

@@ -87,11 +87,11 @@ def settings() -> str:
 
 def operations() -> str:
     """What every setting of the other jobs becomes."""
-    from trainer.platform.jobs import evaluate, predict
+    from trainer.platform.jobs import evaluate_job, predict_job
 
     parts = [
-        "### CONFIG of predict.py\n\n" + _plain(predict.SETTINGS),
-        "### CONFIG of evaluate.py\n\n" + _plain(evaluate.SETTINGS),
+        "### CONFIG of predict.py\n\n" + _plain(predict_job.SETTINGS),
+        "### CONFIG of evaluate.py\n\n" + _plain(evaluate_job.SETTINGS),
         "### CONFIG, or EXPORT_CONFIG, of export.py\n\n" + _export(),
     ]
     return "\n".join(parts)

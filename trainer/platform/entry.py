@@ -57,7 +57,7 @@ def _main(kind: str, words: list[str], supervisor: Supervisor) -> int:
         variables.environment = dict(os.environ)
         learn_environment()
         _log(variables.log_level)
-        module = importlib.import_module(f"trainer.platform.jobs.{kind}")
+        module = importlib.import_module(f"trainer.platform.jobs.{kind}_job")
         return int(module.run(_prepared(module, variables), supervisor))
     except TrainerError as error:
         return _failed(variables, error, None)

@@ -12,7 +12,7 @@ from trainer.platform import job_run
 from trainer.platform.callbacks import sink_process, sink_state
 from trainer.platform.callbacks.failure_callback import send
 from trainer.platform.callbacks.payloads import Completion, failure_text
-from trainer.platform.callbacks.sink import Failure
+from trainer.platform.callbacks.platform_sink import Failure
 from trainer.platform.jobs import Job
 from trainer.platform.supervisor import Supervisor
 from trainer.runs.run import Run

@@ -30,10 +30,10 @@ def main(name: str, run_dir: str, pid: str, after: str) -> int:
 
 def _sink(name: str, run: Run) -> Sink:
     if name == "tensorboard":
-        from trainer.tracking.tensorboard import TensorboardSink
+        from trainer.tracking.tensorboard_sink import TensorboardSink
 
         return TensorboardSink(run)
-    from trainer.tracking.sink import MlflowSink
+    from trainer.tracking.mlflow_sink import MlflowSink
 
     return MlflowSink(run)
 

@@ -10,7 +10,7 @@ from trainer.tracking.metric_mapping import Point, clean_key
 from trainer.tracking.post_run import tell_later
 
 if TYPE_CHECKING:
-    from trainer.export.build import Exported
+    from trainer.export.exporter import Exported
 
 FOLDER = "export"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.runs.events.reader import Event
-from trainer.tracking.state import Progress
+from trainer.tracking.mlflow_state import Progress
 
 TRAIN_POINTS = 1000
 KEY_LENGTH = 250

@@ -20,8 +20,8 @@ from trainer.core.installation import VERSION
 from trainer.runs.events.reader import Event, events
 from trainer.runs.manifest import sha256
 from trainer.tracking.metric_mapping import points_of
+from trainer.tracking.mlflow_state import Progress
 from trainer.tracking.model_io import CHANNELS, COLUMN, answer_keys
-from trainer.tracking.state import Progress
 
 logger = logging.getLogger("trainer")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainer.runs.tracking_uri import scrubbed, with_credentials, without_credentials
 from trainer.tracking.metric_mapping import Point
-from trainer.tracking.state import load
+from trainer.tracking.mlflow_state import load
 
 
 def tell_later(run_dir: Path, points: Sequence[Point], files: Iterable[Path], folder: str) -> str | None:

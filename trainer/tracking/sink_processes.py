@@ -15,9 +15,9 @@ from trainer.core.installation import child_environment
 from trainer.runs.run import Run
 from trainer.runs.tracking_uri import ENVIRONMENT, tracking_uri
 from trainer.schema import Tracking
-from trainer.tracking.sink import state_for
-from trainer.tracking.state import NAME, load, mlflow_run_id
-from trainer.tracking.tensorboard import NAME as TENSORBOARD
+from trainer.tracking.mlflow_sink import state_for
+from trainer.tracking.mlflow_state import NAME, load, mlflow_run_id
+from trainer.tracking.tensorboard_sink import NAME as TENSORBOARD
 
 logger = logging.getLogger("trainer")
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.tracking.state import State
+from trainer.tracking.mlflow_state import State
 
 BEAT_SECONDS = 1.0
 # A checkpoint that changes all the time is uploaded so seldom that this share of the time goes into it.

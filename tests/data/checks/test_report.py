@@ -13,15 +13,15 @@ import pytest
 from tests.data.conftest import flat, image, write
 from tests.data.folders import make
 from trainer.cli.command_line import main
+from trainer.data.dataset_report import write_report
 from trainer.data.prepare import prepare
-from trainer.data.report import write_report
 from trainer.engine.visualization import FOLDERS
 from trainer.plots.data_report import draw_data_report
 from trainer.plots.draw_client import start
 from trainer.plots.run_plots import Drawing
 from trainer.runs.run import Run
 from trainer.schema import Dataset
-from trainer.tracking.sink import ALONG, AT_START
+from trainer.tracking.mlflow_sink import ALONG, AT_START
 
 
 @pytest.fixture

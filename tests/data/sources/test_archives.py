@@ -16,7 +16,7 @@ import pytest
 
 from tests.data.folders import make
 from trainer.core.errors import ConfigError, DatasetError
-from trainer.data.convert.run import convert
+from trainer.data.convert.convert_dataset import convert
 from trainer.data.prepare import prepare
 from trainer.data.sources import archive, dataset_cache
 from trainer.schema import Dataset

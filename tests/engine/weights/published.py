@@ -12,7 +12,7 @@ from tests.mmconfig.bases import make_bundle, make_experiment
 from trainer.config_tree.base_config import load_base
 from trainer.data.bundle import Keypoints
 from trainer.engine import compat
-from trainer.mmconfig.build import build_config
+from trainer.mmconfig.build_config import build_config
 from trainer.mmconfig.initial_weights import strip_pretrained
 from trainer.schema.conf_folders import Conf
 
@@ -32,9 +32,9 @@ from torch import nn  # noqa: E402
 
 import trainer.engine.registered  # noqa: E402, F401
 from trainer.engine.weights.layout import open_checkpoint  # noqa: E402
+from trainer.engine.weights.loading_report import Report  # noqa: E402
 from trainer.engine.weights.match import Goal, fit_weights  # noqa: E402
-from trainer.engine.weights.reader import read  # noqa: E402
-from trainer.engine.weights.report import Report  # noqa: E402
+from trainer.engine.weights.safe_reader import read  # noqa: E402
 
 
 @dataclass

@@ -15,7 +15,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 
 from trainer.core.errors import CheckpointError
-from trainer.engine.weights.reader import read
+from trainer.engine.weights.safe_reader import read
 
 
 class Runs:

@@ -16,7 +16,7 @@ from trainer.data.bundle_files import coco_lists, write_lists, write_map
 from trainer.data.convert.copy_images import Placer, own_name
 from trainer.data.load_records import Loaded
 from trainer.data.records import Picture, Problems
-from trainer.data.semantic import Plan, plan
+from trainer.data.semantic_maps import Plan, plan
 
 
 def write_coco(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[str, int]:

@@ -12,7 +12,7 @@ from trainer.data.convert.to_coco import add_masks, document
 from trainer.data.formats.dice import FILES
 from trainer.data.load_records import Loaded
 from trainer.data.records import Picture
-from trainer.data.semantic import plan
+from trainer.data.semantic_maps import plan
 
 
 def write_dice(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[str, int]:

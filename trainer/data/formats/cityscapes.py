@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainer.data.files import Folder
-from trainer.data.formats.base import split_folders
+from trainer.data.formats.data_format import split_folders
 from trainer.data.records import Category, Records
 
 # name, label id, colour: the 19 classes that are evaluated, in the order of their train ids.

@@ -15,7 +15,7 @@ from trainer.data.annotation_document import (
 )
 from trainer.data.files import Folder
 from trainer.data.formats import panoptic
-from trainer.data.formats.base import Part, folder_of, listing, named_file, opened
+from trainer.data.formats.data_format import Part, folder_of, listing, named_file, opened
 from trainer.data.formats.sniff import sniff
 from trainer.data.records import Category, Picture, Problems, Records, SplitRule
 from trainer.data.splits import declared

@@ -22,10 +22,10 @@ from trainer.data.files import (
     parse_json,
     plausible_size,
 )
-from trainer.data.formats.base import Part, find_whole, image_beside, opened, split_folders
-from trainer.data.formats.names import named_classes
+from trainer.data.formats.class_lists import named_classes
+from trainer.data.formats.data_format import Part, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.sniff import sniff
-from trainer.data.keypoints import keypoint_order, keypoint_set
+from trainer.data.keypoint_sets import keypoint_order, keypoint_set
 from trainer.data.labels import read_item
 from trainer.data.records import Category, Picture, Problems, Records, SplitRule
 from trainer.schema import Dataset

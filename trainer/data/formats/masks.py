@@ -14,8 +14,8 @@ import numpy as np
 from trainer.data.annotation_document import is_background
 from trainer.data.files import IMAGE_SUFFIXES, Folder, image_size, lacking_rule, read_index_png
 from trainer.data.formats import cityscapes
-from trainer.data.formats.base import Part, find_whole, opened, split_folders
-from trainer.data.formats.names import named_classes, text_lines
+from trainer.data.formats.class_lists import named_classes, text_lines
+from trainer.data.formats.data_format import Part, find_whole, opened, split_folders
 from trainer.data.records import Category, Picture, Problems, Records, SplitRule
 from trainer.schema import Dataset
 

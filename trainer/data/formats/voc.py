@@ -13,8 +13,8 @@ from xml.etree.ElementTree import Element
 
 from trainer.data.annotation_document import is_background
 from trainer.data.files import Folder, image_size, inside, lacking_rule, plausible_size
-from trainer.data.formats.base import Part, find_whole, image_beside, opened, split_folders
-from trainer.data.formats.names import named_classes, text_lines
+from trainer.data.formats.class_lists import named_classes, text_lines
+from trainer.data.formats.data_format import Part, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.voc_masks import instances
 from trainer.data.formats.xml import parse_xml
 from trainer.data.labels import read_item

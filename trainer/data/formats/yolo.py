@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.data.files import Folder, decode, image_size, lacking_rule
-from trainer.data.formats import base
-from trainer.data.formats.base import Part, find_whole, opened
+from trainer.data.formats import data_format
+from trainer.data.formats.data_format import Part, find_whole, opened
 from trainer.data.formats.yolo_yaml import Description, describe, yaml_file
-from trainer.data.keypoints import keypoint_set
+from trainer.data.keypoint_sets import keypoint_set
 from trainer.data.labels import read_item
 from trainer.data.records import Picture, Problems, Records, SplitRule
 from trainer.schema import Dataset
@@ -62,7 +62,7 @@ def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> 
             if picture is not None:
                 records.pictures.append(picture)
     if not seen:
-        problems.error(f"{source}: no image found in {folder.root}{base.held(folder.root)}")
+        problems.error(f"{source}: no image found in {folder.root}{data_format.held(folder.root)}")
     reader = _Lines(described, task, problems)
     for picture in records.pictures:
         picture.items.extend(reader.items(folder, picture))

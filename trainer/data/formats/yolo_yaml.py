@@ -11,7 +11,7 @@ import yaml
 
 from trainer.data.annotation_document import is_background
 from trainer.data.files import IMAGE_SUFFIXES, Folder, decode, inside
-from trainer.data.formats.base import split_folders
+from trainer.data.formats.data_format import split_folders
 from trainer.data.records import Category, Problems
 
 _YAMLS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")

@@ -25,7 +25,7 @@ def brought(dataset: Dataset, task: str, name: str) -> Dataset:
         ResourceError: the disk is full.
     """
     if dataset.path and "://" in dataset.path:
-        from trainer.data.sources.s3 import fetched
+        from trainer.data.sources.s3_source import fetched
 
         return dataclasses.replace(dataset, path=str(fetched(dataset, task, name)))
     path = Path(dataset.path or ".").expanduser().absolute()

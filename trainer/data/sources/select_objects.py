@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.files import IMAGE_SUFFIXES, inside
-from trainer.data.formats.base import Part, opened
-from trainer.data.formats.registry import FORMATS
+from trainer.data.formats.data_format import Part, opened
+from trainer.data.formats.format_registry import FORMATS
 from trainer.data.formats.sniff import sniff
 from trainer.data.records import Problems
 from trainer.schema import Dataset

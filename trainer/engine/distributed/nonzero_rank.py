@@ -33,7 +33,7 @@ def follow(session: Any, train: Callable[[Any], None], size: int) -> Result:
         ResourceError: the first process was killed, and this one has written that into the run directory.
     """
     from trainer.engine.failures import as_trainer_error, is_consequence, traceback_of
-    from trainer.engine.signals import OutOfTime, Stopped
+    from trainer.engine.stop_signals import OutOfTime, Stopped
 
     ranks, signals, result = session.ranks, session.signals, Result()
     end: End | None = None

@@ -16,7 +16,7 @@ from mmengine.hooks import EMAHook, Hook
 from trainer.core.errors import ResourceError
 from trainer.engine.batch_rescaling import scale_rate, scale_steps
 from trainer.engine.checkpoint.file import rank_states, rng_state
-from trainer.engine.checkpoint.state import (
+from trainer.engine.checkpoint.training_state import (
     leave_validation,
     rank_state,
     restore_hooks,

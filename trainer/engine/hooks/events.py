@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from trainer.engine.distributed.ranks import Ranks
-from trainer.engine.metrics.names import split_per_class
+from trainer.engine.metrics.per_class_names import split_per_class
 from trainer.engine.validation_point import validates
 from trainer.runs.events.log import EventLog
 

@@ -3,11 +3,11 @@
 Each returns flat floats from 0 to 1 without a prefix; a class' own values are called ``per_class/<class>/<metric>``.
 """
 
-from trainer.engine.metrics.box import BoxMetrics
-from trainer.engine.metrics.curves import take_curves
-from trainer.engine.metrics.mask import MaskMetrics
-from trainer.engine.metrics.names import split_per_class
-from trainer.engine.metrics.pose import PoseMetrics
-from trainer.engine.metrics.seg import SegMetrics
+from trainer.engine.metrics.box_metrics import BoxMetrics
+from trainer.engine.metrics.mask_metrics import MaskMetrics
+from trainer.engine.metrics.per_class_names import split_per_class
+from trainer.engine.metrics.pose_metrics import PoseMetrics
+from trainer.engine.metrics.pr_curves import take_curves
+from trainer.engine.metrics.segmentation_metrics import SegMetrics
 
 __all__ = ["BoxMetrics", "MaskMetrics", "PoseMetrics", "SegMetrics", "split_per_class", "take_curves"]

@@ -12,9 +12,9 @@ from faster_coco_eval import COCO
 from mmengine.evaluator import BaseMetric
 
 from trainer.core.errors import DatasetError
-from trainer.engine.metrics.coco import CocoScores, category_ids, evaluate_coco, load_ground_truth
-from trainer.engine.metrics.curves import Curves, coco_curves, confusion_curves
-from trainer.engine.metrics.names import class_key
+from trainer.engine.metrics.coco_scores import CocoScores, category_ids, evaluate_coco, load_ground_truth
+from trainer.engine.metrics.per_class_names import class_key
+from trainer.engine.metrics.pr_curves import Curves, coco_curves, confusion_curves
 
 
 class DetectionMetrics(BaseMetric):

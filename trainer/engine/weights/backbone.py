@@ -16,7 +16,7 @@ from torch import nn
 
 from trainer.core.errors import CheckpointError
 from trainer.engine.weights.layout import counts, open_checkpoint
-from trainer.engine.weights.report import Report, some
+from trainer.engine.weights.loading_report import Report, some
 
 SCHEME = "trainer-weights:"
 # Below this share of its tensors a module isn't the one that the file was made for.

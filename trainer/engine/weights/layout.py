@@ -47,7 +47,7 @@ class Checkpoint:
 
 
 def open_checkpoint(content: Any, path: Path) -> Checkpoint:
-    """Find the weights in what :func:`trainer.engine.weights.reader.read` gave.
+    """Find the weights in what :func:`trainer.engine.weights.safe_reader.read` gave.
 
     Raises:
         CheckpointError: there are none.

@@ -15,7 +15,7 @@ from trainer.engine.weights.class_names import names_in, names_of_base, rows
 from trainer.engine.weights.head_rows import mixed
 from trainer.engine.weights.identify import likely_model
 from trainer.engine.weights.layout import Checkpoint, Tensors, counts, load_tensors, place_in, today
-from trainer.engine.weights.report import Anew, Report, dims, some
+from trainer.engine.weights.loading_report import Anew, Report, dims, some
 
 # Share of the file's backbone that may be left over before it is another, larger backbone.
 LEFT_OVER = 0.2

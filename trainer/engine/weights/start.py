@@ -17,9 +17,9 @@ from trainer.core.errors import CheckpointError, TrainerError
 from trainer.data.bundle import DataBundle
 from trainer.engine.weights.backbone import SCHEME, all_reports
 from trainer.engine.weights.layout import open_checkpoint
+from trainer.engine.weights.loading_report import Report
 from trainer.engine.weights.match import Goal, fit_weights
-from trainer.engine.weights.reader import read
-from trainer.engine.weights.report import Report
+from trainer.engine.weights.safe_reader import read
 from trainer.mmconfig.initial_weights import pretrained_places, strip_pretrained
 from trainer.schema import Experiment
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from trainer.export.graph.base import Graph, refuse
 from trainer.export.graph.fixed_size import refuse_dynamic
+from trainer.export.graph.graph import Graph, refuse
 from trainer.export.graph.options import GraphOptions
 
 if TYPE_CHECKING:

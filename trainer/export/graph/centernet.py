@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.export.graph.base import DETECTION, Graph
+from trainer.export.graph.graph import DETECTION, Graph
 from trainer.export.graph.options import GraphOptions
-from trainer.export.graph.rows import best, finish, rows_of, take, threshold
+from trainer.export.graph.top_rows import best, finish, rows_of, take, threshold
 
 
 def fits(model: Any) -> bool:

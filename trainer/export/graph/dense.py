@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.export.graph.base import DETECTION, Graph, refuse
+from trainer.export.graph.graph import DETECTION, Graph, refuse
 from trainer.export.graph.nms import Duplicates, keep_best
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.priors import Priors
-from trainer.export.graph.rows import best, clip, finish, rows_of, take, threshold
+from trainer.export.graph.top_rows import best, clip, finish, rows_of, take, threshold
 
 STEPS = ("predict", "predict_by_feat", "_predict_by_feat_single", "_bbox_post_process")
 

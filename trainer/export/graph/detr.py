@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.export.graph.base import DETECTION, Graph, refuse
+from trainer.export.graph.graph import DETECTION, Graph, refuse
 from trainer.export.graph.layers import sides
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.padding_mask import valid_sides
-from trainer.export.graph.rows import best, finish, take, threshold
+from trainer.export.graph.top_rows import best, finish, take, threshold
 
 if TYPE_CHECKING:
     from trainer.inference.predictor import Predictor

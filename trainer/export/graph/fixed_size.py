@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from trainer.export.graph.base import refuse
+from trainer.export.graph.graph import refuse
 from trainer.export.graph.layers import is_one
 from trainer.export.graph.options import GraphOptions
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.export.graph.base import INSTANCES, Graph, refuse
+from trainer.export.graph.graph import INSTANCES, Graph, refuse
 from trainer.export.graph.layers import samples_grids, sides
-from trainer.export.graph.masks import around, as_bytes
+from trainer.export.graph.mask_output import around, as_bytes
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.pixel_decoder import replace_pixel_decoder
-from trainer.export.graph.rows import best, finish, take, threshold
+from trainer.export.graph.top_rows import best, finish, take, threshold
 
 if TYPE_CHECKING:
     from trainer.inference.predictor import Predictor

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from trainer.export.graph.base import Graph, refuse
+from trainer.export.graph.graph import Graph, refuse
 from trainer.export.graph.nms import Duplicates, keep_best
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.priors import Priors
-from trainer.export.graph.rows import best, clip, rows_of, take, threshold
+from trainer.export.graph.top_rows import best, clip, rows_of, take, threshold
 
 if TYPE_CHECKING:
     from trainer.inference.predictor import Predictor

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trainer.export.graph.nms import Duplicates, keep_best
 from trainer.export.graph.priors import Priors
-from trainer.export.graph.rows import best, clip, rows_of, take
+from trainer.export.graph.top_rows import best, clip, rows_of, take
 
 
 class Proposals(nn.Module):

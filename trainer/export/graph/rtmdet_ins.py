@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.export.graph.base import INSTANCES, Graph, refuse
 from trainer.export.graph.dense import Dense
+from trainer.export.graph.graph import INSTANCES, Graph, refuse
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.paste import as_bytes
 from trainer.export.graph.priors import Priors
-from trainer.export.graph.rows import rows_of, take
+from trainer.export.graph.top_rows import rows_of, take
 
 
 def fits(model: Any) -> bool:

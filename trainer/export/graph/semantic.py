@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.export.graph.base import Graph, refuse
 from trainer.export.graph.fixed_size import refuse_dynamic
+from trainer.export.graph.graph import Graph, refuse
 from trainer.export.graph.layers import samples_grids, sides
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.pixel_decoder import replace_pixel_decoder

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.export.graph.base import INSTANCES, Graph, refuse
+from trainer.export.graph.graph import INSTANCES, Graph, refuse
 from trainer.export.graph.layers import sides
-from trainer.export.graph.masks import around, as_bytes
+from trainer.export.graph.mask_output import around, as_bytes
 from trainer.export.graph.options import GraphOptions
-from trainer.export.graph.rows import at_least, best, finish, take, threshold
+from trainer.export.graph.top_rows import at_least, best, finish, take, threshold
 
 if TYPE_CHECKING:
     from trainer.inference.predictor import Predictor

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.export.graph.base import Graph, refuse
 from trainer.export.graph.deform import shifted
 from trainer.export.graph.dense import STEPS, Dense
+from trainer.export.graph.graph import Graph, refuse
 from trainer.export.graph.options import GraphOptions
-from trainer.export.graph.rows import rows_of
+from trainer.export.graph.top_rows import rows_of
 
 
 def fits(model: Any) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.export.graph.base import DETECTION, Graph, refuse
+from trainer.export.graph.graph import DETECTION, Graph, refuse
 from trainer.export.graph.nms import Duplicates, keep_best
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.priors import Priors
-from trainer.export.graph.rows import at_least, best, finish, rows_of, take
+from trainer.export.graph.top_rows import at_least, best, finish, rows_of, take
 
 
 def fits(model: Any) -> bool:

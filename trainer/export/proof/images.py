@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainer.core.errors import DatasetError
-from trainer.export.proof.runtime import Look
+from trainer.export.proof.run_exported import Look
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import Sample, find_images, split_samples
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from trainer.engine.metrics.names import split_per_class
+from trainer.engine.metrics.per_class_names import split_per_class
 from trainer.export.proof.images import spread
-from trainer.export.proof.runtime import Look
+from trainer.export.proof.run_exported import Look
 from trainer.export.runtimes.python.model_wrapper import Result
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import split_loader

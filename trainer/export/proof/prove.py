@@ -20,9 +20,9 @@ from trainer.export.proof.compiled import compiled_seconds
 from trainer.export.proof.images import looks_of
 from trainer.export.proof.metric import Validation, without_flip
 from trainer.export.proof.process import median_seconds
-from trainer.export.proof.report import Latency, Limits, Metric, Proof
+from trainer.export.proof.proof import Latency, Limits, Metric, Proof
 from trainer.export.proof.rounding import TOLERANCE, Rounding, nudged
-from trainer.export.proof.runtime import Answers, Look, run_file
+from trainer.export.proof.run_exported import Answers, Look, run_file
 from trainer.export.runtimes.python.model_wrapper import Model, Result, read_image
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import Sample

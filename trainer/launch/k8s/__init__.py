@@ -1,5 +1,5 @@
 """launcher=kubernetes: a job is an Indexed Job, or Kubeflow's PyTorchJob, of a cluster."""
 
-from trainer.launch.k8s.launcher import Kubernetes
+from trainer.launch.k8s.kubernetes_launcher import Kubernetes
 
 __all__ = ["Kubernetes"]

@@ -8,7 +8,7 @@ from typing import Any
 from trainer.launch.job_status import CANCELLED as TOLD_TO_STOP
 from trainer.launch.job_status import Status
 from trainer.launch.k8s.api import Object
-from trainer.launch.k8s.manifest import ATTEMPTS, CANCELLED, CONFIG_ERROR
+from trainer.launch.k8s.job_manifest import ATTEMPTS, CANCELLED, CONFIG_ERROR
 
 _ENDED = ("Succeeded", "Failed")
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")

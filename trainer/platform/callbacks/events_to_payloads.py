@@ -20,7 +20,7 @@ from trainer.platform.callbacks.metric_names import Scores, headline
 from trainer.platform.callbacks.payloads import Body, Log, Metrics, Progress, Validation, timestamp
 from trainer.platform.callbacks.run_info import Training
 from trainer.platform.settings.task_names import LONG
-from trainer.runs.events.describe import describe
+from trainer.runs.events.event_text import describe
 from trainer.runs.events.reader import Event
 
 logger = logging.getLogger("trainer")

@@ -20,7 +20,7 @@ logger = logging.getLogger("trainer")
 
 def failure(variables: Variables, job_id: int, url: str, error: TrainerError, trace: str | None) -> bool:
     """Send the completion of a job that failed before its run could tell it; see :func:`send`."""
-    module = importlib.import_module(f"trainer.platform.jobs.{variables.kind}")
+    module = importlib.import_module(f"trainer.platform.jobs.{variables.kind}_job")
     return send(
         variables, job_id, url, module.failure(variables, job_id, error, mask_text(trace) if trace else None)
     )

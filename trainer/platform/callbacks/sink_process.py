@@ -21,7 +21,7 @@ from trainer.core.secrets import log_to_stderr
 from trainer.platform.callbacks import sink_state as states
 from trainer.platform.callbacks.delivery import Delivery, Retry
 from trainer.platform.callbacks.payloads import Completion, failure_text
-from trainer.platform.callbacks.sink import Failure, PlatformSink
+from trainer.platform.callbacks.platform_sink import Failure, PlatformSink
 from trainer.platform.callbacks.sink_state import State, is_silent
 from trainer.runs.events import sink
 from trainer.runs.run import Run

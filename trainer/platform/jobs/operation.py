@@ -26,7 +26,7 @@ from trainer.platform import job_environment, job_outcome
 from trainer.platform.callbacks import failure_callback
 from trainer.platform.callbacks.delivery import Delivery
 from trainer.platform.callbacks.payloads import Body, failure_text
-from trainer.platform.callbacks.sink import Failure
+from trainer.platform.callbacks.platform_sink import Failure
 from trainer.platform.jobs import Job
 from trainer.platform.settings.coercion import override, shown
 from trainer.platform.settings.default_weights import leave_read_only

@@ -8,20 +8,20 @@ from contextlib import suppress
 from typing import Any
 
 from trainer.sweep.driver import outcome as ends
+from trainer.sweep.driver.driver_signals import DriverSignals
 from trainer.sweep.driver.lease import Owner
 from trainer.sweep.driver.report_outcome import settle
 from trainer.sweep.driver.running_trial import RunningTrial
-from trainer.sweep.driver.signals import DriverSignals
 from trainer.sweep.driver.slots import Slot
 from trainer.sweep.driver.trial_allocation import Claims
 from trainer.sweep.driver.trial_process import Launch
 from trainer.sweep.driver.trial_start import Starter, slots_of
 from trainer.sweep.report.live_view import Board, View, make_view
-from trainer.sweep.report.rows import rows
+from trainer.sweep.report.trial_rows import rows
 from trainer.sweep.space import Plan
-from trainer.sweep.stores import base as states
-from trainer.sweep.stores.base import Gone, StoreDown
+from trainer.sweep.stores import trial_store as states
 from trainer.sweep.stores.study_setup import Opened
+from trainer.sweep.stores.trial_store import Gone, StoreDown
 
 POLL_SECONDS = 0.1
 LOOK_SECONDS = 1.0  # between two looks at the store while nothing happens here

@@ -22,11 +22,11 @@ from trainer.config.overrides import key_of
 from trainer.core.cli_text import program
 from trainer.core.errors import TrainerError
 from trainer.core.secrets import mask_text, masked_words
-from trainer.launch import file_signals, registry
-from trainer.launch.base import Launcher
+from trainer.launch import file_signals, launcher_registry
 from trainer.launch.job import Job, travelling
 from trainer.launch.job_status import Notes, Status
 from trainer.launch.job_store import Launched, read
+from trainer.launch.launcher import Launcher
 from trainer.launch.local import LOG
 from trainer.launch.submit import SAID_HERE
 from trainer.schema import Launcher as Options
@@ -54,7 +54,7 @@ class LaunchedTrials:
 
     def __init__(self, options: Options, launcher: Launcher | None = None) -> None:
         self.options = replace(options, dry_run=False)
-        self.launcher = launcher or registry.make(self.options)
+        self.launcher = launcher or launcher_registry.make(self.options)
         self._children: list[LaunchedChild] = []
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="launch")
         self._over = threading.Event()
@@ -89,7 +89,7 @@ class LaunchedTrials:
         if launched is None:
             return None
         try:
-            launcher = registry.of(launched)
+            launcher = launcher_registry.of(launched)
             if launcher.status(launched).ended:
                 return None
         except TrainerError as error:  # else the run's lock keeps two from training it
@@ -241,7 +241,7 @@ def show(plan: Plan, command: str, dirs: Sequence[str]) -> None:
 
 
 def _room(options: Options) -> int:
-    launcher = registry.make(options)
+    launcher = launcher_registry.make(options)
     asked = getattr(launcher, "room", None)
     return int(asked()) if asked else WORKERS
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.sweep.stores.base import Record
+from trainer.sweep.stores.trial_store import Record
 
 Process = tuple[int, float]  # id, and when it began: an id alone is used again
 

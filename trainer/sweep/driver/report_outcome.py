@@ -12,8 +12,8 @@ from trainer.sweep.driver.outcome import Outcome
 from trainer.sweep.driver.running_trial import RunningTrial
 from trainer.sweep.objectives import PRIMARY
 from trainer.sweep.space import Plan
-from trainer.sweep.stores import base as states
-from trainer.sweep.stores.base import Gone, Store
+from trainer.sweep.stores import trial_store as states
+from trainer.sweep.stores.trial_store import Gone, Store
 
 MEMORY = "memory"
 

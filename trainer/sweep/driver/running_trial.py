@@ -14,7 +14,7 @@ from trainer.sweep.driver.lease import Process
 from trainer.sweep.driver.outcome import COMPLETE, PRUNED, Outcome, died, ended, find_run, memory_kills
 from trainer.sweep.driver.slots import Slot
 from trainer.sweep.driver.trial_process import Child
-from trainer.sweep.stores.base import Record
+from trainer.sweep.stores.trial_store import Record
 
 PRUNE: int = getattr(signal, "SIGUSR1", signal.SIGTERM)
 

@@ -14,9 +14,9 @@ from trainer.core.errors import ResourceError
 from trainer.core.locks import Held, locked
 from trainer.sweep.driver.lease import Owner, Watch, is_alive
 from trainer.sweep.space import Plan
-from trainer.sweep.stores import base as states
-from trainer.sweep.stores.base import Gone, Record, active, is_surplus
+from trainer.sweep.stores import trial_store as states
 from trainer.sweep.stores.study_setup import Opened
+from trainer.sweep.stores.trial_store import Gone, Record, active, is_surplus
 
 logger = logging.getLogger("trainer")
 

@@ -16,7 +16,7 @@ from trainer.sweep.driver.slots import Slot, make_slots
 from trainer.sweep.driver.trial_process import Child, Cold, Launch
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.space import Plan
-from trainer.sweep.stores.base import Record
+from trainer.sweep.stores.trial_store import Record
 
 PROGRAM = (sys.executable, "-m", "trainer")
 # Models of a task come from these; one from elsewhere is imported by its trial.

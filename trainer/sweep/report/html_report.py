@@ -16,8 +16,8 @@ from trainer.core.atomic_files import atomic_write
 from trainer.sweep.report.best import best_row
 from trainer.sweep.report.progress_plots import subtitle
 from trainer.sweep.report.results import Results, Row
-from trainer.sweep.stores.base import COMPLETE
 from trainer.sweep.stores.in_memory_study import importances, make_study, value_of
+from trainer.sweep.stores.trial_store import COMPLETE
 
 logger = logging.getLogger("trainer")
 

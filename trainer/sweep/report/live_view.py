@@ -17,14 +17,14 @@ from rich.live import Live
 from rich.text import Text
 
 from trainer.core.cli_text import short
-from trainer.runs.events import describe
+from trainer.runs.events import event_text
 from trainer.sweep.driver.running_trial import RunningTrial
 from trainer.sweep.folder import SweepFolder
-from trainer.sweep.report.rows import best, duration, rows, state
 from trainer.sweep.report.table import Column, Fitted
+from trainer.sweep.report.trial_rows import best, duration, rows, state
 from trainer.sweep.space import Plan
-from trainer.sweep.stores import base as states
-from trainer.sweep.stores.base import Record
+from trainer.sweep.stores import trial_store as states
+from trainer.sweep.stores.trial_store import Record
 
 logger = logging.getLogger("trainer")
 
@@ -190,7 +190,7 @@ def live_table(board: Board, lines: int = 24) -> Group:
             doing = "starting"
         table.add(
             str(number), Text(doing, "cyan"), trial.label, f"{seen.epoch or ''}{of if seen.epoch else ''}",
-            *values, describe.duration(seen.eta) if seen.eta is not None else "",
+            *values, event_text.duration(seen.eta) if seen.eta is not None else "",
         )  # fmt: skip
     ended = [one for one in board.records if one.ended and not one.withdrawn]
     latest = heapq.nlargest(
@@ -220,7 +220,7 @@ def summary(board: Board) -> str:
     if abroad:
         line += f"  {abroad} run elsewhere"
     eta = board.eta
-    return line if eta is None else f"{line}  {describe.duration(eta)} left"
+    return line if eta is None else f"{line}  {event_text.duration(eta)} left"
 
 
 def final_table(board: Board) -> Group:
@@ -272,7 +272,7 @@ def _cells(record: Record, plan: Plan) -> list[str]:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 1e5 else describe.number(value)
+    return f"{value:,.0f}" if abs(value) >= 1e5 else event_text.number(value)
 
 
 def _below(run_dir: str, output: Path) -> str:

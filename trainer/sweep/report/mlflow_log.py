@@ -14,9 +14,9 @@ from typing import Any
 from trainer.runs.tracking_uri import scrubbed, with_credentials, without_credentials
 from trainer.sweep.report.best import best_row, command
 from trainer.sweep.report.results import Results, Row, text
-from trainer.sweep.stores.base import COMPLETE
+from trainer.sweep.stores.trial_store import COMPLETE
 from trainer.tracking.metric_mapping import Point, clean_key
-from trainer.tracking.state import State, load, name_for
+from trainer.tracking.mlflow_state import State, load, name_for
 
 logger = logging.getLogger("trainer")
 

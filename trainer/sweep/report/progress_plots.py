@@ -9,8 +9,8 @@ import numpy as np
 
 from trainer.plots.style import ACCENT, BAD, COLOURS, FAINT, INK, PALE, page
 from trainer.sweep.report.results import Results, Row
-from trainer.sweep.stores.base import COMPLETE, PRUNED
 from trainer.sweep.stores.in_memory_study import importances
+from trainer.sweep.stores.trial_store import COMPLETE, PRUNED
 
 PRUNED_COLOUR = COLOURS[1]
 _MOST_BARS = 12

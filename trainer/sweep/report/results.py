@@ -15,8 +15,8 @@ from trainer.core.errors import ConfigError, did_you_mean
 from trainer.core.secrets import has_mask
 from trainer.sweep.folder import SweepFolder, generations
 from trainer.sweep.objectives import Objective
-from trainer.sweep.report.rows import rows
-from trainer.sweep.stores.base import COMPLETE, FAIL, PRUNED, RUNNING, Record, StoreDown
+from trainer.sweep.report.trial_rows import rows
+from trainer.sweep.stores.trial_store import COMPLETE, FAIL, PRUNED, RUNNING, Record, StoreDown
 
 Row = dict[str, Any]
 SWEEPS = "sweeps"
@@ -28,7 +28,7 @@ class Results:
 
     Attributes:
         about: what ``sweep.json`` says.
-        rows: one for each trial; see :func:`trainer.sweep.report.rows.rows`.
+        rows: one for each trial; see :func:`trainer.sweep.report.trial_rows.rows`.
         note: why the rows may be older than the store; None where they are the store's.
     """
 
@@ -144,7 +144,7 @@ def _records(folder: SweepFolder, store: str) -> Sequence[Record]:
 
 
 def _counts(row: Row) -> bool:
-    """As :attr:`trainer.sweep.stores.base.Record.finished` has it."""
+    """As :attr:`trainer.sweep.stores.trial_store.Record.finished` has it."""
     return row["state"] in (COMPLETE, PRUNED, "infeasible") and row["state"] != FAIL
 
 

@@ -13,7 +13,7 @@ from trainer.sweep.objectives import Objective
 from trainer.sweep.report.axis import ABSENT, Axis, axes
 from trainer.sweep.report.progress_plots import PRUNED_COLOUR, subtitle
 from trainer.sweep.report.results import Results, Row
-from trainer.sweep.stores.base import COMPLETE, PRUNED
+from trainer.sweep.stores.trial_store import COMPLETE, PRUNED
 
 _COLUMNS = 4
 _MOST_SLICES = 12

@@ -15,8 +15,8 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 from trainer.core.errors import ConfigError
 from trainer.core.secrets import mask_text
-from trainer.sweep.stores.base import StoreDown
 from trainer.sweep.stores.plain_journal import append, journal_lock
+from trainer.sweep.stores.trial_store import StoreDown
 
 T = TypeVar("T")
 

@@ -16,16 +16,16 @@ from optuna.trial import FrozenTrial, TrialState
 from trainer.core.errors import FrameworkError
 from trainer.sweep.objectives import Objective
 from trainer.sweep.space import Space
-from trainer.sweep.stores import base
-from trainer.sweep.stores.base import Gone, Record
+from trainer.sweep.stores import trial_store
 from trainer.sweep.stores.optuna_storage import is_down, reaching
+from trainer.sweep.stores.trial_store import Gone, Record
 
 _STATES = {
-    TrialState.WAITING: base.WAITING,
-    TrialState.RUNNING: base.RUNNING,
-    TrialState.COMPLETE: base.COMPLETE,
-    TrialState.PRUNED: base.PRUNED,
-    TrialState.FAIL: base.FAIL,
+    TrialState.WAITING: trial_store.WAITING,
+    TrialState.RUNNING: trial_store.RUNNING,
+    TrialState.COMPLETE: trial_store.COMPLETE,
+    TrialState.PRUNED: trial_store.PRUNED,
+    TrialState.FAIL: trial_store.FAIL,
 }
 _OPTUNAS = {ours: theirs for theirs, ours in _STATES.items()}
 # Those that look at complete trials only: there an infeasible one is complete, with the worst values so far.
@@ -126,7 +126,7 @@ class OptunaStore:
         constraints: Mapping[str, float] | None = None,
     ) -> bool:
         trial = self._open[number]
-        if self._sampler in _ALL_CONSTRAINED and state == base.COMPLETE:
+        if self._sampler in _ALL_CONSTRAINED and state == trial_store.COMPLETE:
             constraints = {"memory": -1.0, **(constraints or {})}
         with reaching():
             try:
@@ -146,9 +146,9 @@ class OptunaStore:
         constraints = {name: 1.0}
         worst = self._worst() if self._sampler in _COMPLETE_ONLY else None
         if worst is None:
-            return self.finish(number, base.PRUNED, constraints=constraints)
+            return self.finish(number, trial_store.PRUNED, constraints=constraints)
         others = {one.text: 0.0 for one in self._space.constraints}
-        return self.finish(number, base.COMPLETE, worst, {**others, **constraints})
+        return self.finish(number, trial_store.COMPLETE, worst, {**others, **constraints})
 
     def about(self) -> dict[str, Any]:
         with reaching():
@@ -200,7 +200,11 @@ class OptunaStore:
         return optuna.trial.Trial(self.study, trial._trial_id)
 
     def _worst(self) -> list[float] | None:
-        told = [record.values for record in self.trials() if record.state == base.COMPLETE and record.values]
+        told = [
+            record.values
+            for record in self.trials()
+            if record.state == trial_store.COMPLETE and record.values
+        ]
         if not told:
             return None
         worst = [max if objective.mode == "min" else min for objective in self._objectives]

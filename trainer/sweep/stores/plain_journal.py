@@ -18,7 +18,7 @@ from typing import Any
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.locks import Held, locked
-from trainer.sweep.stores.base import COMPLETE, PRUNED, RUNNING, Gone, Record, StoreDown
+from trainer.sweep.stores.trial_store import COMPLETE, PRUNED, RUNNING, Gone, Record, StoreDown
 
 LOCK_SECONDS = 30.0
 

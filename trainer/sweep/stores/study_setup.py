@@ -19,8 +19,8 @@ from trainer.core.locks import Held, locked
 from trainer.core.secrets import mask_text, masked_words
 from trainer.sweep.folder import OF_THE_CALL, SweepFolder, generations, newest, sweep_name
 from trainer.sweep.space import Plan
-from trainer.sweep.stores.base import Store
 from trainer.sweep.stores.plain_journal import PlainStore
+from trainer.sweep.stores.trial_store import Store
 
 # What may differ between machines that share a sweep, besides what is of a single call.
 OF_THE_MACHINE = ("dataset.path", "runtime.device", "runtime.workers", "tracking", "launcher", "sweep")

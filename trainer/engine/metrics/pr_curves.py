@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.engine.metrics.coco import CocoScores
+from trainer.engine.metrics.coco_scores import CocoScores
 from trainer.engine.metrics.matching import CONFIDENT, IOU, Matches, confusion, match_detections
 
 Curves = dict[str, Any]

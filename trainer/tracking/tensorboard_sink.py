@@ -11,7 +11,7 @@ from trainer.runs.events.reader import Event
 from trainer.runs.events.sink import Cursor, Sink, cursor_file, sync
 from trainer.runs.run import Run
 from trainer.tracking.metric_mapping import Point, points_of
-from trainer.tracking.state import Progress, progress_from
+from trainer.tracking.mlflow_state import Progress, progress_from
 from trainer.tracking.tfevents import header, scalars
 
 NAME = "tensorboard"

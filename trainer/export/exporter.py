@@ -21,8 +21,8 @@ from trainer.export.onnx_file import check_opset, write_onnx
 from trainer.export.outputs import outputs_of, thresholds_of
 from trainer.export.package import copy_runtimes, safe, write_package
 from trainer.export.precision import built_precision, network_to_half, onnx_to_half
+from trainer.export.proof.proof import Proof, plain
 from trainer.export.proof.prove import prove
-from trainer.export.proof.report import Proof, plain
 from trainer.export.settings import formats, precision
 from trainer.inference.predictor import Predictor
 from trainer.inference.suppress_output import quiet

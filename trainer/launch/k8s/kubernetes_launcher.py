@@ -14,7 +14,6 @@ import yaml
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError, ResourceError, TrainerError
-from trainer.launch.base import Launcher, prepared, refuse_running
 from trainer.launch.dry_run import Part, Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
@@ -22,11 +21,12 @@ from trainer.launch.job_status import Notes, Status
 from trainer.launch.job_store import Launched, record
 from trainer.launch.k8s import job_conditions
 from trainer.launch.k8s.api import Api, namespace_of
-from trainer.launch.k8s.manifest import ATTEMPTS, CANCELLED, CONTAINERS, KINDS, OF_JOB, manifests
+from trainer.launch.k8s.job_manifest import ATTEMPTS, CANCELLED, CONTAINERS, KINDS, OF_JOB, manifests
 from trainer.launch.k8s.mounts import mistakes
 from trainer.launch.k8s.pod_job import far_run_dir, name_of, not_kept
 from trainer.launch.k8s.pod_logs import follow as follow_pods
 from trainer.launch.k8s.pod_logs import so_far
+from trainer.launch.launcher import Launcher, prepared, refuse_running
 from trainer.schema import Launcher as Options
 
 _LAST = "status.json"  # the status of a job that had ended: the cluster forgets it in time

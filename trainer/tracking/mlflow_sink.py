@@ -22,7 +22,7 @@ from trainer.schema import Tracking
 from trainer.tracking import run_description
 from trainer.tracking.client import Tracker, is_final
 from trainer.tracking.metric_mapping import Point, points_of
-from trainer.tracking.state import NAME, State, load, name_for
+from trainer.tracking.mlflow_state import NAME, State, load, name_for
 from trainer.tracking.uploads import Uploads, signature
 
 logger = logging.getLogger("trainer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from trainer.data.formats import coco, dice, labelme, masks, voc, yolo
-from trainer.data.formats.base import Format
+from trainer.data.formats.data_format import Format
 
 FORMATS: dict[str, Format] = {
     name: cast(Format, module)

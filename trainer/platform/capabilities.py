@@ -1,4 +1,4 @@
-"""What the platform is told of this trainer: ``python -m trainer.platform.describe`` writes both files anew.
+"""What the platform is told of this trainer: ``python -m trainer.platform.capabilities`` writes both files anew.
 
 ``capabilities.json`` says which models there are; ``config_schema.py`` which fields a form for a training job has.
 Everything in them comes from ``conf/``, the packages' metafiles, the counts and the tables of settings.
@@ -124,7 +124,7 @@ def files() -> dict[Path, str]:
     """Both files, as they are to be written."""
     text = pprint.pformat(schema(), width=100, sort_dicts=False)
     module = (
-        '"""Fields of a training job\'s form. Written by ``python -m trainer.platform.describe``; '
+        '"""Fields of a training job\'s form. Written by ``python -m trainer.platform.capabilities``; '
         'change the tables there."""\n\n'
         f"SCHEMA = {text}\n\n\n"
         "def get_config_schema():\n"

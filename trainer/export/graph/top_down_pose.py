@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from trainer.core.errors import FrameworkError
-from trainer.export.graph.base import Graph, refuse
 from trainer.export.graph.fixed_size import refuse_dynamic
-from trainer.export.graph.keypoints import decoder_for
+from trainer.export.graph.graph import Graph, refuse
+from trainer.export.graph.keypoint_decoding import decoder_for
 from trainer.export.graph.options import GraphOptions
 
 if TYPE_CHECKING:

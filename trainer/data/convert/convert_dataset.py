@@ -18,7 +18,7 @@ from trainer.data.convert.to_coco import write_coco
 from trainer.data.convert.to_dice import write_dice
 from trainer.data.convert.to_yolo import write_yolo
 from trainer.data.formats import yolo
-from trainer.data.formats.base import root_of
+from trainer.data.formats.data_format import root_of
 from trainer.data.load_records import Loaded, find_source, load
 from trainer.schema import Dataset
 

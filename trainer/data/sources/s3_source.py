@@ -23,7 +23,7 @@ from trainer.core.progress import Progress, megabytes
 from trainer.core.s3 import split_uri
 from trainer.data.annotation_document import open_document
 from trainer.data.files import inside
-from trainer.data.formats.base import Part, opened
+from trainer.data.formats.data_format import Part, opened
 from trainer.data.records import Problems
 from trainer.data.sources import dataset_cache, select_objects
 from trainer.data.sources.archive import data_root, is_archive, unpack

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainer.sweep.objectives import Objective
-from trainer.sweep.stores import base as states
-from trainer.sweep.stores.base import Record
+from trainer.sweep.stores import trial_store as states
+from trainer.sweep.stores.trial_store import Record
 
 INFEASIBLE, REFUSED = "infeasible", "refused"
 

@@ -10,14 +10,14 @@ from trainer.core.errors import ResourceError
 from trainer.schema import Launcher as Options
 
 if TYPE_CHECKING:
-    from trainer.launch.base import Launcher
     from trainer.launch.job_store import Launched
+    from trainer.launch.launcher import Launcher
 
 _CLASSES = {
     "local": "trainer.launch.local:Local",
     "torchrun": "trainer.launch.torchrun:Torchrun",
-    "slurm": "trainer.launch.slurm.launcher:Slurm",
-    "ray": "trainer.launch.ray_cluster.launcher:RayCluster",
+    "slurm": "trainer.launch.slurm.slurm_launcher:Slurm",
+    "ray": "trainer.launch.ray_cluster.ray_launcher:RayCluster",
     "kubernetes": "trainer.launch.k8s:Kubernetes",
 }
 # The package that a launcher can't do without, and the extra that brings it.

@@ -10,8 +10,8 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from trainer.engine.metrics.curves import Curves
-from trainer.engine.metrics.names import class_key
+from trainer.engine.metrics.per_class_names import class_key
+from trainer.engine.metrics.pr_curves import Curves
 
 Counts = tuple[np.ndarray, np.ndarray]
 """Where a flattened confusion matrix isn't 0, and how many pixels are there: of one image it is nearly empty."""

@@ -12,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.core.cli_text import short
-from trainer.runs.events import describe
+from trainer.runs.events import event_text
 from trainer.runs.events.reader import events
 from trainer.runs.run import Run
 from trainer.sweep.driver.outcome import find_run
 from trainer.sweep.report.best import BEST, best_row, command
 from trainer.sweep.report.results import Results, Row, text
 from trainer.sweep.report.table import Column, Fitted
-from trainer.sweep.stores.base import COMPLETE, RUNNING
+from trainer.sweep.stores.trial_store import COMPLETE, RUNNING
 
 STATES = ("complete", "pruned", "infeasible", "failed", "running", "waiting", "refused")
 SHOWN_FRONT = 20
@@ -87,7 +87,7 @@ def print_status(results: Results, console: Console | None = None) -> None:
         "trials": f"{results.counted} of {results.n_trials} ({counts})",
     }
     if said["seconds_left"] is not None:
-        rows["left"] = f"about {describe.duration(said['seconds_left'])}"
+        rows["left"] = f"about {event_text.duration(said['seconds_left'])}"
     chosen = best_row(results)
     if chosen is not None:
         which = "best" if len(results.objectives) == 1 else f"knee of {len(results.best)}"
@@ -138,8 +138,8 @@ def _running(results: Results, running: list[dict[str, Any]]) -> Fitted:
         of = f"/{one['epochs']}" if one["epochs"] else ""
         table.add(
             str(one["number"]), one["label"] or "", f"{one['epoch']}{of}",
-            "" if one["value"] is None else describe.number(one["value"]),
-            "" if one["seconds_left"] is None else describe.duration(one["seconds_left"]),
+            "" if one["value"] is None else event_text.number(one["value"]),
+            "" if one["seconds_left"] is None else event_text.duration(one["seconds_left"]),
         )  # fmt: skip
     return table
 
@@ -209,4 +209,4 @@ def _values(row: Row) -> str:
 
 
 def _shown(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1e5 else describe.number(value)
+    return f"{value:,.0f}" if abs(value) >= 1e5 else event_text.number(value)

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError, ResourceError, TrainerError, did_you_mean
-from trainer.launch.base import Launcher, prepared
 from trainer.launch.dry_run import Part, Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
 from trainer.launch.job_status import CANCELLED, Notes, Status
 from trainer.launch.job_store import Launched, record
+from trainer.launch.launcher import Launcher, prepared
 from trainer.launch.local import background_environment, lines
 from trainer.launch.slurm.cli import About, about, ask, partitions
 from trainer.launch.slurm.script import LOG, processes, script

@@ -33,7 +33,7 @@ class Part:
 
 
 class Format(Protocol):
-    """A new format is a module with these five and a line in :mod:`trainer.data.formats.registry`."""
+    """A new format is a module with these five and a line in :mod:`trainer.data.formats.format_registry`."""
 
     NAME: str  # as a sentence has it
     LOOKS_FOR: str  # what a folder of this format holds

@@ -11,7 +11,7 @@ from trainer.runs.events.schema import LAST_WORDS
 from trainer.runs.events.sink import is_running
 from trainer.runs.result import build_result
 from trainer.runs.run import Run
-from trainer.tracking.state import mlflow_run_id
+from trainer.tracking.mlflow_state import mlflow_run_id
 
 KILLED = {"type": "UnknownError", "message": "the process was killed: its log ends without a last word"}
 

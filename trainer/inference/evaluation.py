@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config_tree.traverse import leaf_dataset
-from trainer.engine.metrics.names import split_per_class
+from trainer.engine.metrics.per_class_names import split_per_class
 from trainer.inference.evaluation_data import SCOPES, Data, own_data
 from trainer.inference.hard_examples import Judged
 from trainer.inference.hard_examples_collector import Judge
@@ -84,7 +84,7 @@ def evaluate(
 
     import trainer.engine.registered  # noqa: F401 - our metrics
     from trainer.engine.failures import as_trainer_error
-    from trainer.engine.metrics.curves import take_curves
+    from trainer.engine.metrics.pr_curves import take_curves
 
     data = data or own_data(predictor, split)
     asked = _Asked(predictor)

@@ -1,4 +1,4 @@
-"""``python -m trainer.launch.ray_cluster.ranks <folder>``: one training over several workers of a Ray cluster.
+"""``python -m trainer.launch.ray_cluster.training_ranks <folder>``: one training over several workers of a Ray cluster.
 
 Runs as the Ray job itself. Holds a placement group, has an actor in each of its bundles start the trainer as one of
 the training's processes (RANK, WORLD_SIZE, MASTER_ADDR ... as torchrun sets them), prints what they say, ends all of
@@ -23,7 +23,7 @@ from typing import Any
 from trainer.launch import file_signals
 from trainer.launch.job import Job
 from trainer.launch.job_status import CANCELLED, Notes
-from trainer.launch.ray_cluster.launcher import workers
+from trainer.launch.ray_cluster.ray_launcher import workers
 
 FAREWELL_SECONDS = 10.0  # for the others, once one has failed
 WAIT_SECONDS = 30.0  # between two words on what is waited for

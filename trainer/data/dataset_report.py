@@ -21,7 +21,7 @@ from trainer.data.bundle import DataBundle
 from trainer.data.bundle_files import palette
 from trainer.data.load_records import Loaded
 from trainer.data.records import Picture, Problems
-from trainer.data.semantic import Plan, index_map, plan
+from trainer.data.semantic_maps import Plan, index_map, plan
 
 FILE = "data_report.json"
 SAMPLES = {"train": 5, "val": 3}

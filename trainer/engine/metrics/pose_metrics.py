@@ -14,9 +14,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from trainer.core.errors import ConfigError, DatasetError, did_you_mean
-from trainer.engine.metrics.coco import CocoScores, evaluate_coco, load_ground_truth
-from trainer.engine.metrics.curves import Curves, coco_curves
-from trainer.engine.metrics.keypoints import KeypointErrors, measure
+from trainer.engine.metrics.coco_scores import CocoScores, evaluate_coco, load_ground_truth
+from trainer.engine.metrics.keypoint_errors import KeypointErrors, measure
+from trainer.engine.metrics.pr_curves import Curves, coco_curves
 
 SCORE_MODES = ("bbox", "keypoint", "bbox_keypoint", "bbox_rle")
 NMS_MODES = ("oks_nms", "soft_oks_nms", "none")

@@ -1,7 +1,7 @@
 """``ray:<id>``: a job of a Ray cluster, through Ray's own job server; nothing of Ray runs in this process.
 
 One worker is the job's own process, which holds the worker's cores and GPUs. Several are started by a driver
-(:mod:`trainer.launch.ray_cluster.ranks`). The cluster's machines see the working folder and ``output_dir`` where they are here.
+(:mod:`trainer.launch.ray_cluster.training_ranks`). The cluster's machines see the working folder and ``output_dir`` where they are here.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError, NetworkError, ResourceError
 from trainer.core.secrets import mask_text, masked
 from trainer.launch import LAUNCHED, file_signals
-from trainer.launch.base import Launcher, prepared
 from trainer.launch.dry_run import Part, Plan
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
 from trainer.launch.job_status import Notes, Status
 from trainer.launch.job_store import Launched, record
+from trainer.launch.launcher import Launcher, prepared
 from trainer.launch.local import background_environment
 from trainer.launch.ray_cluster.nodes import Node, fitting
 from trainer.schema import Launcher as Options
