@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from tests.export.models import enliven, pictures, settle
-from trainer.checkpoints.resolve_checkpoint import Found
+from trainer.checkpoints.resolve_checkpoint import ResolvedCheckpoint
 from trainer.config.compose import compose
 from trainer.config_tree.traverse import leaf_dataset
 from trainer.data.prepare import prepare
@@ -25,7 +25,7 @@ from trainer.engine.config_text import config_text
 from trainer.inference.load_model import _build
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import Sample
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 from trainer.mmconfig.build_config import build_config
 from trainer.predictions.prediction import Prediction
 
@@ -41,7 +41,7 @@ def lively(words: list[str], folder: Path) -> Path:
     config = build_config(experiment, bundle, folder).cfg
     task, size = experiment.task.name, experiment.dataset.image_size
     width, height = (size, size) if isinstance(size, int) else size
-    with quiet():
+    with suppress_output():
         torch.manual_seed(0)
         model = _build(config, folder)
     settle(model)
@@ -55,7 +55,7 @@ def lively(words: list[str], folder: Path) -> Path:
         for number, picture in enumerate(pictures((width, height), IMAGES))
     ]
     names = _write_images(folder / "images", seen)
-    predictor = Predictor(model.eval(), config, about, 0, Found(folder / "lively.pth", None))
+    predictor = Predictor(model.eval(), config, about, 0, ResolvedCheckpoint(folder / "lively.pth", None))
     model.dataset_meta = _facts(predictor)
     if task == "pose":
         model.test_cfg["flip_test"] = False
@@ -110,7 +110,7 @@ def _facts(predictor: Predictor) -> dict[str, Any]:
     from mmengine.config import ConfigDict
     from mmengine.registry import DATASETS
 
-    with quiet(), predictor.in_scope():
+    with suppress_output(), predictor.in_scope():
         return dict(DATASETS.build(ConfigDict(leaf_dataset(predictor.config["val_dataloader"]))).metainfo)
 
 

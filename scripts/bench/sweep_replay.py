@@ -57,14 +57,14 @@ def sweep(
 
     from trainer.schema import Sweep
     from trainer.sweep.objectives import Objective
-    from trainer.sweep.space import Parameter, Space
+    from trainer.sweep.space import Parameter, SearchSpace
     from trainer.sweep.stores import trial_store as states
     from trainer.sweep.stores.optuna_store import OptunaStore
     from trainer.sweep.stores.pruners import make_pruner
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options = Sweep(name="optuna", sampler="random", pruner=pruner, pruner_options=settings)
-    space = Space((), (Parameter("trial", "trial", "int", low=0, high=len(trials) - 1),))
+    space = SearchSpace((), (Parameter("trial", "trial", "int", low=0, high=len(trials) - 1),))
     store = OptunaStore(
         optuna.storages.InMemoryStorage(), f"{pruner}-{seed}", [Objective(METRIC, "max")], space,
         optuna.samplers.RandomSampler(seed=seed), "random", make_pruner(options, epochs=len(trials[0]["curve"])),

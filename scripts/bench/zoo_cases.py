@@ -76,9 +76,9 @@ def cases(names: Iterable[str] = ()) -> list[Case]:
     One of each family trains two iterations, the others one.
     """
     from trainer.schema.conf_folders import Conf
-    from trainer.zoo.model_names import Models
+    from trainer.zoo.model_names import ModelNames
 
-    models = Models(Conf())
+    models = ModelNames(Conf())
     wanted = {models.resolve(name) for name in names}
     found: list[Case] = []
     seen: set[str] = set()

@@ -10,7 +10,7 @@ import pytest
 from trainer.catalog import counts
 from trainer.catalog.count_models import differences, everything, named_bases, report
 from trainer.schema.conf_folders import Conf
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 
 # Millions: the first eight as promised to users.
 PUBLISHED = {
@@ -51,7 +51,7 @@ YOLOX = "mmdet::yolox/yolox_nano_8xb8-300e_coco.py"
 def rows() -> dict[str, dict]:
     conf = Conf()
     shipped = counts.shipped()
-    return {model.name: shipped[conf.read("model", model.name)["base"]] for model in Models(conf).named}
+    return {model.name: shipped[conf.read("model", model.name)["base"]] for model in ModelNames(conf).named}
 
 
 @pytest.mark.parametrize(("name", "millions"), PUBLISHED.items())
@@ -93,7 +93,7 @@ def test_other_versions_are_counted_once_into_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINER_CACHE", str(tmp_path))
-    monkeypatch.setattr(counts, "version", lambda package: "9.9.9")
+    monkeypatch.setattr(counts, "package_version", lambda package: "9.9.9")
     told: list[str] = []
     found = counts.counted([YOLOX], told.append)
     assert found == {YOLOX: counts.shipped()[YOLOX]}
@@ -111,7 +111,7 @@ def test_where_nothing_can_be_counted_that_is_said_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINER_CACHE", str(tmp_path))
-    monkeypatch.setattr(counts, "version", lambda package: "9.9.9")
+    monkeypatch.setattr(counts, "package_version", lambda package: "9.9.9")
     monkeypatch.setattr("sys.executable", "/bin/false")
     told: list[str] = []
     assert counts.counted([YOLOX], told.append) == {}
@@ -140,4 +140,4 @@ def test_differences_are_told_by_base() -> None:
 
 def test_named_bases_are_those_of_the_files() -> None:
     assert YOLOX in named_bases()
-    assert len(named_bases()) == len(Models(Conf()).named)
+    assert len(named_bases()) == len(ModelNames(Conf()).named)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from trainer.config.config_sources import ZooSource
-from trainer.config_tree.config_files import PACKAGES, config_path, configs
+from trainer.config_tree.config_files import PACKAGES, config_path, list_configs
 from trainer.core.errors import ConfigError
 from trainer.schema import TASKS
 from trainer.schema.conf_folders import Conf
 from trainer.zoo.config_tasks import refusal, tasks_of
-from trainer.zoo.model_names import Models, squash
+from trainer.zoo.model_names import ModelNames, squash
 
 CONTRACT = {
     "faster-rcnn-r50": "faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
@@ -51,11 +51,11 @@ PLATFORM = {
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return Models(Conf())
+def models() -> ModelNames:
+    return ModelNames(Conf())
 
 
-def test_every_named_model_starts_from_an_installed_config(models: Models) -> None:
+def test_every_named_model_starts_from_an_installed_config(models: ModelNames) -> None:
     assert len(models.named) >= 60
     for model in models.named:
         path = config_path(models.conf.read("model", model.name)["base"])
@@ -63,13 +63,13 @@ def test_every_named_model_starts_from_an_installed_config(models: Models) -> No
 
 
 @pytest.mark.parametrize(("name", "base"), CONTRACT.items())
-def test_the_promised_models(models: Models, name: str, base: str) -> None:
+def test_the_promised_models(models: ModelNames, name: str, base: str) -> None:
     assert models.conf.read("model", name)["base"] == f"mmdet::{base}"
 
 
 @pytest.mark.parametrize("names", [ISSUED, PLATFORM], ids=["issued", "platform"])
 def test_every_name_that_users_were_told_is_a_model_for_its_task(
-    models: Models, names: dict[str, str]
+    models: ModelNames, names: dict[str, str]
 ) -> None:
     for task, words in names.items():
         for word in words.split():
@@ -78,7 +78,7 @@ def test_every_name_that_users_were_told_is_a_model_for_its_task(
             assert models.tasks(name)[0] == task, word
 
 
-def test_named_tasks_agree_with_what_was_published(models: Models) -> None:
+def test_named_tasks_agree_with_what_was_published(models: ModelNames) -> None:
     for model in models.named:
         package, _, relative = models.conf.read("model", model.name)["base"].partition("::")
         inferred = tasks_of(package, relative.removesuffix(".py"))
@@ -86,7 +86,7 @@ def test_named_tasks_agree_with_what_was_published(models: Models) -> None:
         assert model.tasks[0] == inferred[0], model
 
 
-def test_names_are_one_whatever_their_case_and_separators(models: Models) -> None:
+def test_names_are_one_whatever_their_case_and_separators(models: ModelNames) -> None:
     for model in models.named:
         for name in (
             model.name,
@@ -100,7 +100,7 @@ def test_names_are_one_whatever_their_case_and_separators(models: Models) -> Non
             assert models.resolve(alias, task) == model.name
 
 
-def test_no_two_models_share_a_name_for_one_task(models: Models) -> None:
+def test_no_two_models_share_a_name_for_one_task(models: ModelNames) -> None:
     keys = Counter((key, task) for model in models.named for key in model.keys for task in model.tasks)
     assert [key for key, count in keys.items() if count > 1] == []
 
@@ -114,11 +114,11 @@ def test_no_two_models_share_a_name_for_one_task(models: Models) -> None:
         ("dino-4scale_r50", "dino-r50"),
     ],
 )
-def test_the_platforms_longer_names(models: Models, alias: str, name: str) -> None:
+def test_the_platforms_longer_names(models: ModelNames, alias: str, name: str) -> None:
     assert models.resolve(alias) == name
 
 
-def test_an_unknown_name_gets_the_nearest(models: Models) -> None:
+def test_an_unknown_name_gets_the_nearest(models: ModelNames) -> None:
     with pytest.raises(ConfigError, match="'rtmdet-s'"):
         models.resolve("rtmdet-ss")
     with pytest.raises(ConfigError, match="there is no model 'zzzzzz'"):
@@ -134,14 +134,14 @@ def test_an_unknown_name_gets_the_nearest(models: Models) -> None:
         "rtmdet_s_8xb32-300e_coco",
     ],
 )
-def test_any_config_by_its_path_or_its_own_name(models: Models, word: str) -> None:
+def test_any_config_by_its_path_or_its_own_name(models: ModelNames, word: str) -> None:
     assert models.resolve(word) == "mmdet/rtmdet/rtmdet_s_8xb32-300e_coco"
     assert models.tasks(models.resolve(word)) == ["detection"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_all_configs_of_a_package_are_listed_once(package: str) -> None:
-    names = configs(package)
+    names = list_configs(package)
     assert len(names) == len(set(names)) > 300
     assert all(config_path(f"{package}::{name}").is_file() for name in names)
     assert not any("_base_" in name or name.endswith(".py") for name in names)
@@ -151,7 +151,7 @@ def test_all_configs_of_a_package_are_listed_once(package: str) -> None:
 def test_every_config_is_a_choice_or_says_in_one_line_what_else_it_is_for(package: str) -> None:
     source = ZooSource(provider="zoo", path="zoo://")
     chosen = 0
-    for config in configs(package):
+    for config in list_configs(package):
         reason = refusal(package, config)
         if reason is None:
             content = source.load_config(f"model/{package}/{config}").config
@@ -163,7 +163,7 @@ def test_every_config_is_a_choice_or_says_in_one_line_what_else_it_is_for(packag
         with pytest.raises(ConfigError) as caught:
             source.load_config(f"model/{package}/{config}")
         assert caught.value.message == reason
-    assert chosen / len(configs(package)) > 0.87
+    assert chosen / len(list_configs(package)) > 0.87
 
 
 @pytest.mark.parametrize(
@@ -233,16 +233,16 @@ def test_a_base_that_is_not_there(base: str, expected: str) -> None:
     assert expected in caught.value.message
 
 
-def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, models: Models) -> None:
+def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, models: ModelNames) -> None:
     monkeypatch.setattr("trainer.config_tree.config_files.configs_dir", lambda package: None)
-    configs.cache_clear()
+    list_configs.cache_clear()
     try:
         with pytest.raises(ConfigError, match="mmseg is not installed"):
             config_path("mmseg::fcn/x.py")
         with pytest.raises(ConfigError, match="mmseg is not installed"):
             models.resolve("mmseg/fcn/x")
     finally:
-        configs.cache_clear()
+        list_configs.cache_clear()
 
 
 def test_squash_forgets_what_does_not_count() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.checkpoints import download, fetch
+from trainer.checkpoints import download, fetch_weights
 from trainer.core.errors import ConfigError, NetworkError
 from trainer.core.s3 import bucket_of, client, split_uri, store_of
 
@@ -45,18 +45,18 @@ def store(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str
 
 def test_an_object_and_a_newer_one_in_its_place(store, tmp_path):
     uri = f"s3://{store}/checkpoints/17/best.pt"
-    path = fetch(uri)
+    path = fetch_weights(uri)
     assert path == tmp_path / "weights" / "s3" / store / "checkpoints" / "17" / "best.pt"
     assert path.read_bytes() == CONTENT
     before = path.stat().st_mtime_ns
-    assert fetch(uri).stat().st_mtime_ns == before, "not fetched twice"
+    assert fetch_weights(uri).stat().st_mtime_ns == before, "not fetched twice"
     client(store).put_object(Bucket=store, Key="checkpoints/17/best.pt", Body=b"further")
-    assert fetch(uri).read_bytes() == b"further"
+    assert fetch_weights(uri).read_bytes() == b"further"
 
 
 def test_going_on_with_a_part(store, monkeypatch):
     uri = f"s3://{store}/checkpoints/17/best.pt"
-    real, asked = download.ask, []
+    real, asked = download.open_remote, []
 
     def cut_once(url, start, tag):
         asked.append(start)
@@ -65,8 +65,8 @@ def test_going_on_with_a_part(store, monkeypatch):
             return _cut(real(url, start, tag))
         return real(url, start, tag)
 
-    monkeypatch.setattr(download, "ask", cut_once)
-    assert fetch(uri).read_bytes() == CONTENT
+    monkeypatch.setattr(download, "open_remote", cut_once)
+    assert fetch_weights(uri).read_bytes() == CONTENT
     assert asked == [0, 1 << 19]
 
 
@@ -86,22 +86,22 @@ class _cut:
         return self.manager.__exit__(*error)
 
     def _first(self, chunks):
-        from trainer.checkpoints.remote_file import Cut
+        from trainer.checkpoints.remote_file import ConnectionCut
 
         yield next(iter(chunks))
-        raise Cut("cut")
+        raise ConnectionCut("cut")
 
 
 def test_no_such_object(store):
     with pytest.raises(NetworkError, match="NoSuchKey"):
-        fetch(f"s3://{store}/nothing.pt")
+        fetch_weights(f"s3://{store}/nothing.pt")
 
 
 def test_nobody_there(store, monkeypatch):
     monkeypatch.setenv("INTERNAL_STORAGE_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(download, "TRIES", 1)
     with pytest.raises(NetworkError, match="Could not connect"):
-        fetch(f"s3://{store}/other.pt")
+        fetch_weights(f"s3://{store}/other.pt")
 
 
 def test_which_store(monkeypatch):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.checkpoints import settle
-from trainer.checkpoints.backbone_urls import resolve
-from trainer.checkpoints.weight_spec import pinned
+from trainer.checkpoints import resolve_weights
+from trainer.checkpoints.backbone_urls import resolve_backbone_url
+from trainer.checkpoints.weight_spec import pin_weights
 from trainer.core.errors import CheckpointError, ConfigError
 from trainer.runs.manifest import Manifest
 from trainer.runs.run import Run
@@ -34,12 +34,12 @@ def make_run(output: Path, *names: str) -> Run:
 
 @pytest.mark.parametrize("word", ["none", "backbone"])
 def test_words_that_are_no_file(word, output):
-    assert settle(word.upper(), RTMDET, output) == word
+    assert resolve_weights(word.upper(), RTMDET, output) == word
 
 
 @pytest.mark.parametrize("word", ["coco", "COCO", "published"])
 def test_what_the_authors_published(word, output):
-    url = settle(word, RTMDET, output)
+    url = resolve_weights(word, RTMDET, output)
     assert url.startswith("https://") and url.endswith(
         "rtmdet_s_8xb32-300e_coco_20220905_161602-387a891e.pth"
     )
@@ -48,26 +48,26 @@ def test_what_the_authors_published(word, output):
 def test_nothing_published(output):
     base = "mmdet::rtmdet/rtmdet_tiny_1xb4-20e_balloon.py"
     with pytest.raises(ConfigError, match=r"no weights are published for .* Did you mean 'mmdet::rtmdet/"):
-        settle("coco", base, output)
+        resolve_weights("coco", base, output)
 
 
 def test_a_previous_run_is_its_best_checkpoint(output):
     run = make_run(output, "last", "best")
     for name in ("latest", run.id, run.id[:-2], str(run.dir)):
-        assert settle(name, RTMDET, output) == str(run.checkpoints / "best.pth")
+        assert resolve_weights(name, RTMDET, output) == str(run.checkpoints / "best.pth")
 
 
 def test_a_run_without_a_checkpoint(output):
     make_run(output)
     with pytest.raises(CheckpointError, match=r"model\.weights=latest: no checkpoint of run"):
-        settle("latest", RTMDET, output)
+        resolve_weights("latest", RTMDET, output)
 
 
 def test_files_are_found_from_here(output, tmp_path):
     (tmp_path / "mine.pth").write_bytes(b"")
-    assert settle("mine.pth", RTMDET, output) == str(tmp_path / "mine.pth")
+    assert resolve_weights("mine.pth", RTMDET, output) == str(tmp_path / "mine.pth")
     with pytest.raises(ConfigError, match=r"no file mien\.pth\. Did you mean 'mine\.pth'"):
-        settle("mien.pth", RTMDET, output)
+        resolve_weights("mien.pth", RTMDET, output)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_files_are_found_from_here(output, tmp_path):
 )
 def test_bad_words(word, hint, output):
     with pytest.raises(ConfigError, match=hint) as caught:
-        settle(word, RTMDET, output)
+        resolve_weights(word, RTMDET, output)
     assert str(caught.value).startswith("model.weights")
 
 
@@ -97,7 +97,7 @@ def test_bad_words(word, hint, output):
     ],
 )
 def test_names_of_backbones(name, file):
-    assert resolve(name).rpartition("/")[2].startswith(file)
+    assert resolve_backbone_url(name).rpartition("/")[2].startswith(file)
 
 
 def test_every_backbone_that_the_packages_name_is_known():
@@ -113,20 +113,20 @@ def test_every_backbone_that_the_packages_name_is_known():
             )
             names.update(found)
     assert len(names) > 50
-    assert all(resolve(name).startswith("https://") for name in names)
+    assert all(resolve_backbone_url(name).startswith("https://") for name in names)
 
 
 def test_a_run_that_was_meant_stays_the_same_one():
     typed = ["model.weights=latest", "runtime.epochs=2"]
-    assert pinned(typed, "/runs/a/best.pth") == ["model.weights=/runs/a/best.pth", "runtime.epochs=2"]
-    assert pinned(["model.weights=coco"], "https://host/a.pth") == ["model.weights=coco"]
-    assert pinned(["model.weights=none"], None) == ["model.weights=none"]
+    assert pin_weights(typed, "/runs/a/best.pth") == ["model.weights=/runs/a/best.pth", "runtime.epochs=2"]
+    assert pin_weights(["model.weights=coco"], "https://host/a.pth") == ["model.weights=coco"]
+    assert pin_weights(["model.weights=none"], None) == ["model.weights=none"]
 
 
 def test_no_torch_is_imported():
     code = (
-        "import sys; from trainer.checkpoints import settle, fetch; "
-        f"settle('coco', {RTMDET!r}); settle('none', ''); import trainer.core.s3, trainer.mmconfig.initial_weights; "
+        "import sys; from trainer.checkpoints import fetch_weights, resolve_weights; "
+        f"resolve_weights('coco', {RTMDET!r}); resolve_weights('none', ''); import trainer.core.s3, trainer.mmconfig.initial_weights; "
         "print(sorted({'torch', 'mmengine', 'boto3', 'mmdet'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

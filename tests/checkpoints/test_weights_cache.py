@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.checkpoints.weights_cache import place, stated_hash, weights_dir
+from trainer.checkpoints.weights_cache import cached_path, stated_hash, weights_dir
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ def test_every_published_file_has_a_place_of_its_own():
 
     urls = {entry.weights for entry in entries().values() if entry.weights}
     assert len(urls) > 900
-    assert len({place(url, Path("/w")) for url in urls}) == len(urls)
-    assert sum(stated_hash(place(url, Path("/w")).name) is not None for url in urls) > 0.99 * len(urls)
+    assert len({cached_path(url, Path("/w")) for url in urls}) == len(urls)
+    assert sum(stated_hash(cached_path(url, Path("/w")).name) is not None for url in urls) > 0.99 * len(urls)
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def test_every_published_file_has_a_place_of_its_own():
     ],
 )
 def test_places(url, expected):
-    assert place(url, Path("/w")) == Path("/w") / expected
+    assert cached_path(url, Path("/w")) == Path("/w") / expected
 
 
 def test_what_is_asked_for_tells_files_apart():
-    one, other = (place(f"https://host/get?id={number}", Path("/w")) for number in (1, 2))
+    one, other = (cached_path(f"https://host/get?id={number}", Path("/w")) for number in (1, 2))
     assert one != other and one.parent == Path("/w/host")
 
 

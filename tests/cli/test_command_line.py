@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from trainer.cli import command_line
-from trainer.cli.help import text as help_text
+from trainer.cli.help import help_text as help_text
 from trainer.config.compose import compose
 from trainer.core.errors import CheckpointError, ConfigError
 from trainer.schema import COMMANDS

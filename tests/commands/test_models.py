@@ -16,7 +16,7 @@ import pytest
 
 from trainer.cli.command_line import main
 from trainer.schema.conf_folders import Conf
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict]:
 
 def test_without_words_the_named_models(capsys: pytest.CaptureFixture[str]) -> None:
     found = listed(capsys)
-    assert {card["name"] for card in found} == {model.name for model in Models(Conf()).named}
+    assert {card["name"] for card in found} == {model.name for model in ModelNames(Conf()).named}
     assert len(found) >= 60
     assert {card["task"] for card in found} == {
         "detection",

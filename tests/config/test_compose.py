@@ -9,7 +9,7 @@ import pytest
 
 from trainer.config.compose import compose
 from trainer.core.errors import ConfigError
-from trainer.core.yaml_io import load
+from trainer.core.yaml_io import load_yaml
 from trainer.schema import COMMANDS, Evaluate, Experiment
 from trainer.schema.conf_folders import Conf, conf_dir
 
@@ -146,13 +146,15 @@ def test_mistakes_in_files_name_the_key(tmp_path: Path, content: str, expected: 
 
 def test_every_model_file_is_named_after_its_model() -> None:
     for path in (conf_dir() / "model").glob("*.yaml"):
-        assert load(path)["name"] == path.stem
+        assert load_yaml(path)["name"] == path.stem
 
 
 def test_each_tasks_default_model_can_do_it() -> None:
     for path in (conf_dir() / "task").glob("*.yaml"):
-        content = load(path)
-        assert content["name"] in load(conf_dir() / "model" / f"{content['default_model']}.yaml")["tasks"]
+        content = load_yaml(path)
+        assert (
+            content["name"] in load_yaml(conf_dir() / "model" / f"{content['default_model']}.yaml")["tasks"]
+        )
 
 
 def test_conf_lies_in_the_package_of_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from trainer.config.compose import compose
 from trainer.core.errors import ConfigError
 from trainer.schema import COMMANDS, Experiment
-from trainer.schema.fields import Leaf, leaves
+from trainer.schema.fields import Field, fields_of
 
 
 def message(*overrides: str, command: str = "train") -> str:
@@ -109,7 +109,7 @@ def test_other_commands() -> None:
     assert "expected one of train, val, test" in message("checkpoint=x", "split=all", command="evaluate")
 
 
-def wrong_value(leaf: Leaf) -> str:
+def wrong_value(leaf: Field) -> str:
     """A value that no leaf of this type takes."""
     kind = str(leaf.type)
     if kind.startswith("dict"):
@@ -122,18 +122,18 @@ def wrong_value(leaf: Leaf) -> str:
 SCHEMAS = {
     command: schema for command, schema in COMMANDS.items() if command not in ("show", "check")
 }  # they are train
-LEAVES = [(command, leaf) for command, schema in SCHEMAS.items() for leaf in leaves(schema).values()]
+LEAVES = [(command, leaf) for command, schema in SCHEMAS.items() for leaf in fields_of(schema).values()]
 
 
 @pytest.mark.parametrize(("command", "leaf"), LEAVES, ids=[f"{c}-{leaf.key}" for c, leaf in LEAVES])
-def test_each_leaf_refuses_another_type_and_names_itself(command: str, leaf: Leaf) -> None:
+def test_each_leaf_refuses_another_type_and_names_itself(command: str, leaf: Field) -> None:
     text = message(f"{leaf.key}={wrong_value(leaf)}", command=command)
     assert f"{leaf.key}=" in text
     assert "expected" in text or "the name follows the choice" in text
 
 
 @pytest.mark.parametrize("leaf", [leaf for _, leaf in LEAVES], ids=[leaf.key for _, leaf in LEAVES])
-def test_each_leafs_limits_hold_and_its_default_fits(leaf: Leaf) -> None:
+def test_each_leafs_limits_hold_and_its_default_fits(leaf: Field) -> None:
     assert leaf.complaint(leaf.default) is None
     # Lists are built from the limit itself: each number counts.
     for name, beyond in (("ge", -0.5), ("le", 0.5), ("gt", 0.0)):
@@ -141,7 +141,7 @@ def test_each_leafs_limits_hold_and_its_default_fits(leaf: Leaf) -> None:
             assert leaf.complaint(_like(leaf, leaf.metadata[name] + beyond)) is not None
 
 
-def _like(leaf: Leaf, number: float) -> Any:
+def _like(leaf: Field, number: float) -> Any:
     if leaf.metadata.get("kind") in ("pair", "range"):
         return [number, number]
     if "list" in str(leaf.type):
@@ -150,5 +150,5 @@ def _like(leaf: Leaf, number: float) -> Any:
 
 
 def test_saved_values_are_as_strict_as_typed_ones() -> None:
-    assert leaves(Experiment)["runtime.amp"].complaint(False) is not None
-    assert leaves(Experiment)["runtime.amp"].complaint("off") is None
+    assert fields_of(Experiment)["runtime.amp"].complaint(False) is not None
+    assert fields_of(Experiment)["runtime.amp"].complaint("off") is None

@@ -13,11 +13,11 @@ from trainer.config.run_directory import open_run, write_configuration
 from trainer.config.saved_overrides import with_saved
 from trainer.core.errors import ConfigError
 from trainer.runs.run import Run
-from trainer.schema.conf_folders import with_dirs
+from trainer.schema.conf_folders import conf_with_dirs
 
 
 def experiment(tmp_path: Path, *words: str, dirs: tuple[str, ...] = ()) -> Any:
-    return compose("train", [f"output_dir={tmp_path}", *words], conf=with_dirs(list(dirs)))[0]
+    return compose("train", [f"output_dir={tmp_path}", *words], conf=conf_with_dirs(list(dirs)))[0]
 
 
 def attempt(run: Run, tmp_path: Path, *words: str) -> list[Any]:
@@ -74,7 +74,7 @@ def test_config_dir_is_remembered(tmp_path: Path) -> None:
     write_configuration(run, exp, [f"output_dir={tmp_path}", "optimizer=own"])
     saved = with_saved(run.id, [f"output_dir={tmp_path}"])
     assert saved.config_dirs == [str(mine)]
-    again = compose("train", saved.overrides, conf=with_dirs(saved.config_dirs))[0]
+    again = compose("train", saved.overrides, conf=conf_with_dirs(saved.config_dirs))[0]
     assert again.optimizer.lr == 0.5
     assert with_saved(run.id, [f"output_dir={tmp_path}"], [str(other)]).config_dirs == [str(other)]
     (mine / "optimizer" / "own.yaml").unlink()

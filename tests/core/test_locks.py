@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trainer.core.errors import ResourceError
-from trainer.core.locks import Held, locked
+from trainer.core.locks import LockHeld, locked
 from trainer.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def test_another_process_is_refused_until_this_one_dies(tmp_path: Path) -> None:
     ) as other:
         try:
             assert other.stdout and other.stdout.readline() == "held\n"
-            with pytest.raises(Held, match=f"process {other.pid} on "), locked(lock):
+            with pytest.raises(LockHeld, match=f"process {other.pid} on "), locked(lock):
                 pass
             other.send_signal(signal.SIGKILL)
             other.wait()

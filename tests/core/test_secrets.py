@@ -19,8 +19,8 @@ from trainer.core.secrets import (
     MASK,
     MaskingFormatter,
     is_secret,
-    learn,
     learn_environment,
+    learn_secret,
     learn_variable,
     mask_strings,
     mask_text,
@@ -78,7 +78,7 @@ def test_a_secret_keys_value_is_masked_wherever_it_lies(key: str, secret: str) -
 
 @given(SECRET_KEYS, SECRETS)
 def test_a_learned_value_is_masked_in_any_text(key: str, secret: str) -> None:
-    learn({"mm": {key: secret}})
+    learn_secret({"mm": {key: secret}})
     try:
         for text in (
             f"login with {secret} failed",
@@ -110,7 +110,7 @@ def test_a_password_with_an_at_sign_leaves_nothing(secret: str) -> None:
 def test_no_writer_lets_a_learned_secret_through(
     tmp_path_factory: pytest.TempPathFactory, secret: str
 ) -> None:
-    learn({"password": secret})
+    learn_secret({"password": secret})
     try:
         run = Run.create(tmp_path_factory.getbasetemp() / "writers", "e", "m")
         run.update(note=f"with {secret}", nested={"why": [secret]})
@@ -186,12 +186,12 @@ def test_the_environment() -> None:
 
 
 def test_a_short_secret_is_not_looked_for_inside_words() -> None:
-    learn({"password": "docker"})
+    learn_secret({"password": "docker"})
     assert mask_text("docker dockerfile 'docker'") == f"{MASK} dockerfile '{MASK}'"
 
 
 def test_a_key_of_many_lines_is_masked_line_by_line() -> None:
-    learn({"private_key": "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----"})
+    learn_secret({"private_key": "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----"})
     assert mask_text("a MIIEvQIBADANBg b") == f"a {MASK} b"
 
 

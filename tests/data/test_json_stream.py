@@ -17,10 +17,10 @@ from trainer.core.errors import DatasetError
 from trainer.data import annotation_document as documents
 from trainer.data import json_stream, labels
 from trainer.data.convert.convert_dataset import convert
-from trainer.data.load_records import find_source, load
-from trainer.data.packed_labels import PackedPicture
+from trainer.data.load_records import find_source, load_records
+from trainer.data.packed_labels import PackedImage
 from trainer.data.prepare import prepare
-from trainer.data.records import Item, Picture, Problems
+from trainer.data.records import Annotation, ImageRecord, Problems
 from trainer.schema import Dataset
 
 TRICKY = 'q"u[o{t\\e]s},\\"'
@@ -184,8 +184,8 @@ def test_any_document(tmp_path_factory: pytest.TempPathFactory, value: Any, chun
         patch.setattr(json_stream, "CHUNK", chunk)
         read = json_stream.open_large(path)
     assert read is not None and list(read) == list(raw)
-    assert isinstance(read["images"], json_stream.Entries) and bool(read["annotations"])
-    assert {k: list(v) if isinstance(v, json_stream.Entries) else v for k, v in read.items()} == raw
+    assert isinstance(read["images"], json_stream.JsonEntries) and bool(read["annotations"])
+    assert {k: list(v) if isinstance(v, json_stream.JsonEntries) else v for k, v in read.items()} == raw
 
 
 def test_pieces_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,11 +218,11 @@ def test_labels_are_packed_and_packed_again(root: Path, monkeypatch: pytest.Monk
     pictures(root)
     write(root / "annotations.json", example())
     monkeypatch.setattr(json_stream, "LARGE", 0)
-    loaded = load(find_source(Dataset(format="coco", path=str(root)), "detection"))
-    assert all(type(picture) is PackedPicture for picture in loaded.records.pictures)
-    item = Item(1, (0.1, 2.0, 3.0, 4.0), 5.0, 1, [[1.0, 2.0]], [1.0, 2.0, 2.0], "id ü")
-    plain = Picture(1, "a", root, "a", 4, 4, items=[item])
-    packed = PackedPicture(1, "a", root, "a", 4, 4, items=[item])
+    loaded = load_records(find_source(Dataset(format="coco", path=str(root)), "detection"))
+    assert all(type(picture) is PackedImage for picture in loaded.records.pictures)
+    item = Annotation(1, (0.1, 2.0, 3.0, 4.0), 5.0, 1, [[1.0, 2.0]], [1.0, 2.0, 2.0], "id ü")
+    plain = ImageRecord(1, "a", root, "a", 4, 4, items=[item])
+    packed = PackedImage(1, "a", root, "a", 4, 4, items=[item])
     assert list(packed.items) == plain.items
     packed.items = [*packed.items, item]
     assert list(packed.items) == [item, item]
@@ -251,7 +251,7 @@ NUMBERS = st.sampled_from(
 @given(st.lists(NUMBERS, min_size=3, max_size=5), NUMBERS, st.sampled_from([0, 1, True, "1", "0", None]))
 @settings(max_examples=400, deadline=None)
 def test_plain_boxes_are_read_as_with_a_closer_look(box: list[Any], area: Any, crowd: Any) -> None:
-    picture = Picture(1, "a", Path(), "a", 64, 48)
+    picture = ImageRecord(1, "a", Path(), "a", 64, 48)
     raw = {"id": 5, "bbox": box, "area": area, "iscrowd": crowd}
     quick = labels._plain(raw, 3, picture)
     with pytest.MonkeyPatch.context() as patch:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.data.conftest import image, write
 from trainer.data.convert.convert_dataset import convert
-from trainer.data.convert.mask_to_polygon import one_outline
+from trainer.data.convert.mask_to_polygon import mask_to_polygon
 from trainer.data.geometry import mask_rle, polygon_mask, rle_mask, segmentation_area, segmentation_mask
 from trainer.schema import Dataset
 
@@ -200,7 +200,7 @@ def _distance(point: np.ndarray, corners: np.ndarray) -> float:
 @SETTINGS
 @given(masks())
 def test_any_mask_is_one_polygon_of_the_same_pixels(mask: np.ndarray) -> None:
-    outline = one_outline(mask_rle(mask), HEIGHT, WIDTH)
+    outline = mask_to_polygon(mask_rle(mask), HEIGHT, WIDTH)
     assert outline is not None
     assert (polygon_mask(outline, HEIGHT, WIDTH) == mask).all()
     assert segmentation_area([outline]) == mask.sum()
@@ -208,7 +208,7 @@ def test_any_mask_is_one_polygon_of_the_same_pixels(mask: np.ndarray) -> None:
 
 
 def test_an_empty_mask_has_no_outline() -> None:
-    assert one_outline(mask_rle(np.zeros((4, 5), bool)), 4, 5) is None
+    assert mask_to_polygon(mask_rle(np.zeros((4, 5), bool)), 4, 5) is None
 
 
 @SETTINGS
@@ -216,6 +216,6 @@ def test_an_empty_mask_has_no_outline() -> None:
 def test_the_outline_means_the_same_to_pycocotools(mask: np.ndarray) -> None:
     from pycocotools import mask as coco_mask
 
-    outline = one_outline(mask_rle(mask), HEIGHT, WIDTH)
+    outline = mask_to_polygon(mask_rle(mask), HEIGHT, WIDTH)
     decoded = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([outline], HEIGHT, WIDTH)))
     assert (decoded.astype(bool) == mask).all()

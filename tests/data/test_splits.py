@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.data.conftest import everything, flat, image, names, write
 from trainer.core.errors import ConfigError, DatasetError
 from trainer.data.prepare import prepare
-from trainer.data.records import Item, Picture, Problems, Records, SplitRule
+from trainer.data.records import Annotation, ImageRecord, Problems, Records, SplitRule
 from trainer.data.splits import assign
 from trainer.schema import Dataset
 
@@ -255,14 +255,14 @@ pictures = st.lists(
     st.tuples(st.sets(st.integers(0, 4), max_size=3), st.integers(0, 6)), min_size=2, max_size=40
 ).map(
     lambda drawn: [
-        Picture(
+        ImageRecord(
             i,
             f"v{group}_{i}.png",
             Path("/"),
             f"{i}.png",
             9,
             9,
-            items=[Item(n, (0, 0, 1, 1), 1) for n in labels],
+            items=[Annotation(n, (0, 0, 1, 1), 1) for n in labels],
         )
         for i, (labels, group) in enumerate(drawn)
     ]
@@ -278,7 +278,7 @@ options = st.builds(
 )
 
 
-def drawn(given: list[Picture], dataset: Dataset) -> dict[str, set[str]]:
+def drawn(given: list[ImageRecord], dataset: Dataset) -> dict[str, set[str]]:
     records = Records(Path("/"), [], [], SplitRule(dataset.val_ratio, dataset.seed))
     records.pictures = [dataclasses.replace(picture, split=None) for picture in given]
     splits = assign(records, dataset, Problems())
@@ -322,7 +322,9 @@ def test_each_picture_validates_in_one_fold(listed, count, stratify, seed):
 @settings(max_examples=60, deadline=None)
 def test_each_class_has_its_share_by_class(labels, seed):
     given = [
-        Picture(i, f"{i}.png", Path("/"), f"{i}.png", 9, 9, items=[Item(n, (0, 0, 1, 1), 1) for n in shown])
+        ImageRecord(
+            i, f"{i}.png", Path("/"), f"{i}.png", 9, 9, items=[Annotation(n, (0, 0, 1, 1), 1) for n in shown]
+        )
         for i, shown in enumerate(labels)
     ]
     val = drawn(given, Dataset(stratify=True, val_ratio=0.3, seed=seed))["val"]

@@ -9,12 +9,12 @@ import pytest
 from trainer.config_tree.base_config import load_base
 from trainer.engine import compat
 from trainer.schema.conf_folders import Conf
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 from trainer.zoo.requirements import missing
 
 compat.apply()
 
-MODELS = Models(Conf())
+MODELS = ModelNames(Conf())
 NAMED = {str(MODELS.conf.read("model", model.name)["base"]) for model in MODELS.named}
 OTHERS = {
     "mmdet::pvt/retinanet_pvtv2-b0_fpn_1x_coco.py": 4,

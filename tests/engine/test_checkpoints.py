@@ -378,7 +378,7 @@ def test_a_kill_before_the_first_name_leaves_nothing_saved(run: Run, monkeypatch
 def test_rename_without_its_entry_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the rename of last.pth and its entry: further names must describe the file that lies there."""
     from trainer.engine.checkpoint.writer import CheckpointWriter, Keep
-    from trainer.runs.events.log import NoLog
+    from trainer.runs.events.log import NullEventLog
 
     manifest = Manifest(tmp_path)
 
@@ -394,7 +394,7 @@ def test_rename_without_its_entry_is_made_up_for(tmp_path: Path, monkeypatch: py
         save(2)
     assert manifest.read()["last"]["epoch"] == 1 and manifest.entry("last")["epoch"] == 2
     assert manifest.mend() == []
-    CheckpointWriter(manifest, NoLog(), Keep(every=1)).give_names("epoch")
+    CheckpointWriter(manifest, NullEventLog(), Keep(every=1)).give_names("epoch")
     entries = manifest.read()
     assert entries.keys() == {"version", "last", "best", "epoch-2"}
     assert all(manifest.entry(name) is not None for name in entries.keys() - {"version"})

@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import nn
 
-from trainer.engine.log_file import RunLog
+from trainer.engine.log_file import LogFile
 
 
 class Layer(BaseModule):
@@ -21,7 +21,7 @@ class Layer(BaseModule):
 def test_a_model_is_initialised_after_a_run_ended(tmp_path: Path) -> None:
     """mmengine writes to the stream of each file handler of its current logger, closed or not."""
     MMLogger.get_current_instance().setLevel("ERROR")  # as predicting leaves it
-    with RunLog(tmp_path / "train.log") as log:
+    with LogFile(tmp_path / "train.log") as log:
         other = logging.NullHandler()
         log.also(other)
         log.take_mmengine().info("said by mmengine")

@@ -13,7 +13,7 @@ from torch import nn
 
 from trainer.core.errors import ResourceError
 from trainer.engine.failures import as_trainer_error
-from trainer.engine.oom import BatchHook, fitting_batch, out_of_memory, size_of
+from trainer.engine.oom import BatchHook, fitting_batch, out_of_memory_error, size_of
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB"
 
@@ -52,7 +52,7 @@ def test_smaller_batches_are_tried_until_one_fits(room: int, found: int) -> None
 
 
 def test_the_error_names_the_batch_that_fits() -> None:
-    error = out_of_memory(torch.cuda.OutOfMemoryError(FULL), runner(5), batch(16))
+    error = out_of_memory_error(torch.cuda.OutOfMemoryError(FULL), runner(5), batch(16))
     assert isinstance(error, ResourceError) and as_trainer_error(error) is error
     assert "A batch of 4 fits: runtime.batch_size=4 (it is 16)" in error.message
     assert "Tried to allocate 2.00 GiB" in error.message
@@ -60,14 +60,14 @@ def test_the_error_names_the_batch_that_fits() -> None:
 
 def test_not_even_one_image() -> None:
     for images in (1, 4):
-        message = out_of_memory(torch.cuda.OutOfMemoryError(FULL), runner(0), batch(images)).message
+        message = out_of_memory_error(torch.cuda.OutOfMemoryError(FULL), runner(0), batch(images)).message
         assert "Not even one image fits" in message
 
 
 def test_a_search_that_fails_does_not_hide_the_error() -> None:
-    message = out_of_memory(torch.cuda.OutOfMemoryError(FULL), SimpleNamespace(), batch(4)).message
+    message = out_of_memory_error(torch.cuda.OutOfMemoryError(FULL), SimpleNamespace(), batch(4)).message
     assert "Smaller: runtime.batch_size" in message
-    assert "Smaller" in out_of_memory(torch.cuda.OutOfMemoryError(FULL), runner(1), None).message
+    assert "Smaller" in out_of_memory_error(torch.cuda.OutOfMemoryError(FULL), runner(1), None).message
 
 
 def test_the_batch_under_way_is_held_and_let_go() -> None:

@@ -6,8 +6,8 @@ import threading
 
 import trainer.engine.distributed.rank_watchdog as watching
 from trainer.core.errors import ResourceError
-from trainer.engine.distributed.rank_watchdog import Watch
-from trainer.engine.distributed.ranks import End, Ranks
+from trainer.engine.distributed.rank_watchdog import RankWatchdog
+from trainer.engine.distributed.ranks import RankEnd, Ranks
 
 SECONDS = 60.0
 
@@ -15,12 +15,12 @@ SECONDS = 60.0
 class Two(Ranks):
     size = 2
 
-    def __init__(self, end: End | None = None) -> None:
+    def __init__(self, end: RankEnd | None = None) -> None:
         self.end = end
         self.looked = threading.Event()
         self.waited = False
 
-    def other_end(self, seconds: float = 0.0) -> End | None:
+    def other_end(self, seconds: float = 0.0) -> RankEnd | None:
         self.looked.set()
         return self.end
 
@@ -28,14 +28,14 @@ class Two(Ranks):
         self.waited = True
 
 
-def watch(ranks: Ranks, grace: float, monkeypatch) -> tuple[Watch, threading.Event]:
+def watch(ranks: Ranks, grace: float, monkeypatch) -> tuple[RankWatchdog, threading.Event]:
     monkeypatch.setattr(watching, "LOOK_SECONDS", 0.01)
     given_up = threading.Event()
-    return Watch(ranks, lambda end: given_up.set(), grace), given_up
+    return RankWatchdog(ranks, lambda end: given_up.set(), grace), given_up
 
 
 def test_given_up_when_another_has_ended(monkeypatch) -> None:
-    ranks = Two(End(1, ResourceError("gone"), lost=True))
+    ranks = Two(RankEnd(1, ResourceError("gone"), lost=True))
     block, given_up = watch(ranks, 0.01, monkeypatch)
     with block:
         assert given_up.wait(SECONDS)
@@ -43,7 +43,7 @@ def test_given_up_when_another_has_ended(monkeypatch) -> None:
 
 
 def test_what_the_first_has_to_write_is_waited_for(monkeypatch) -> None:
-    ranks = Two(End(0, ResourceError("it failed")))
+    ranks = Two(RankEnd(0, ResourceError("it failed")))
     block, given_up = watch(ranks, 0.01, monkeypatch)
     with block:
         assert given_up.wait(SECONDS)
@@ -51,7 +51,7 @@ def test_what_the_first_has_to_write_is_waited_for(monkeypatch) -> None:
 
 
 def test_a_thread_that_notices_in_time_ends_by_itself(monkeypatch) -> None:
-    ranks = Two(End(1, ResourceError("gone"), lost=True))
+    ranks = Two(RankEnd(1, ResourceError("gone"), lost=True))
     block, given_up = watch(ranks, SECONDS, monkeypatch)
     with block:
         assert ranks.looked.wait(SECONDS)

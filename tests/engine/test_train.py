@@ -13,7 +13,7 @@ import pytest
 from toy import toy_bundle, toy_config, toy_experiment, toy_fit
 
 from trainer.core.errors import DatasetError, FrameworkError, ResourceError
-from trainer.engine.train import fit
+from trainer.engine.train import run_training
 from trainer.runs.events.reader import events
 from trainer.runs.run import Run
 
@@ -41,7 +41,7 @@ def kinds(run: Run) -> list[str]:
 def test_result_and_files(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     config = toy_config(epochs=2, scores=[0.25, 0.75])
     before = copy.deepcopy(config.to_dict())
-    result = fit(config, run, toy_experiment(), toy_bundle())
+    result = run_training(config, run, toy_experiment(), toy_bundle())
     assert config.to_dict() == before  # building changed a copy
     assert list(result) == RESULT_KEYS
     assert result == json.loads((run.dir / "result.json").read_text())

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trainer.engine.background_queue import Aside
+from trainer.engine.background_queue import BackgroundQueue
 from trainer.engine.hooks.metric_curves_hook import CurvesHook
 from trainer.engine.hooks.sample_predictions import IMAGES, THRESHOLD, SamplesHook
-from trainer.engine.validation_point import milestone
-from trainer.plots.run_plots import Drawing
+from trainer.engine.validation_point import validation_point
+from trainer.plots.run_plots import RunPlots
 from trainer.runs.events.reader import events
 
 
@@ -52,7 +52,7 @@ def test_pictures_are_there_and_told_before_the_last_word(trained_run, task):
     assert f"curves/epoch_{last}.json" in told
     assert "wrote" not in (run / "train.log").read_text()
     # What isn't finished within seconds on a busy machine is drawn when the run has ended.
-    Drawing(run).draw(), Drawing(run).draw_sheets()
+    RunPlots(run).draw(), RunPlots(run).draw_sheets()
     plots = {"losses", "metrics", "per_class", "confusion"} | ({"pr", "f1"} if task == "detection" else set())
     assert {path.stem for path in (run / "plots").glob("*.png")} >= plots
     assert (run / "predictions" / f"epoch_{last}.jpg").stat().st_size > 10_000
@@ -95,7 +95,7 @@ class _Metric:
 def test_curves_of_the_best_and_the_newest_are_kept(tmp_path):
     told, drawn = [], []
     log = SimpleNamespace(emit=lambda word, /, **fields: told.append((word, fields)))
-    aside, metric = Aside("test"), _Metric()
+    aside, metric = BackgroundQueue("test"), _Metric()
     folder = tmp_path / "curves"
     hook = CurvesHook(folder, aside, log, {"task": "x"}, "mAP", "max", lambda: drawn.append(1))
     values = [0.1, 0.5, 0.5, None, 0.3, 0.4]
@@ -128,7 +128,7 @@ def test_curves_of_the_best_and_the_newest_are_kept(tmp_path):
 )
 def test_how_often_samples_are_taken(tmp_path, every, epochs, expected):
     about = {"task": "detection", "classes": ["a"]}
-    hook = SamplesHook(tmp_path, Aside("test"), about, every, lambda: None)
+    hook = SamplesHook(tmp_path, BackgroundQueue("test"), about, every, lambda: None)
     taken = []
     for epoch in range(1, epochs + 1):
         hook.before_val_epoch(_runner(epoch, max_epochs=epochs))
@@ -139,7 +139,9 @@ def test_how_often_samples_are_taken(tmp_path, every, epochs, expected):
 
 
 def test_answers_in_another_form_cost_no_training(tmp_path):
-    hook = SamplesHook(tmp_path, Aside("test"), {"task": "detection", "classes": ["a"]}, 1, lambda: None)
+    hook = SamplesHook(
+        tmp_path, BackgroundQueue("test"), {"task": "detection", "classes": ["a"]}, 1, lambda: None
+    )
     runner = _runner(1, SimpleNamespace())
     hook.before_val_epoch(runner)
     hook.after_val_iter(runner, 0, outputs=[(1, 2)])
@@ -149,21 +151,21 @@ def test_answers_in_another_form_cost_no_training(tmp_path):
 
 
 def test_a_job_that_fails_costs_only_itself(caplog):
-    aside, done = Aside("test"), []
+    aside, done = BackgroundQueue("test"), []
     aside.submit(lambda: 1 / 0)
     aside.submit(lambda: done.append(1))
     assert aside.finish(60) and done == [1]
     assert "ZeroDivisionError" in caplog.text
-    stuck, free = Aside("test"), threading.Event()
+    stuck, free = BackgroundQueue("test"), threading.Event()
     stuck.submit(free.wait)
     assert not stuck.finish(0.01)
     free.set()
-    assert Aside("never used").finish(0)
+    assert BackgroundQueue("never used").finish(0)
 
 
 def test_loops_that_count_iterations_name_files_so():
     loop = SimpleNamespace(dataloader_iterator=None)
-    at = milestone(SimpleNamespace(train_loop=loop, iter=25, epoch=0, train_dataloader=range(10)))
+    at = validation_point(SimpleNamespace(train_loop=loop, iter=25, epoch=0, train_dataloader=range(10)))
     assert (at.epoch, at.name) == (3, "iter_25")
 
 

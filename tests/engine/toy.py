@@ -35,7 +35,7 @@ from trainer.core.errors import TrainerError  # noqa: E402
 from trainer.data.bundle import DataBundle, Split  # noqa: E402
 from trainer.engine.distributed import rank_watchdog  # noqa: E402
 from trainer.engine.distributed.join import join  # noqa: E402
-from trainer.engine.train import fit  # noqa: E402
+from trainer.engine.train import run_training  # noqa: E402
 from trainer.runs.run import Run  # noqa: E402
 from trainer.schema import Experiment  # noqa: E402
 
@@ -284,7 +284,7 @@ def toy_bundle() -> DataBundle:
 
 
 def toy_fit(run: Run, exp: Experiment | None = None, **config: Any) -> Any:
-    return fit(toy_config(**config), run, exp or toy_experiment(), toy_bundle())
+    return run_training(toy_config(**config), run, exp or toy_experiment(), toy_bundle())
 
 
 def warm_up() -> None:
@@ -309,7 +309,9 @@ def main(folder: str, options: dict[str, Any]) -> int:
     rank_watchdog.GRACE_SECONDS = options.pop("grace", rank_watchdog.GRACE_SECONDS)
     ranks = join(experiment)
     try:
-        return fit(toy_config(**options), Run.open(folder), experiment, toy_bundle(), ranks=ranks).exit_code
+        return run_training(
+            toy_config(**options), Run.open(folder), experiment, toy_bundle(), ranks=ranks
+        ).exit_code
     except TrainerError as error:
         print(f"{error.kind}: {error.message}", file=sys.stderr)
         return error.exit_code

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from tests.mmconfig.bases import build
-from trainer.checkpoints.resolve_checkpoint import Found
+from trainer.checkpoints.resolve_checkpoint import ResolvedCheckpoint
 from trainer.inference.load_model import _build, _prepare
 from trainer.inference.predictor import Predictor
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 from trainer.schema.conf_folders import Conf
 
 
@@ -30,7 +30,7 @@ def make_predictor(
     else:
         facts = Conf().read("model", name)
         task, base = facts["tasks"][0], facts["base"]
-    with quiet():
+    with suppress_output():
         _prepare("cpu")
         config = build(base, task, dataset__image_size=list(size), mm=mm or {})
         torch.manual_seed(0)
@@ -41,7 +41,7 @@ def make_predictor(
             model.dataset_meta |= {"flip_indices": [0, 3, 2, 1], "flip_pairs": [(1, 3)], "num_keypoints": 4}
             model.test_cfg["flip_test"] = False  # an exported graph looks at the picture once
         about = {"task": task, "model": name, "dataset": "digits", "classes": [str(one) for one in range(10)]}
-        predictor = Predictor(model.eval(), config, about, 1, Found(Path(name), None))
+        predictor = Predictor(model.eval(), config, about, 1, ResolvedCheckpoint(Path(name), None))
         enliven(predictor, pictures(size, 1))
     return predictor
 

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trainer.checkpoints.resolve_checkpoint import Found
+from trainer.checkpoints.resolve_checkpoint import ResolvedCheckpoint
 from trainer.inference.predictor_base import BasePredictor
 from trainer.predictions.prediction import Prediction
 
@@ -32,7 +32,7 @@ class Squares(BasePredictor):
         self.flip_pairs = [(0, 1)] if task == "pose" else []
         self.about: dict[str, Any] = {"run_id": None}
         self.epoch, self.notes = None, []
-        self.found = Found(Path("squares.pth"), None)
+        self.found = ResolvedCheckpoint(Path("squares.pth"), None)
         self.batches: list[int] = []
 
     def prepare(self, image: np.ndarray, boxes: np.ndarray | None) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.inference.squares import CLASSES, Squares, scene
-from trainer.inference.hard_examples import Worst, box_score, map_score, pose_score
+from trainer.inference.hard_examples import HardExamples, box_score, map_score, pose_score
 from trainer.predictions.prediction import Prediction
 
 
@@ -46,7 +46,7 @@ def test_poses_are_judged_by_their_similarity():
 
 
 def test_the_worst_are_kept_worst_first():
-    worst = Worst("detection", 3)
+    worst = HardExamples("detection", 3)
     model = Squares()
     for number in range(20):
         image = scene(100, 10, [(0, 5 * k, 0, 5 * k + 3, 5) for k in range(number % 7)])
@@ -55,12 +55,12 @@ def test_the_worst_are_kept_worst_first():
         worst.look(f"{number:02}", said, truth)
     assert [(one.path, one.score) for one in worst.images()] == [("00", 0), ("07", 0), ("14", 0)]
     assert len(worst.images()[0].truth) == 6
-    nothing = Worst("detection", 0)
+    nothing = HardExamples("detection", 0)
     nothing.look("a", _boxes(), truth)
     assert nothing.images() == []
 
 
 def test_unsure_boxes_do_not_count():
-    worst = Worst("detection", 1)
+    worst = HardExamples("detection", 1)
     worst.look("a", _boxes((0, 0, 0, 9, 9), (1, 0, 0, 9, 9), scores=[0.9, 0.1]), _boxes((0, 0, 0, 9, 9)))
     assert worst.images()[0].score == 1.0 and len(worst.images()[0].prediction) == 1

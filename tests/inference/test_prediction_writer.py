@@ -11,7 +11,7 @@ from faster_coco_eval import COCO
 
 from tests.inference.squares import Squares, scene
 from tests.inference.test_sources import make_video
-from trainer.inference.predict_options import Options
+from trainer.inference.predict_options import PredictOptions
 from trainer.inference.prediction_writer import Written, write
 from trainer.inference.samples import Sample
 from trainer.inference.sources import open_source
@@ -24,7 +24,7 @@ IMAGE = scene(40, 20, [(0, 2, 3, 12, 13), (2, 20, 5, 36, 15)])
 
 def _write(folder, model, samples, video=None, **options):
     written = Written()
-    stream = answers(model, samples, Options(on_error="skip"))
+    stream = answers(model, samples, PredictOptions(on_error="skip"))
     for _ in write(model, stream, folder, 0.3, video=video, written=written, **options):
         pass
     return written

@@ -10,7 +10,7 @@ import pytest
 
 from tests.inference.squares import Squares, as_set, scene
 from trainer.core.errors import DatasetError
-from trainer.inference.predict_options import Options
+from trainer.inference.predict_options import PredictOptions
 from trainer.inference.sources import open_source
 from trainer.inference.stream import answers
 
@@ -114,7 +114,7 @@ def test_a_prefix_of_a_store_is_read_object_by_object(bucket, tmp_path, monkeypa
     client.put_object(Bucket="inference-data", Key="jobs.png", Body=b"of another prefix")
     source = open_source("s3://inference-data/job")
     assert source.count == 4
-    found = list(answers(Squares(), source.samples(), Options(on_error="skip")))
+    found = list(answers(Squares(), source.samples(), PredictOptions(on_error="skip")))
     assert [as_set(one.prediction) for one in found[:3]] == [{(0, 0, 0, n + 1, 8)} for n in range(3)]
     assert found[2].prediction.path == "s3://inference-data/job/2.png"
     assert "s3://inference-data/job/z.jpg" in found[3].error

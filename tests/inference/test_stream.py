@@ -11,7 +11,7 @@ import pytest
 
 from tests.inference.squares import Squares, as_set, scene
 from trainer.core.errors import ConfigError, DatasetError
-from trainer.inference.predict_options import Options
+from trainer.inference.predict_options import PredictOptions
 from trainer.inference.samples import Sample
 from trainer.inference.stream import Timing, answers
 
@@ -23,7 +23,7 @@ def _numbered(count):
 
 def test_answers_come_in_order_in_full_batches():
     model, timing = Squares(), Timing()
-    found = list(answers(model, map(Sample, _numbered(11)), Options(batch_size=4), timing))
+    found = list(answers(model, map(Sample, _numbered(11)), PredictOptions(batch_size=4), timing))
     assert [as_set(one.prediction) for one in found] == [{(0, 0, 0, number + 1, 8)} for number in range(11)]
     assert model.batches == [4, 4, 3] and timing.images == 11 and timing.network > 0
     assert all(one.image is not None and one.milliseconds > 0 for one in found)
@@ -62,7 +62,7 @@ def test_a_thousand_images_are_never_in_memory_together():
             del image
 
     count = 0
-    for answer in answers(Squares(), images(), Options(batch_size=8, readers=2)):
+    for answer in answers(Squares(), images(), PredictOptions(batch_size=8, readers=2)):
         count += len(answer.prediction)
     assert count == 1000
     # A batch that is answered, one that is prepared, and what the readers hold.
@@ -76,7 +76,7 @@ def test_a_stream_that_is_left_early_ends_its_threads():
     import threading
 
     before = threading.active_count()
-    stream = answers(Squares(), (Sample(image) for image in _numbered(100) * 5), Options(batch_size=2))
+    stream = answers(Squares(), (Sample(image) for image in _numbered(100) * 5), PredictOptions(batch_size=2))
     next(stream)
     stream.close()
     assert threading.active_count() == before
@@ -94,7 +94,7 @@ def _folder(tmp_path):
 
 def test_an_image_that_cannot_be_read_is_skipped_and_said_so(tmp_path):
     paths = _folder(tmp_path)
-    found = list(answers(Squares(), map(Sample, paths), Options(on_error="skip")))
+    found = list(answers(Squares(), map(Sample, paths), PredictOptions(on_error="skip")))
     assert [one.error is None for one in found] == [True, False, True]
     assert "1.png" in found[1].error and found[1].image is None and not len(found[1].prediction)
     assert as_set(found[2].prediction) == {(0, 0, 0, 3, 8)}

@@ -15,8 +15,8 @@ from typing import ClassVar
 import pytest
 
 from trainer.launch import launcher_registry
-from trainer.launch.job_status import Status
-from trainer.launch.job_store import Launched, all_launched, find
+from trainer.launch.job_status import JobStatus
+from trainer.launch.job_store import LaunchedJob, all_jobs, find_job
 from trainer.tracking.mlflow_state import mlflow_run_id
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ class Site:
 
     output: Path
     words: list[str]
-    started: list[Launched] = field(default_factory=list)
+    started: list[LaunchedJob] = field(default_factory=list)
 
     def trainer(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command line to its end."""
@@ -59,24 +59,24 @@ class Site:
             timeout=SECONDS,
         )
 
-    def start(self, *words: str) -> Launched:
+    def start(self, *words: str) -> LaunchedJob:
         """Start something in the background; whoever started it has ended then."""
         done = self.trainer(*words, *self.words, "launch.detach=true")
         assert done.returncode == 0, done.stderr
         assert done.stderr.strip().endswith(f"resume {done.stdout.strip()}")
-        self.started.append(find(self.output, done.stdout.strip()))
+        self.started.append(find_job(self.output, done.stdout.strip()))
         return self.started[-1]
 
-    def status(self, launched: Launched) -> Status:
-        return launcher_registry.of(launched).status(launched)
+    def status(self, launched: LaunchedJob) -> JobStatus:
+        return launcher_registry.launcher_of(launched).status(launched)
 
-    def ended(self, launched: Launched) -> Status:
+    def ended(self, launched: LaunchedJob) -> JobStatus:
         """Its status once it has ended."""
         until(lambda: self.status(launched).ended, lambda: self.said(launched))
         return self.status(launched)
 
-    def said(self, launched: Launched) -> str:
-        return "\n".join(launcher_registry.of(launched).logs(launched))
+    def said(self, launched: LaunchedJob) -> str:
+        return "\n".join(launcher_registry.launcher_of(launched).logs(launched))
 
 
 def until(true: Callable[[], object], why: Callable[[], object] = lambda: "") -> None:
@@ -129,33 +129,33 @@ class LauncherContract:
                 patch.setenv(name, value)
             yield made
             for launched in made.started:
-                launcher_registry.of(launched).cancel(launched, now=True)
+                launcher_registry.launcher_of(launched).cancel(launched, now=True)
 
     @pytest.fixture(scope="class")
-    def checked(self, site: Site) -> Launched:
+    def checked(self, site: Site) -> LaunchedJob:
         """A command that ended well, with a word that is hard to pass on."""
         quoted = NAME.replace("'", "\\'")  # Hydra's backslash escapes a quote alone
         launched = site.start("check", *SCENES, f"name='{quoted}'")
         site.ended(launched)
         return launched
 
-    def test_runs_and_reports(self, site: Site, checked: Launched) -> None:
+    def test_runs_and_reports(self, site: Site, checked: LaunchedJob) -> None:
         status = site.status(checked)
         assert (status.state, status.exit_code, status.attempts) == ("finished", 0, 1), site.said(checked)
         assert status.nodes and status.reason is None
 
-    def test_logs(self, site: Site, checked: Launched) -> None:
+    def test_logs(self, site: Site, checked: LaunchedJob) -> None:
         assert "no mistake; training can start" in site.trainer("logs", str(checked.handle)).stdout
         assert site.trainer("logs", "latest", "lines=1").stdout.count("\n") == 1
 
-    def test_words_arrive_unchanged(self, site: Site, checked: Launched) -> None:
+    def test_words_arrive_unchanged(self, site: Site, checked: LaunchedJob) -> None:
         assert (site.output / NAME / "data_report.json").is_file()
 
     def test_stays_with_it_and_gives_its_exit_code(self, site: Site) -> None:
         done = site.trainer("check", "dataset=coco", "dataset.path=missing", *self.stays())
         assert done.returncode == 1, done.stdout + done.stderr
         assert "DatasetError: " in done.stdout + done.stderr
-        newest = all_launched(site.output)[-1]
+        newest = all_jobs(site.output)[-1]
         status = site.status(newest)
         assert (status.state, status.exit_code) == ("failed", 1)
         assert "DatasetError" in (status.reason or "") and "missing" in (status.reason or "")
@@ -181,7 +181,7 @@ class LauncherContract:
         planned = site.trainer(*words, *site.words, "launcher.dry_run=true")
         assert planned.returncode == 0 and SECRET not in planned.stdout, planned.stderr
         launched = site.start(*words)
-        launcher = launcher_registry.of(launched)
+        launcher = launcher_registry.launcher_of(launched)
         assert planned.stdout.strip() == launcher.plan(launched.job).text.strip()
         run = site.output / "long" / "one"
         assert launched.run_dir == run
@@ -203,7 +203,7 @@ class LauncherContract:
 
         again = site.trainer("resume", str(launched.handle))
         assert again.returncode == 0, again.stderr
-        resumed = find(site.output, again.stdout.strip())
+        resumed = find_job(site.output, again.stdout.strip())
         site.started.append(resumed)
         assert resumed.run_dir == run
         until(lambda: events(run, "resumed"), lambda: site.said(resumed))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trainer.core.errors import TrainerError
 from trainer.launch.ray_cluster.ray_launcher import RayCluster
-from trainer.schema import Launcher
+from trainer.schema import LauncherConfig
 
 SECONDS = 180.0
 
@@ -65,7 +65,7 @@ class LocalRay:
         while time.monotonic() < until and self._process.poll() is None:
             # Its machine joins a little after it answers.
             with suppress(TrainerError):
-                if RayCluster(Launcher(name="ray", address=self.address)).nodes():
+                if RayCluster(LauncherConfig(name="ray", address=self.address)).nodes():
                     return True
             time.sleep(0.3)
         return False

@@ -48,11 +48,11 @@ class TestKubernetes(LauncherContract):
         handle = done.stdout.strip()
         namespace, name = handle.removeprefix("k8s:").split("/")
         from trainer.launch import launcher_registry
-        from trainer.launch.job_store import find
+        from trainer.launch.job_store import find_job
 
-        launched = find(site.output, handle)
+        launched = find_job(site.output, handle)
         site.started.append(launched)
-        planned = list(yaml.safe_load_all(launcher_registry.of(launched).plan(launched.job).text))
+        planned = list(yaml.safe_load_all(launcher_registry.launcher_of(launched).plan(launched.job).text))
         job = server.cluster.store.get("jobs", namespace, name)
         secret = server.cluster.store.get("secrets", namespace, name)
         assert job is not None and secret is not None

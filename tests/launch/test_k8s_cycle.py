@@ -13,23 +13,23 @@ from tests.launch.contract import until
 from tests.launch.kube_server import KubeServer
 from trainer.core.errors import ResourceError
 from trainer.launch.job import Job
-from trainer.launch.job_store import Launched
+from trainer.launch.job_store import LaunchedJob
 from trainer.launch.k8s import Kubernetes
-from trainer.schema import Launcher
+from trainer.schema import LauncherConfig
 
 # What stands for the image's Python: it goes on until it is told to stop, and saves then.
 TRAINS = "#!/bin/sh\ntrap 'echo saved; exit 143' TERM\necho begun\nwhile :; do sleep 0.1; done\n"
 FAILS = "#!/bin/sh\necho begun\necho 'DatasetError: no images' >&2\nexit 1\n"
 DEAF = "#!/bin/sh\ntrap '' TERM\necho begun\nwhile :; do sleep 0.1; done\n"
 
-Submit = Callable[..., tuple[Kubernetes, Launched]]
+Submit = Callable[..., tuple[Kubernetes, LaunchedJob]]
 
 
 @pytest.fixture
 def submit(server: KubeServer, tmp_path: Path) -> Submit:
     kubeconfig = str(server.kubeconfig(tmp_path / "kubeconfig"))
 
-    def submit(script: str, **options: Any) -> tuple[Kubernetes, Launched]:
+    def submit(script: str, **options: Any) -> tuple[Kubernetes, LaunchedJob]:
         python = tmp_path / "python"
         python.write_text(script)
         python.chmod(0o755)
@@ -41,7 +41,7 @@ def submit(server: KubeServer, tmp_path: Path) -> Submit:
             **options,
         }
         folder = tmp_path / "runs/.launched/one"
-        launcher = Kubernetes(Launcher(**given))
+        launcher = Kubernetes(LauncherConfig(**given))
         return launcher, launcher.submit(
             Job("one", ("train",), tmp_path, folder, "train", options=launcher.options)
         )
@@ -49,7 +49,7 @@ def submit(server: KubeServer, tmp_path: Path) -> Submit:
     return submit
 
 
-def said(launcher: Kubernetes, launched: Launched) -> list[str]:
+def said(launcher: Kubernetes, launched: LaunchedJob) -> list[str]:
     return list(launcher.logs(launched))
 
 

@@ -13,12 +13,12 @@ from tests.launch.contract import until
 from tests.launch.kube_server import KubeServer
 from trainer.core.errors import ConfigError, NetworkError, ResourceError, TrainerError
 from trainer.launch.job import Job
-from trainer.launch.job_store import Launched
+from trainer.launch.job_store import LaunchedJob
 from trainer.launch.k8s import Kubernetes
 from trainer.launch.k8s.api import Api, namespace_of
-from trainer.schema import Launcher
+from trainer.schema import LauncherConfig
 
-Submit = Callable[..., tuple[Kubernetes, Launched]]
+Submit = Callable[..., tuple[Kubernetes, LaunchedJob]]
 
 
 @pytest.fixture
@@ -29,7 +29,12 @@ def job(server: KubeServer, tmp_path: Path) -> Callable[..., Job]:
     def make(**options: Any) -> Job:
         given = {"name": "kubernetes", "image": "a/b:1", "kubeconfig": str(kubeconfig), **options}
         return Job(
-            "one", ("models",), tmp_path, tmp_path / "runs/.launched/one", "models", options=Launcher(**given)
+            "one",
+            ("models",),
+            tmp_path,
+            tmp_path / "runs/.launched/one",
+            "models",
+            options=LauncherConfig(**given),
         )
 
     return make
@@ -37,7 +42,7 @@ def job(server: KubeServer, tmp_path: Path) -> Callable[..., Job]:
 
 @pytest.fixture
 def submit(job: Callable[..., Job]) -> Submit:
-    def submit(**options: Any) -> tuple[Kubernetes, Launched]:
+    def submit(**options: Any) -> tuple[Kubernetes, LaunchedJob]:
         one = job(**options)
         launcher = Kubernetes(one.options)
         return launcher, launcher.submit(one)

@@ -16,7 +16,7 @@ from trainer.launch.k8s import Kubernetes
 from trainer.launch.k8s.job_manifest import manifests
 from trainer.launch.k8s.mounts import mistakes
 from trainer.launch.k8s.pod_job import far_output, name_of, not_kept
-from trainer.schema import Launcher
+from trainer.schema import LauncherConfig
 
 VERSIONS = ("1.29", "1.33", "1.37")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -57,7 +57,7 @@ def job(
         folder=folder / "runs" / ".launched" / id,
         title="train rtmdet-s on digits",
         environment={"MLFLOW_TRACKING_URI": "http://mlflow", "PYTHONPATH": "/home/me/code", "DB_PASSWORD": "hidden!"},
-        options=Launcher(**{"name": "kubernetes", "image": "registry.example/trainer-openmm:1", **options}),
+        options=LauncherConfig(**{"name": "kubernetes", "image": "registry.example/trainer-openmm:1", **options}),
         run_dir=folder / "runs" / "digits-detection" / id,
     )  # fmt: skip
 

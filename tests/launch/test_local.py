@@ -11,7 +11,7 @@ import pytest
 
 from tests.launch.contract import SCENES, LauncherContract, Site
 from trainer.core.errors import ResourceError
-from trainer.launch.job_store import Launched
+from trainer.launch.job_store import LaunchedJob
 from trainer.launch.local import Local
 
 
@@ -41,23 +41,25 @@ class TestLocal(LauncherContract):
         assert (status.state, status.exit_code) == ("cancelled", 143)
 
 
-def test_number_of_another_process_now(checked_facts: Launched) -> None:
+def test_number_of_another_process_now(checked_facts: LaunchedJob) -> None:
     assert not Local(checked_facts.job.options)._alive(checked_facts)
 
 
-def test_other_machine_is_named(checked_facts: Launched) -> None:
-    elsewhere = Launched(checked_facts.handle, checked_facts.folder, {**checked_facts.facts, "host": "node7"})
+def test_other_machine_is_named(checked_facts: LaunchedJob) -> None:
+    elsewhere = LaunchedJob(
+        checked_facts.handle, checked_facts.folder, {**checked_facts.facts, "host": "node7"}
+    )
     with pytest.raises(ResourceError, match="a process of node7; ask there"):
         Local(elsewhere.job.options).status(elsewhere)
 
 
 @pytest.fixture
-def checked_facts(tmp_path: Path) -> Launched:
+def checked_facts(tmp_path: Path) -> LaunchedJob:
     """A record of this very process's number, as it was before the machine was started again."""
     from trainer.launch.handle import Handle
     from trainer.launch.job import Job
-    from trainer.launch.job_store import record
+    from trainer.launch.job_store import record_job
 
     job = Job("one", ("check",), tmp_path, tmp_path / ".launched" / "one", "check")
     job.save()
-    return record(job, Handle("local", str(os.getpid())), started="another/1")
+    return record_job(job, Handle("local", str(os.getpid())), started="another/1")

@@ -14,18 +14,18 @@ import pytest
 from trainer.cli.command_line import main as trainer
 from trainer.config.compose import compose
 from trainer.core.errors import ConfigError, ResourceError
-from trainer.core.processes import descendants, same, started_at
+from trainer.core.processes import descendants, is_same_process, started_at
 from trainer.launch import LAUNCHED, launcher_registry
-from trainer.launch.dry_run import Plan
+from trainer.launch.dry_run import DryRun
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job, travelling
-from trainer.launch.job_status import Notes
-from trainer.launch.job_store import all_launched, find, record
+from trainer.launch.job_status import JobNotes
+from trainer.launch.job_store import all_jobs, find_job, record_job
 from trainer.launch.rank_failures import ending
-from trainer.launch.submit import elsewhere, hand_over, make_job
+from trainer.launch.submit import hand_over, make_job, runs_elsewhere
 from trainer.runs.run import Run
 from trainer.schema import Experiment
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 
 
 def experiment(*words: str) -> Experiment:
@@ -79,7 +79,7 @@ def test_job_travels_unchanged_and_unread_by_others(tmp_path: Path) -> None:
     assert Job.load(path.parent) == sent
     moved = (tmp_path / "f").rename(tmp_path / "g")
     assert Job.load(moved).folder == moved
-    text = Plan.of(sent, []).text
+    text = DryRun.of(sent, []).text
     assert "pa55word9" not in text and "name=a b" in text and '"nodes": 2' in text
     (moved / "job.json").write_text("{")
     with pytest.raises(ConfigError, match="can't be read"):
@@ -145,39 +145,39 @@ class TestMakeJob:
 def test_what_runs_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(LAUNCHED, raising=False)
     here, there = experiment(), experiment("launch.detach=true")
-    assert not elsewhere("train", here) and not elsewhere("show", there)
-    assert elsewhere("train", there) and elsewhere("check", experiment("launcher=torchrun"))
+    assert not runs_elsewhere("train", here) and not runs_elsewhere("show", there)
+    assert runs_elsewhere("train", there) and runs_elsewhere("check", experiment("launcher=torchrun"))
     monkeypatch.setenv(LAUNCHED, "local:1")
-    assert not elsewhere("train", there)
+    assert not runs_elsewhere("train", there)
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ResourceError, match=r"pip install 'openmmlab-trainer\[ray\]'"):
-        launcher_registry.make(Options(name="ray"))
+        launcher_registry.make_launcher(Options(name="ray"))
 
 
 def test_records(tmp_path: Path) -> None:
     first, second = job(tmp_path, "run-aa"), job(tmp_path, "run-ab")
     for number, one in enumerate((first, second)):
         one.save()
-        record(one, Handle("local", str(number)))
-    record(first, Handle("slurm", "9"))
-    assert [str(one.handle) for one in all_launched(tmp_path)] == ["local:1", "slurm:9"]
+        record_job(one, Handle("local", str(number)))
+    record_job(first, Handle("slurm", "9"))
+    assert [str(one.handle) for one in all_jobs(tmp_path)] == ["local:1", "slurm:9"]
     for name in ("slurm:9", "local:0", "run-aa", "latest", str(tmp_path / "exp" / "run-aa")):
         Path(tmp_path / "exp" / "run-aa").mkdir(parents=True, exist_ok=True)
-        assert find(tmp_path, name).folder == first.folder, name
+        assert find_job(tmp_path, name).folder == first.folder, name
     with pytest.raises(ConfigError, match="any of run-ab, run-aa"):
-        find(tmp_path, "run-")
+        find_job(tmp_path, "run-")
     with pytest.raises(ConfigError, match="launched as slurm:8 .* Did you mean 'slurm:9'"):
-        find(tmp_path, "slurm:8")
+        find_job(tmp_path, "slurm:8")
     with pytest.raises(ConfigError, match="Nothing was launched there yet"):
-        find(tmp_path / "other", "latest")
+        find_job(tmp_path / "other", "latest")
 
 
 class TestStates:
     def test_queued_running_finished(self, tmp_path: Path) -> None:
-        notes = Notes(tmp_path)
+        notes = JobNotes(tmp_path)
         assert notes.status(alive=True).state == "queued"
         notes.started("local:1")
         assert notes.status(alive=True).state == "running"
@@ -189,7 +189,7 @@ class TestStates:
         ("code", "state"), [(1, "failed"), (2, "failed"), (143, "cancelled"), (130, "cancelled")]
     )
     def test_ends(self, tmp_path: Path, code: int, state: str) -> None:
-        notes = Notes(tmp_path)
+        notes = JobNotes(tmp_path)
         notes.started("local:1")
         notes.failure.write_text(
             json.dumps({"kind": "DatasetError", "message": "no such", "traceback": None})
@@ -200,7 +200,7 @@ class TestStates:
         assert status.reason == "DatasetError: no such"
 
     def test_killed_after_it_was_told_to_stop(self, tmp_path: Path) -> None:
-        notes = Notes(tmp_path)
+        notes = JobNotes(tmp_path)
         notes.started("local:1")
         notes.cancel()
         assert (notes.status(alive=False).state, notes.status(alive=False).exit_code) == ("cancelled", 143)
@@ -208,11 +208,11 @@ class TestStates:
         assert notes.status(alive=False).state == "lost"
 
     def test_each_process_has_its_own(self, tmp_path: Path) -> None:
-        Notes(tmp_path).started("local:1")
-        Notes(tmp_path, 1).started("local:1")
-        Notes(tmp_path, 1).ended(1)
-        assert Notes(tmp_path).last["exit_code"] is None
-        assert same(Notes(tmp_path, 1).last["pid"], Notes(tmp_path, 1).last["process"])
+        JobNotes(tmp_path).started("local:1")
+        JobNotes(tmp_path, 1).started("local:1")
+        JobNotes(tmp_path, 1).ended(1)
+        assert JobNotes(tmp_path).last["exit_code"] is None
+        assert is_same_process(JobNotes(tmp_path, 1).last["pid"], JobNotes(tmp_path, 1).last["process"])
 
 
 def attempt(code: int | None, ended: float = 1.0, message: str | None = None) -> dict[str, Any]:
@@ -246,26 +246,30 @@ def test_who_decides_why_it_ended(
 def test_launched_once_at_a_time(tmp_path: Path) -> None:
     one = job(tmp_path)
     one.save()
-    record(one, Handle("local", str(os.getpid())), started=started_at(os.getpid()))
+    record_job(one, Handle("local", str(os.getpid())), started=started_at(os.getpid()))
     with pytest.raises(
         ResourceError, match=f"run one is launched already, as local:{os.getpid()}, and queued"
     ):
-        hand_over(launcher_registry.make(one.options), one, detach=True)
+        hand_over(launcher_registry.make_launcher(one.options), one, detach=True)
 
 
 def test_log_of_one_on_a_terminal_is_the_runs(tmp_path: Path) -> None:
     one = job(tmp_path)
     one.save()
-    launched = record(one, Handle("local", "1"), started="another/1")
-    assert list(launcher_registry.of(launched).logs(launched)) == []
+    launched = record_job(one, Handle("local", "1"), started="another/1")
+    assert list(launcher_registry.launcher_of(launched).logs(launched)) == []
     (tmp_path / "exp" / "one").mkdir(parents=True)
     (tmp_path / "exp" / "one" / "train.log").write_text("a\nb")
-    assert list(launcher_registry.of(launched).logs(launched, follow=True)) == ["a", "b"]
+    assert list(launcher_registry.launcher_of(launched).logs(launched, follow=True)) == ["a", "b"]
 
 
 def test_processes() -> None:
     mine = started_at(os.getpid())
-    assert same(os.getpid(), mine) and not same(os.getpid(), "another/1") and not same(os.getpid(), None)
+    assert (
+        is_same_process(os.getpid(), mine)
+        and not is_same_process(os.getpid(), "another/1")
+        and not is_same_process(os.getpid(), None)
+    )
     assert os.getpid() in descendants(os.getppid())
 
 
@@ -275,9 +279,9 @@ def test_list_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "nothing was launched" in capsys.readouterr().out
     one = job(tmp_path, "run-aa", "tracking.uri=http://u:pa55word9@h")
     one.save()
-    launched = record(one, Handle("local", "1"), started="another/1", token="pa55word9")
-    Notes(one.folder).started("local:1")
-    Notes(one.folder).ended(0)
+    launched = record_job(one, Handle("local", "1"), started="another/1", token="pa55word9")
+    JobNotes(one.folder).started("local:1")
+    JobNotes(one.folder).ended(0)
     assert "pa55word9" not in (launched.folder / "launched.json").read_text()
     assert trainer(["status", output]) == 0
     assert "finished" in capsys.readouterr().out

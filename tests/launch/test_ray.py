@@ -19,9 +19,9 @@ from tests.sweep.test_killed_drivers import check
 from tests.sweep.test_main import rows, runs, training
 from trainer.core.errors import NetworkError
 from trainer.launch.handle import Handle
-from trainer.launch.job_store import Launched
+from trainer.launch.job_store import LaunchedJob
 from trainer.launch.ray_cluster.ray_launcher import RayCluster
-from trainer.schema import Launcher
+from trainer.schema import LauncherConfig
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,7 +43,7 @@ class TestRay(LauncherContract):
     def surroundings(self, cluster: LocalRay) -> Iterator[dict[str, str]]:
         yield {"RAY_ADDRESS": cluster.address}
 
-    def test_what_ray_knows_has_no_secret_and_no_word(self, site: Site, checked: Launched) -> None:
+    def test_what_ray_knows_has_no_secret_and_no_word(self, site: Site, checked: LaunchedJob) -> None:
         known = repr(_client().get_job_info(checked.handle.name))
         assert "trainer.launch.job_main" in known and "dataset" not in known and "s3cr3t" not in known
 
@@ -97,9 +97,9 @@ def test_trials_of_a_sweep_hold_the_clusters_cores(
 
 
 def test_a_cluster_that_is_not_there() -> None:
-    nowhere = RayCluster(Launcher(name="ray", address="http://127.0.0.1:9"))
+    nowhere = RayCluster(LauncherConfig(name="ray", address="http://127.0.0.1:9"))
     with pytest.raises(NetworkError, match="no Ray cluster answers at launcher.address=http://127.0.0.1:9"):
-        nowhere.status(Launched(Handle("ray", "one"), Path("nowhere"), {}))
+        nowhere.status(LaunchedJob(Handle("ray", "one"), Path("nowhere"), {}))
 
 
 def _client() -> Any:

@@ -17,14 +17,14 @@ from trainer.launch.job import Job
 from trainer.launch.ray_cluster.nodes import Node, fitting
 from trainer.launch.ray_cluster.ray_launcher import RayCluster, several, workers
 from trainer.launch.ray_cluster.training_ranks import variables
-from trainer.schema import Launcher
+from trainer.schema import LauncherConfig
 
-OPTIONS = Launcher(name="ray", num_cpus=4, num_gpus=1, memory_gb=16, resources={"a100": 1})
+OPTIONS = LauncherConfig(name="ray", num_cpus=4, num_gpus=1, memory_gb=16, resources={"a100": 1})
 BIG = Node("10.0.0.1", {"CPU": 8.0, "GPU": 2.0, "memory": 64e9, "a100": 2.0, "node:10.0.0.1": 1.0})
 SMALL = Node("10.0.0.2", {"CPU": 4.0, "memory": 8e9})
 
 
-def job(tmp_path: Path, options: Launcher) -> Job:
+def job(tmp_path: Path, options: LauncherConfig) -> Job:
     words = ("train", "password=hunter2 'quoted' $HOME")
     variables = {"AWS_SECRET_ACCESS_KEY": "hunter3"}
     return Job("one", words, tmp_path, tmp_path / "a b", "train it", variables, options)
@@ -114,12 +114,12 @@ def test_signals_by_mail(tmp_path: Path) -> None:
     got: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda signum, frame: got.append(signum))
     try:
-        file_signals.post(tmp_path, signal.SIGUSR1)
+        file_signals.post_signal(tmp_path, signal.SIGUSR1)
         (tmp_path / "signal-NONSENSE-1").touch()
         (tmp_path / "job.json").touch()
         assert file_signals.deliver(tmp_path) == [signal.SIGUSR1] and got == [signal.SIGUSR1]
         assert file_signals.deliver(tmp_path) == [] and os.listdir(tmp_path) == ["job.json"]
-        file_signals.post(tmp_path, signal.SIGUSR1)
+        file_signals.post_signal(tmp_path, signal.SIGUSR1)
         file_signals.empty(tmp_path)
         assert file_signals.deliver(tmp_path) == []
     finally:

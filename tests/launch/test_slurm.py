@@ -21,8 +21,8 @@ from tests.launch.contract import (
     until,
 )
 from tests.launch.slurm_cluster import INSTEAD, Cluster, cluster_or_skip
-from trainer.launch.job_status import Notes
-from trainer.launch.job_store import Launched, find
+from trainer.launch.job_status import JobNotes
+from trainer.launch.job_store import LaunchedJob, find_job
 from trainer.tracking.mlflow_state import mlflow_run_id
 
 
@@ -69,10 +69,10 @@ class TestSlurm(LauncherContract):
         assert done.returncode == 2
         assert "launcher.partition=man: " in done.stderr and "Did you mean 'main'?" in done.stderr
 
-    def test_forgotten_by_the_controller(self, site: Site, checked: Launched, cluster: Cluster) -> None:
+    def test_forgotten_by_the_controller(self, site: Site, checked: LaunchedJob, cluster: Cluster) -> None:
         """Minutes after a job's end, without accounts: what it noted itself is all there is."""
-        known = Launched(checked.handle, checked.folder, checked.facts)
-        gone = Launched(type(known.handle)("slurm", "999999"), known.folder, known.facts)
+        known = LaunchedJob(checked.handle, checked.folder, checked.facts)
+        gone = LaunchedJob(type(known.handle)("slurm", "999999"), known.folder, known.facts)
         assert site.status(gone).state == "finished"
 
     def test_put_back_goes_on_with_the_run(
@@ -94,7 +94,7 @@ class TestSlurm(LauncherContract):
         assert site.trainer("cancel", str(launched.handle), "--wait").returncode == 0
         status = site.status(launched)
         assert (status.state, status.exit_code, status.attempts) == ("cancelled", 143, 3)
-        assert [one["exit_code"] for one in Notes(launched.folder).attempts] == [143] * 3
+        assert [one["exit_code"] for one in JobNotes(launched.folder).attempts] == [143] * 3
 
     def test_two_nodes_train_together_and_go_on(self, site: Site, cluster: Cluster) -> None:
         """One run directory and one MLflow run for two processes and two times in the queue."""
@@ -115,7 +115,7 @@ class TestSlurm(LauncherContract):
         assert [event["saved"] for event in events(run, "cancelled")] == ["checkpoints/last.pth"] * 2
         assert [path.name for path in run.parent.iterdir() if path.is_dir()] == ["two"]
         assert json.loads((run / "result.json").read_text())["mlflow_run_id"] == tracked
-        assert find(site.output, "two").handle == launched.handle
+        assert find_job(site.output, "two").handle == launched.handle
 
     @pytest.mark.slow
     def test_its_time_is_nearly_over(self, site: Site) -> None:

@@ -14,13 +14,13 @@ import pytest
 from trainer.core.errors import ConfigError, NetworkError, ResourceError
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
-from trainer.launch.job_status import Notes
-from trainer.launch.job_store import Launched
+from trainer.launch.job_status import JobNotes
+from trainer.launch.job_store import LaunchedJob
 from trainer.launch.slurm import cli, slurm_launcher
 from trainer.launch.slurm.job_epilogue import wants_again
 from trainer.launch.slurm.rank_main import AGAIN, meet
 from trainer.launch.slurm.script import script
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 
 SHOWN = (
     "JobId=7 JobName=train-rtmdet JobState={state} Reason={reason} Dependency=(null) Requeue=1 Restarts=2 "
@@ -168,18 +168,18 @@ def test_how_it_ended(
 ) -> None:
     made = job(tmp_path, nproc=2)
     made.save()
-    notes = Notes(made.folder)
+    notes = JobNotes(made.folder)
     notes.started("slurm:7")
     if said is not None:
         notes.ended(said, {"kind": "DatasetError", "message": "empty"} if said == 1 else None)
     if said == 0 and state == "FAILED":
         other = {"kind": "CheckpointError", "message": "gone"}
-        Notes(made.folder, 1).failure.write_text(json.dumps(other))
+        JobNotes(made.folder, 1).failure.write_text(json.dumps(other))
     if expected[0] == "cancelled" and said is None:
         notes.cancel()
     line = SHOWN.format(state=state, reason="None", code=code, nodes="a")
     monkeypatch.setattr(slurm_launcher, "about", lambda job: cli._of_controller(line))
-    status = slurm_launcher.Slurm(made.options).status(Launched(Handle("slurm", "7"), made.folder, {}))
+    status = slurm_launcher.Slurm(made.options).status(LaunchedJob(Handle("slurm", "7"), made.folder, {}))
     assert (status.state, status.exit_code) == expected[:2]
     assert (expected[2] or "") in (status.reason or "") and bool(status.reason) == bool(expected[2])
 
@@ -187,7 +187,7 @@ def test_how_it_ended(
 def test_who_starts_again(tmp_path: Path) -> None:
     made = job(tmp_path, max_restarts=1)
     made.save()
-    notes, now = Notes(made.folder), {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "2"}
+    notes, now = JobNotes(made.folder), {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "2"}
 
     def ended(code: int, handle: str = "slurm:7") -> str | None:
         notes.started(handle)
@@ -214,7 +214,7 @@ def test_who_never_gets_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[s
     run = tmp_path / "run"
     made = Job(**{**vars(job(tmp_path)), "run_dir": run})
     made.save()
-    notes, now = Notes(made.folder), {"SLURM_JOB_ID": "7"}
+    notes, now = JobNotes(made.folder), {"SLURM_JOB_ID": "7"}
     (made.folder / AGAIN).write_text(json.dumps({"attempt": "7.0"}))
 
     def over(saves: bool) -> bool:
@@ -280,12 +280,12 @@ def test_what_sbatch_may_hand_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_cluster_s_own_file(tmp_path: Path) -> None:
     from trainer.config.compose import compose
-    from trainer.schema.conf_folders import with_dirs
+    from trainer.schema.conf_folders import conf_with_dirs
 
     given = Path(__file__).parents[2] / "launchers" / "slurm" / "cluster.yaml"
     (tmp_path / "launcher").mkdir()
     (tmp_path / "launcher" / "ours.yaml").write_text(given.read_text())
-    config, _ = compose("train", ["launcher=ours", "launcher.gpus=2"], conf=with_dirs([str(tmp_path)]))
+    config, _ = compose("train", ["launcher=ours", "launcher.gpus=2"], conf=conf_with_dirs([str(tmp_path)]))
     made = Job(**{**vars(job(tmp_path)), "options": config.launcher})
     asked = options_of(script(made))
     assert (asked["--partition"], asked["--ntasks-per-node"], asked["--mail-type"]) == (

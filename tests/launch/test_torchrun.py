@@ -16,8 +16,8 @@ import pytest
 
 from tests.launch.contract import ROOT, TRAINING, LauncherContract, Site, events, until
 from trainer.launch import launcher_registry
-from trainer.launch.job_status import Notes
-from trainer.launch.job_store import all_launched, find
+from trainer.launch.job_status import JobNotes
+from trainer.launch.job_store import all_jobs, find_job
 
 FEW = (*TRAINING, "runtime.epochs=2", "tracking=none")
 
@@ -48,10 +48,10 @@ class TestTorchrun(LauncherContract):
             said = Said(controller)
             run, folder = site.output / "again" / "two", site.output / ".launched" / "two"
             until(lambda: events(run, "checkpoint"), said)
-            os.kill(Notes(folder, 1).last["pid"], signal.SIGKILL)
+            os.kill(JobNotes(folder, 1).last["pid"], signal.SIGKILL)
             until(lambda: events(run, "resumed"), said)
-            assert len(Notes(folder, 0).attempts) == len(Notes(folder, 1).attempts) == 2
-            launched = find(site.output, "two")
+            assert len(JobNotes(folder, 0).attempts) == len(JobNotes(folder, 1).attempts) == 2
+            launched = find_job(site.output, "two")
             assert str(launched.handle) == f"local:{process.pid}"
             assert site.status(launched).state == "running"
             until(lambda: len(events(run, "train")) > 2, said)
@@ -68,7 +68,7 @@ class TestTorchrun(LauncherContract):
         done = site.trainer("dataset=coco", "dataset.path=missing", *self.words, "runtime.device=cpu")
         assert done.returncode == 1, done.stdout + done.stderr
         assert done.stderr.count("DatasetError: ") == 1 and "ChildFailedError" not in done.stderr
-        status = site.status(all_launched(site.output)[-1])
+        status = site.status(all_jobs(site.output)[-1])
         assert (status.state, status.exit_code) == ("failed", 1)
         assert "DatasetError" in (status.reason or "") and "missing" in (status.reason or "")
 
@@ -109,7 +109,7 @@ def test_two_machines_meet(tmp_path: Path) -> None:
     assert json.loads((run / "result.json").read_text())["status"] == "finished"
     assert [path.name for path in (tmp_path / "met").iterdir()] == [run.name]
     assert len(events(run, "run_started")) == 1
-    states = [launcher_registry.of(one).status(one) for one in all_launched(tmp_path)]
+    states = [launcher_registry.launcher_of(one).status(one) for one in all_jobs(tmp_path)]
     assert [(one.state, one.run_id) for one in states] == [("finished", run.name)] * 2
 
 

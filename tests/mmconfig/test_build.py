@@ -16,7 +16,7 @@ from tests.mmconfig.bases import (
     make_bundle,
     make_experiment,
 )
-from trainer.config_tree.traverse import all_pipelines, leaf_dataset, of_type, type_name, walk
+from trainer.config_tree.traverse import all_pipelines, leaf_dataset, of_type, traverse, type_name
 from trainer.core.errors import ConfigError
 from trainer.mmconfig.build_config import build_config
 
@@ -96,7 +96,7 @@ def test_mm_reaches_a_variable_and_what_uses_it():
     for pipeline in (cfg["train_pipeline"], leaf_dataset(cfg["train_dataloader"])["pipeline"]):
         assert next(of_type(pipeline, "RandomFlip"))["prob"] == 0.25
     cfg = build(RTMPOSE, mm={"codec": {"sigma": [3.0, 3.0]}})
-    codecs = [value for path, value in walk(cfg) if type_name(value) == "SimCCLabel"]
+    codecs = [value for path, value in traverse(cfg) if type_name(value) == "SimCCLabel"]
     assert len(codecs) >= 3 and all(codec["sigma"] == (3.0, 3.0) for codec in codecs)
 
 
@@ -115,7 +115,7 @@ def test_number_of_classes_is_set_everywhere_it_stands(base, keys):
     task = TASK_OF[base]
     wanted = len(make_bundle(task).classes)
     model = build(base)["model"]
-    found = [value for path, value in walk(model) if path[-1] in ("num_classes", "num_things_classes")]
+    found = [value for path, value in traverse(model) if path[-1] in ("num_classes", "num_things_classes")]
     assert found == [wanted] * keys
 
 
@@ -129,7 +129,7 @@ def test_udp_with_offsets_has_three_maps_a_keypoint():
 def test_losses_that_read_the_keypoint_set_from_a_file_get_one():
     from mmengine.config import Config
 
-    files = {value for path, value in walk(build(RTMO)["model"]) if path[-1] == "metainfo"}
+    files = {value for path, value in traverse(build(RTMO)["model"]) if path[-1] == "metainfo"}
     assert len(files) == 1
     info = Config.fromfile(files.pop()).dataset_info
     assert [point.name for point in info.keypoint_info.values()] == ["top", "right", "bottom", "left"]

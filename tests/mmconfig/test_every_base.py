@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.mmconfig.bases import make_bundle, make_experiment
-from trainer.config_tree.config_files import config_path, configs
+from trainer.config_tree.config_files import config_path, list_configs
 from trainer.core.errors import ConfigError
 from trainer.engine.config_text import config_text
 from trainer.mmconfig.build_config import build_config
@@ -21,7 +21,7 @@ def loadable(package):
     """Every base that mmengine can load and that has a model, with what mmengine makes of it."""
     from mmengine.config import Config
 
-    for relative in configs(package):
+    for relative in list_configs(package):
         base = f"{package}::{relative}"
         try:
             loaded = Config.fromfile(str(config_path(base)), import_custom_modules=False)

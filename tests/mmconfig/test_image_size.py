@@ -13,7 +13,7 @@ from tests.mmconfig.bases import (
     YOLOX,
     build,
 )
-from trainer.config_tree.traverse import loader_pipelines, of_type, walk
+from trainer.config_tree.traverse import loader_pipelines, of_type, traverse
 from trainer.mmconfig.image_size import nominal_size
 
 
@@ -107,7 +107,9 @@ def test_no_size_of_the_base_is_left(base):
     cfg = build(base, dataset__image_size=160)
     left = [
         path
-        for path, value in walk({key: cfg[key] for key in ("model", "train_dataloader", "val_dataloader")})
+        for path, value in traverse(
+            {key: cfg[key] for key in ("model", "train_dataloader", "val_dataloader")}
+        )
         if isinstance(value, (tuple, list)) and tuple(value) in (old, old[::-1])
     ]
     assert not left

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.mmconfig.bases import FASTER, PSPNET, RTMDET, YOLOX, build, make_bundle, make_experiment
-from trainer.config_tree.traverse import walk
+from trainer.config_tree.traverse import traverse
 from trainer.core.errors import ConfigError
 from trainer.mmconfig.build_config import build_config
 from trainer.mmconfig.initial_weights import fetch_all, pretrained
@@ -13,7 +13,7 @@ from trainer.zoo.metafiles import weights_url
 def from_files(cfg):
     return [
         value
-        for path, value in walk(cfg["model"])
+        for path, value in traverse(cfg["model"])
         if (path[-1] == "type" and value == "Pretrained") or (path[-1] == "pretrained" and value)
     ]
 

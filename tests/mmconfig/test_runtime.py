@@ -1,7 +1,7 @@
 import pytest
 
 from tests.mmconfig.bases import RTMDET, SEGFORMER, build, make_bundle, make_experiment
-from trainer.config_tree.traverse import leaf_dataset, type_name, walk
+from trainer.config_tree.traverse import leaf_dataset, traverse, type_name
 from trainer.core.errors import ConfigError
 from trainer.mmconfig.build_config import build_config
 from trainer.mmconfig.runtime import on_gpu
@@ -39,7 +39,7 @@ def test_loaders():
 
 def test_synchronised_normalisation_only_over_several_gpu_processes():
     def norms(cfg):
-        return {value for path, value in walk(cfg["model"]) if path[-2:] == ("norm_cfg", "type")}
+        return {value for path, value in traverse(cfg["model"]) if path[-2:] == ("norm_cfg", "type")}
 
     assert norms(build(RTMDET)) == {"BN"}
     exp = make_experiment(RTMDET, runtime__device="gpu")

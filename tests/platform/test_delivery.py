@@ -15,7 +15,13 @@ import pytest
 from tests.platform.receiver import Receiver, first, wait_for
 from trainer.platform.callbacks import delivery as module
 from trainer.platform.callbacks.delivery import Delivery, Retry
-from trainer.platform.callbacks.payloads import Completion, Log, Metrics, Progress, Validation
+from trainer.platform.callbacks.payloads import (
+    CompletionPayload,
+    LogPayload,
+    MetricsPayload,
+    ProgressPayload,
+    ValidationPayload,
+)
 
 ROOT = Path(__file__).parents[2]
 SOON = Retry(max_retries=3, delay=0.01)
@@ -38,23 +44,23 @@ def deliver(tmp_path, backend):
         one.close()
 
 
-def row(epoch: int) -> tuple[str, str, int, Progress]:
-    return f"row:{epoch}", "row", 42, Progress(42, epoch, 9, metrics=Metrics(loss=1.0 / epoch))
+def row(epoch: int) -> tuple[str, str, int, ProgressPayload]:
+    return f"row:{epoch}", "row", 42, ProgressPayload(42, epoch, 9, metrics=MetricsPayload(loss=1.0 / epoch))
 
 
-def validation(epoch: int) -> tuple[str, str, int, Validation]:
-    return f"validation:{epoch}", "validation", 42, Validation(42, epoch, "object_detection")
+def validation(epoch: int) -> tuple[str, str, int, ValidationPayload]:
+    return f"validation:{epoch}", "validation", 42, ValidationPayload(42, epoch, "object_detection")
 
 
-def bare(epoch: int) -> tuple[str, str, int, Progress]:
-    return f"progress:{epoch}", "progress", 42, Progress(42, epoch, 9)
+def bare(epoch: int) -> tuple[str, str, int, ProgressPayload]:
+    return f"progress:{epoch}", "progress", 42, ProgressPayload(42, epoch, 9)
 
 
-def line(number: int) -> tuple[str, str, int, Log]:
-    return f"log:{number}", "log", 42, Log(42, "trainer", f"line {number}")
+def line(number: int) -> tuple[str, str, int, LogPayload]:
+    return f"log:{number}", "log", 42, LogPayload(42, "trainer", f"line {number}")
 
 
-END = "completion", "completion", 42, Completion(42, "completed", 9, exit_code=0)
+END = "completion", "completion", 42, CompletionPayload(42, "completed", 9, exit_code=0)
 
 
 def epochs(backend: Receiver) -> list[int]:

@@ -12,14 +12,14 @@ import numpy as np
 
 from tests.platform.contract import check_body
 from trainer.core.errors import DatasetError
-from trainer.platform.jobs import Job, evaluate_job
+from trainer.platform.jobs import PlatformJob, evaluate_job
 from trainer.platform.settings.environment_variables import read
 
 PATH = "/api/v1/test_inference/test/7/results"
 GIVEN = {"CHECKPOINT_S3_URI": "s3://training-checkpoints/checkpoints/5/best.pt", "DATASET_S3_URI": "ds_1"}
 
 
-def prepared(tmp_path: Path, **variables: str) -> tuple[Job, list[str]]:
+def prepared(tmp_path: Path, **variables: str) -> tuple[PlatformJob, list[str]]:
     mistakes: list[str] = []
     found = read("evaluate", [], {"WORK_DIR": str(tmp_path), **variables})
     return evaluate_job.prepare(found, 7, "http://backend/api/v1", mistakes), mistakes

@@ -10,20 +10,20 @@ import pytest
 
 from tests.platform.contract import check_body
 from tests.platform.made_up import Story, write_files
-from trainer.platform.callbacks.events_to_payloads import CURVES_SECONDS, MOST_LOGS, Message, Narrator
-from trainer.platform.callbacks.payloads import ROUTES, Metrics
+from trainer.platform.callbacks.events_to_payloads import CURVES_SECONDS, MOST_LOGS, EventTranslator, Message
+from trainer.platform.callbacks.payloads import ROUTES, MetricsPayload
 
 
 @pytest.fixture
 def narrator(tmp_path):
-    def make(**options) -> Narrator:
-        return Narrator(tmp_path, 42, **options)
+    def make(**options) -> EventTranslator:
+        return EventTranslator(tmp_path, 42, **options)
 
     write_files(tmp_path, (1, 2, 3))
     return make
 
 
-def told(narrator: Narrator, story: Story) -> list[Message]:
+def told(narrator: EventTranslator, story: Story) -> list[Message]:
     """All messages, each of them checked against the contract."""
     messages = [message for event in story.events for message in narrator.hear(event)]
     for message in messages:
@@ -232,7 +232,7 @@ def test_the_best_epoch_is_forgotten_when_a_resume_goes_back_behind_it(narrator)
     told(one, story.epoch(2).validation(2, 0.05).curves(2).ended())
     epoch, metrics = one.best
     assert epoch == 1
-    assert isinstance(metrics, Metrics)
+    assert isinstance(metrics, MetricsPayload)
     assert one.final.loss == 1.5
 
 

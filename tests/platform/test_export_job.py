@@ -10,14 +10,14 @@ import pytest
 
 from tests.platform.contract import check_body
 from trainer.core.errors import FrameworkError
-from trainer.platform.jobs import Job, export_job
+from trainer.platform.jobs import PlatformJob, export_job
 from trainer.platform.settings.environment_variables import read
 
 PATH = "/api/v1/export/jobs/5/callback/completion"
 GIVEN = {"CHECKPOINT_S3_URI": "s3://training-checkpoints/checkpoints/42/best.pt", "EXPORT_FORMAT": "onnx"}
 
 
-def prepared(tmp_path: Path, **variables: str) -> tuple[Job, list[str]]:
+def prepared(tmp_path: Path, **variables: str) -> tuple[PlatformJob, list[str]]:
     mistakes: list[str] = []
     found = read("export", [], {"WORK_DIR": str(tmp_path), **variables})
     return export_job.prepare(found, 5, "http://backend/api/v1", mistakes), mistakes

@@ -13,9 +13,9 @@ import pytest
 
 from tests.platform.contract import check_body
 from trainer.core.errors import FrameworkError
-from trainer.platform.callbacks.payloads import InferenceCompletion
+from trainer.platform.callbacks.payloads import InferenceCompletionPayload
 from trainer.platform.callbacks.prediction_payload import as_predictions, polygons
-from trainer.platform.jobs import Job, predict_job
+from trainer.platform.jobs import PlatformJob, predict_job
 from trainer.platform.settings.environment_variables import read
 from trainer.predictions.prediction import Prediction
 
@@ -27,7 +27,7 @@ PLACES = {
 CLASSES = ("cat", "dog")
 
 
-def prepared(tmp_path: Path, **variables: str) -> tuple[Job, list[str]]:
+def prepared(tmp_path: Path, **variables: str) -> tuple[PlatformJob, list[str]]:
     mistakes: list[str] = []
     found = read("predict", [], {"WORK_DIR": str(tmp_path), **variables})
     return predict_job.prepare(found, 9, "http://backend/api/v1", mistakes), mistakes
@@ -215,5 +215,5 @@ def test_an_outline_follows_its_mask() -> None:
 
 def test_a_failure_is_told_with_its_kind(tmp_path: Path) -> None:
     body = predict_job._JOB.failed(read("predict", [], {}), 9, "[DatasetError] no images", None)
-    assert isinstance(body, InferenceCompletion)
+    assert isinstance(body, InferenceCompletionPayload)
     assert not check_body(PATH, body.content()) and body.content()["status"] == "failed"

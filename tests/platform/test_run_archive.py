@@ -14,8 +14,8 @@ import pytest
 
 from trainer.core.errors import CheckpointError, NetworkError
 from trainer.platform.job_run import weights_of
-from trainer.platform.storage.run_archive import Uploads, forget, restore
-from trainer.platform.storage.s3_stores import Store
+from trainer.platform.storage.run_archive import ArchiveUploads, forget, restore
+from trainer.platform.storage.s3_stores import S3Store
 from trainer.runs.events.log import EventLog
 from trainer.runs.manifest import Manifest
 from trainer.runs.run import Run
@@ -41,7 +41,7 @@ def save(run: Run, name: str, content: bytes, epoch: int) -> None:
 
 
 def test_another_pod_goes_on_where_the_first_one_was(run: Run, s3_store: Content, tmp_path: Path) -> None:
-    uploads = Uploads(run, Store(), 42)
+    uploads = ArchiveUploads(run, S3Store(), 42)
     save(run, "last", b"three", 3)
     Manifest(run.checkpoints).copy("last", "best", value=0.5)
     assert uploads.upload("last") == "s3://training-checkpoints/checkpoints/42/last.pt"
@@ -52,7 +52,7 @@ def test_another_pod_goes_on_where_the_first_one_was(run: Run, s3_store: Content
         s3_store()["checkpoints/42/last.pt"] == b"four" and s3_store()["checkpoints/42/best.pt"] == b"three"
     )
 
-    made = restore(Store(), 42, tmp_path / "second", SAME)
+    made = restore(S3Store(), 42, tmp_path / "second", SAME)
     assert made is not None and made.exists and made.dir == tmp_path / "second" / "ds_1-detection" / "job-42"
     path, entry, complaints = Manifest(made.checkpoints).newest_valid()
     assert (path.read_bytes(), entry["epoch"], complaints) == (b"four", 4, [])
@@ -65,10 +65,10 @@ def test_another_pod_goes_on_where_the_first_one_was(run: Run, s3_store: Content
 
 def test_the_newest_checkpoint_is_not_uploaded_twice(run: Run, s3_store: Content) -> None:
     save(run, "last", b"one", 1)
-    Uploads(run, Store(), 42).upload("last")
+    ArchiveUploads(run, S3Store(), 42).upload("last")
     before = s3_store()[STATE]
     run.update(note="changed")
-    Uploads(run, Store(), 42).upload("last")  # another process of the same run
+    ArchiveUploads(run, S3Store(), 42).upload("last")  # another process of the same run
     assert s3_store()[STATE] == before
 
 
@@ -77,11 +77,11 @@ def test_an_upload_cut_off_leaves_a_checkpoint_that_is_known(
     run: Run, s3_store: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_after: int
 ) -> None:
     save(run, "last", b"one", 1)
-    uploads = Uploads(run, Store(), 42)
+    uploads = ArchiveUploads(run, S3Store(), 42)
     uploads.upload("last")
     save(run, "last", b"two!", 2)
     calls = 0
-    put, put_bytes = Store.put, Store.put_bytes
+    put, put_bytes = S3Store.put, S3Store.put_bytes
 
     def cut(original: Callable[..., str]) -> Callable[..., str]:
         def call(*args: object) -> str:
@@ -94,22 +94,22 @@ def test_an_upload_cut_off_leaves_a_checkpoint_that_is_known(
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "put", cut(put))
-        patch.setattr(Store, "put_bytes", cut(put_bytes))
+        patch.setattr(S3Store, "put", cut(put))
+        patch.setattr(S3Store, "put_bytes", cut(put_bytes))
         with pytest.raises(NetworkError):
             uploads.upload("last")
-    made = restore(Store(), 42, tmp_path / "second", SAME)
+    made = restore(S3Store(), 42, tmp_path / "second", SAME)
     assert made is not None
     path, entry, _ = Manifest(made.checkpoints).newest_valid()
     # The state goes first, then the file: after one write the old file is there, after two the new one.
     assert (path.read_bytes(), entry["epoch"]) == ((b"one", 1) if cut_after == 1 else (b"two!", 2))
-    Uploads(run, Store(), 42).upload("last")
+    ArchiveUploads(run, S3Store(), 42).upload("last")
     assert json.loads(gzip.decompress(s3_store()[STATE]))["checkpoints"]["last"][0]["epoch"] == 2
 
 
 def test_the_file_is_what_it_was_when_its_upload_began(run: Run, s3_store: Content) -> None:
     save(run, "last", b"one", 1)
-    store = Store()
+    store = S3Store()
     original = store.put
 
     def put(path: str | Path, key: str, content_type: str | None = None) -> str:
@@ -117,20 +117,20 @@ def test_the_file_is_what_it_was_when_its_upload_began(run: Run, s3_store: Conte
         return original(path, key, content_type)
 
     store.put = put  # type: ignore[method-assign]
-    Uploads(run, store, 42).upload("last")
+    ArchiveUploads(run, store, 42).upload("last")
     assert s3_store()["checkpoints/42/last.pt"] == b"one"
     assert json.loads(gzip.decompress(s3_store()[STATE]))["checkpoints"]["last"][0]["epoch"] == 1
     assert not list(run.checkpoints.glob(".*.tmp"))
 
 
 def test_nothing_whole_in_the_store_is_a_new_beginning(run: Run, s3_store: Content, tmp_path: Path) -> None:
-    assert restore(Store(), 42, tmp_path / "second", SAME) is None
+    assert restore(S3Store(), 42, tmp_path / "second", SAME) is None
     save(run, "last", b"one", 1)
-    Uploads(run, Store(), 42).upload("last")
-    Store().put_bytes(b"of somebody else", "checkpoints/42/last.pt")
-    assert restore(Store(), 42, tmp_path / "second", SAME) is None
-    Store().put_bytes(b"no gzip", STATE)
-    assert restore(Store(), 42, tmp_path / "second", SAME) is None
+    ArchiveUploads(run, S3Store(), 42).upload("last")
+    S3Store().put_bytes(b"of somebody else", "checkpoints/42/last.pt")
+    assert restore(S3Store(), 42, tmp_path / "second", SAME) is None
+    S3Store().put_bytes(b"no gzip", STATE)
+    assert restore(S3Store(), 42, tmp_path / "second", SAME) is None
     assert not (tmp_path / "second" / "ds_1-detection" / "job-42").exists()
 
 
@@ -139,22 +139,22 @@ def test_another_job_under_the_same_number_begins_anew(
     run: Run, s3_store: Content, tmp_path: Path, other: dict[str, str]
 ) -> None:
     save(run, "last", b"one", 1)
-    Uploads(run, Store(), 42).upload("last")
-    assert restore(Store(), 42, tmp_path / "second", {**SAME, **other}) is None
+    ArchiveUploads(run, S3Store(), 42).upload("last")
+    assert restore(S3Store(), 42, tmp_path / "second", {**SAME, **other}) is None
 
 
 def test_a_job_that_ended_well_leaves_nothing_to_go_on_from(
     run: Run, s3_store: Content, tmp_path: Path
 ) -> None:
     save(run, "last", b"one", 1)
-    Uploads(run, Store(), 42).upload("last")
-    forget(Store(), 42)
-    assert restore(Store(), 42, tmp_path / "second", SAME) is None
+    ArchiveUploads(run, S3Store(), 42).upload("last")
+    forget(S3Store(), 42)
+    assert restore(S3Store(), 42, tmp_path / "second", SAME) is None
     assert list(s3_store()) == ["checkpoints/42/last.pt"]
 
 
 def test_a_checkpoint_that_is_missing_or_damaged_is_not_uploaded(run: Run, s3_store: Content) -> None:
-    uploads = Uploads(run, Store(), 42)
+    uploads = ArchiveUploads(run, S3Store(), 42)
     with pytest.raises(CheckpointError, match=r"there is no .*last\.pth"):
         uploads.upload("last")
     save(run, "last", b"one", 1)

@@ -20,7 +20,7 @@ from trainer.platform import docs_tables
 from trainer.platform.settings.coercion import override, written
 from trainer.platform.settings.config_json import is_backend, read_settings, settle
 from trainer.platform.settings.environment_variables import read
-from trainer.platform.settings.setting_keys import NOTHING, Facts, Key, Reader
+from trainer.platform.settings.setting_keys import NOTHING, JobFacts, Reader, SettingKey
 from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM, JOB, NESTED
 from trainer.schema.fields import value_at
 
@@ -35,7 +35,7 @@ def settings(config: dict[str, Any], task: str = "detection", **variables: str) 
     """What CONFIG and variables become."""
     given = read("train", [], {**variables, "CONFIG": json.dumps(config)})
     content, source = given.config()
-    reader = Reader(Facts(task, is_backend(content)))
+    reader = Reader(JobFacts(task, is_backend(content)))
     read_settings(given, content, source, reader)
     settle(reader, task)
     return reader
@@ -47,7 +47,7 @@ def composed(reader: Reader, task: str = "detection") -> Any:
     return compose("train", [f"task={task}", *words], runnable=False)[0]
 
 
-def sample(key: Key) -> Any:
+def sample(key: SettingKey) -> Any:
     """A value of a key that does something."""
     if key.sample is not NOTHING:
         return key.sample
@@ -74,7 +74,7 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("config", "key"), cases())
 def test_every_key_is_an_override_that_composes_or_is_told_as_ignored(
-    config: dict[str, Any], key: Key
+    config: dict[str, Any], key: SettingKey
 ) -> None:
     reader = settings(config)
     assert not reader.mistakes

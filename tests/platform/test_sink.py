@@ -15,13 +15,13 @@ import pytest
 from tests.platform.contract import check_sequence
 from tests.platform.made_up import EPOCHS, Story, append, attempt, make_run
 from tests.platform.receiver import first, wait_for
-from trainer.commands.replay import Options
+from trainer.commands.replay import ReplayOptions
 from trainer.commands.replay import main as replay
 from trainer.core.errors import ConfigError, NetworkError
 from trainer.platform.callbacks import sink_process, sink_state
 from trainer.platform.callbacks.platform_sink import Failure
 from trainer.platform.callbacks.sink_process import sync
-from trainer.platform.callbacks.sink_state import State
+from trainer.platform.callbacks.sink_state import PlatformSinkState
 from trainer.schema import Callback
 
 ROOT = Path(__file__).parents[2]
@@ -253,9 +253,9 @@ def test_what_a_backend_that_is_away_misses_waits_and_replay_finishes(run, backe
     left = sync(run, seconds=0.3)
     assert "callbacks wait for" in left.error
     with pytest.raises(NetworkError, match="isn't told all of this run"):
-        replay(Options([str(run.dir)], sink="platform", patience=0.3))
+        replay(ReplayOptions([str(run.dir)], sink="platform", patience=0.3))
     backend.start()
-    assert replay(Options([str(run.dir)], sink="platform", patience=60.0)) == 0
+    assert replay(ReplayOptions([str(run.dir)], sink="platform", patience=60.0)) == 0
     assert "knows all of job 42" in capsys.readouterr().out
     assert check_sequence(sequence(backend), EPOCHS) == []
 
@@ -264,7 +264,7 @@ def test_replay_may_tell_another_backend_and_refuses_runs_that_are_no_jobs(run, 
     append(run, Story().whole().events)
     (run.dir / "config.yaml").write_text("callback: {name: none}")
     with pytest.raises(ConfigError, match="is no job of a platform"):
-        replay(Options([str(run.dir)], sink="platform"))
+        replay(ReplayOptions([str(run.dir)], sink="platform"))
 
 
 def test_events_of_another_version_do_not_stop_the_rest(run, backend):
@@ -285,12 +285,12 @@ def test_events_of_another_version_do_not_stop_the_rest(run, backend):
 )
 def test_an_address_and_a_number_are_needed(given, words):
     with pytest.raises(ConfigError) as error:
-        State.of(Callback("platform", **given))
+        PlatformSinkState.of(Callback("platform", **given))
     assert words in error.value.message
 
 
 def test_the_address_gets_its_path_and_loses_its_password_on_disk(monkeypatch):
-    made = State.of(Callback("platform", "http://me:hunter2@b:8000", 42))
+    made = PlatformSinkState.of(Callback("platform", "http://me:hunter2@b:8000", 42))
     assert made.address == "http://b:8000/api/v1"
     monkeypatch.setenv(sink_state.ENVIRONMENT, "http://me:hunter2@b:8000")
     assert made.full_address == "http://me:hunter2@b:8000/api/v1"
@@ -298,10 +298,10 @@ def test_the_address_gets_its_path_and_loses_its_password_on_disk(monkeypatch):
 
 def test_checkpoints_are_uploaded_where_a_store_is_configured():
     callback = Callback("platform", "http://b", 42)
-    assert not State.of(callback, {}).upload
-    assert State.of(callback, {"INTERNAL_STORAGE_ENDPOINT": "http://s"}).upload
+    assert not PlatformSinkState.of(callback, {}).upload
+    assert PlatformSinkState.of(callback, {"INTERNAL_STORAGE_ENDPOINT": "http://s"}).upload
     callback.upload = False
-    assert not State.of(callback, {"INTERNAL_STORAGE_ENDPOINT": "http://s"}).upload
+    assert not PlatformSinkState.of(callback, {"INTERNAL_STORAGE_ENDPOINT": "http://s"}).upload
 
 
 TRAINING = """

@@ -12,7 +12,7 @@ import pytest
 from tests.platform.conftest import s3_client
 from trainer.core.errors import ConfigError, NetworkError
 from trainer.platform.storage import s3_stores
-from trainer.platform.storage.s3_stores import Missing, Store, fetch_uri, local_path
+from trainer.platform.storage.s3_stores import S3Store, StoreObjectMissing, fetch_uri, local_path
 
 Content = Callable[[], dict[str, bytes]]
 
@@ -62,7 +62,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
 def test_files_go_there_and_come_back(s3_store: Content, tmp_path: Path) -> None:
     file = tmp_path / "last.pth"
     file.write_bytes(b"weights")
-    store = Store()
+    store = S3Store()
     assert store.put(file, "checkpoints/42/last.pt") == "s3://training-checkpoints/checkpoints/42/last.pt"
     assert store.copy("checkpoints/42/last.pt", "checkpoints/42/best.pt").endswith("/best.pt")
     store.put_bytes(b"{}", "checkpoints/42/a.json")
@@ -82,7 +82,7 @@ def test_files_go_there_and_come_back(s3_store: Content, tmp_path: Path) -> None
 
 def test_a_content_type_by_suffix(s3_store: Content, s3_endpoint: str, tmp_path: Path) -> None:
     (tmp_path / "last.pth").write_bytes(b"x")
-    Store().put(tmp_path / "last.pth", "c/last.pt")
+    S3Store().put(tmp_path / "last.pth", "c/last.pt")
     head = s3_client(s3_endpoint).head_object(Bucket="training-checkpoints", Key="c/last.pt")
     assert head["ContentType"] == "application/x-pytorch"
 
@@ -93,7 +93,7 @@ def test_a_large_file_goes_in_parts(
     monkeypatch.setattr(s3_stores, "PART_BYTES", 5 << 20)
     content = bytes(range(256)) * (12 << 12)  # 12 MiB
     (tmp_path / "large").write_bytes(content)
-    Store().put(tmp_path / "large", "large")
+    S3Store().put(tmp_path / "large", "large")
     tag = s3_client(s3_endpoint).head_object(Bucket="training-checkpoints", Key="large")["ETag"]
     assert tag.strip('"').endswith("-3")
     assert s3_store()["large"] == content
@@ -101,31 +101,31 @@ def test_a_large_file_goes_in_parts(
 
 def test_more_objects_than_a_page(s3_store: Content, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_stores, "PAGE_KEYS", 2)
-    store = Store()
+    store = S3Store()
     for number in range(5):
         store.put_bytes(b"", f"many/{number}")
     assert [key for key, _ in store.list("many/")] == [f"many/{number}" for number in range(5)]
 
 
 def test_nothing_is_left_of_a_download_that_fails(s3_store: Content, tmp_path: Path) -> None:
-    with pytest.raises(Missing, match=r"nowhere can't be read from s3://training-checkpoints"):
-        Store().get("nowhere", tmp_path / "x")
+    with pytest.raises(StoreObjectMissing, match=r"nowhere can't be read from s3://training-checkpoints"):
+        S3Store().get("nowhere", tmp_path / "x")
     assert not list(tmp_path.iterdir())
     with pytest.raises(FileNotFoundError):
-        Store().put(tmp_path / "x", "x")
+        S3Store().put(tmp_path / "x", "x")
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_what_may_pass_is_tried_again(failing: Failing, status: int) -> None:
     failing.answers = [status, status]
-    assert Store().put_bytes(b"x", "key") == "s3://training-checkpoints/key"
+    assert S3Store().put_bytes(b"x", "key") == "s3://training-checkpoints/key"
     assert len(failing.asked) == 3
 
 
 def test_a_store_that_stays_away_is_given_up(failing: Failing) -> None:
     failing.answers = [500] * 100
     with pytest.raises(NetworkError, match=r"500.*3 times in a row.*INTERNAL_STORAGE_ENDPOINT") as error:
-        Store(tries=3).put_bytes(b"x", "key")
+        S3Store(tries=3).put_bytes(b"x", "key")
     assert len(failing.asked) == 3
     assert "a-secret" not in str(error.value)
 
@@ -133,7 +133,7 @@ def test_a_store_that_stays_away_is_given_up(failing: Failing) -> None:
 def test_a_refusal_is_not_tried_again(failing: Failing) -> None:
     failing.answers = [403]
     with pytest.raises(NetworkError, match="403"):
-        Store().put_bytes(b"x", "key")
+        S3Store().put_bytes(b"x", "key")
     assert len(failing.asked) == 1
 
 
@@ -141,11 +141,11 @@ def test_nobody_listens(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> No
     failing.http.server_close()
     failing.http.shutdown()
     with pytest.raises(NetworkError, match="s3://training-checkpoints at http://127"):
-        Store(tries=2).put_bytes(b"x", "key")
+        S3Store(tries=2).put_bytes(b"x", "key")
 
 
 def test_any_kind_of_uri(s3_store: Content, tmp_path: Path) -> None:
-    Store().put_bytes(b"x", "a/b.pt")
+    S3Store().put_bytes(b"x", "a/b.pt")
     target = tmp_path / "b.pt"
     assert fetch_uri("s3://training-checkpoints/a/b.pt", target) == target and target.read_bytes() == b"x"
     assert fetch_uri(str(target), tmp_path / "other") == target

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from tests.data import folders
-from trainer.checkpoints.weight_spec import settle
-from trainer.checkpoints.weights_cache import place
+from trainer.checkpoints.weight_spec import resolve_weights
+from trainer.checkpoints.weights_cache import cached_path
 from trainer.config.compose import compose
 from trainer.core.errors import ConfigError, DatasetError, NetworkError
 from trainer.data.prepare import prepare
 from trainer.platform import job_environment, job_run
-from trainer.platform.jobs import Job, train_job
+from trainer.platform.jobs import PlatformJob, train_job
 from trainer.platform.settings import default_weights
 from trainer.platform.settings.datasets import find_dataset, split_of
 from trainer.platform.settings.environment_variables import Variables, read
@@ -116,7 +116,7 @@ def test_a_snapshot_that_says_nothing_or_is_damaged(s3_store: Content, tmp_path:
     assert split_of(None, given, tmp_path) == ([], "")
     snapshot(None)
     assert split_of(None, given, tmp_path)[0] == []
-    s3_stores.Store().put_bytes(b"[1", "snapshots/snap_1/metadata.json")
+    s3_stores.S3Store().put_bytes(b"[1", "snapshots/snap_1/metadata.json")
     with pytest.raises(DatasetError, match=r"snapshots/snap_1/metadata\.json is no JSON object"):
         split_of(None, given, tmp_path)
     assert split_of(None, variables(SNAPSHOT_ID="snap_1"), tmp_path) == ([], "")  # no store is named
@@ -161,7 +161,7 @@ def test_a_results_store_that_is_away_does_not_keep_a_job_from_starting(
     job, _ = prepared(tmp_path, INTERNAL_STORAGE_ENDPOINT="http://127.0.0.1:9")
     assert "id=job-42" in job.overrides
     with pytest.raises(NetworkError):
-        s3_stores.Store(tries=1).read("x")
+        s3_stores.S3Store(tries=1).read("x")
 
 
 def test_settings_with_secrets_stay_off_the_command_line(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_settings_with_secrets_stay_off_the_command_line(tmp_path: Path) -> None
 
 def test_weights_when_nobody_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINER_WEIGHTS", str(tmp_path))
-    url = settle("coco", BASE)
+    url = resolve_weights("coco", BASE)
 
     def away(url: str) -> str:
         raise default_weights.Cut("no network")
@@ -182,10 +182,10 @@ def test_weights_when_nobody_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(default_weights, "current_tag", away)
     word, note = default_weights.usual_weights(BASE)
     assert word == "none" and "RANDOM weights" in note and "MODEL_WEIGHTS_DIR" in note
-    place(url).touch()
+    cached_path(url).touch()
     assert default_weights.usual_weights(BASE)[0] == "coco"
     monkeypatch.setattr(default_weights, "current_tag", lambda url: "tag")
-    place(url).unlink()
+    cached_path(url).unlink()
     assert default_weights.usual_weights(BASE)[0] == "coco"
 
 
@@ -197,7 +197,7 @@ def test_mounted_weights_that_are_read_only_are_left_for_the_cache(tmp_path: Pat
     assert environment == {}
 
 
-def prepared(tmp_path: Path, **more: str) -> tuple[Job, Any]:
+def prepared(tmp_path: Path, **more: str) -> tuple[PlatformJob, Any]:
     """A job's preparation, without a network, and its configuration."""
     given = {
         "MODEL_NAME": "rtmdet_tiny", "DATASET_ID": "ds_1", "WORK_DIR": str(tmp_path), "CONFIG": '{"pretrained": false}',
@@ -211,4 +211,4 @@ def prepared(tmp_path: Path, **more: str) -> tuple[Job, Any]:
 
 def snapshot(split: dict[str, Any] | None) -> None:
     content = {"snapshot_id": "snap_1", "split_config": split}
-    s3_stores.Store().put_bytes(json.dumps(content).encode(), "snapshots/snap_1/metadata.json")
+    s3_stores.S3Store().put_bytes(json.dumps(content).encode(), "snapshots/snap_1/metadata.json")

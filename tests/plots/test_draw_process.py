@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from made_up import append, epoch_of
 
-from trainer.plots.draw_client import Artist, start, wait_until_drawn
+from trainer.plots.draw_client import DrawClient, start_drawing, wait_until_drawn
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_it_draws_at_the_end_what_was_not_drawn_before(made_up):
     run = made_up(classes=2, epochs=2)
-    artist = start(run.dir)
+    artist = start_drawing(run.dir)
     artist.tell("warm")
     artist.tell("draw")
     _wait_for(lambda: (run.dir / "plots" / "keypoints.png").exists())
@@ -46,20 +46,20 @@ def test_a_killed_training_is_drawn_too(made_up):
 
 def test_a_training_without_validation_needs_no_plots(made_up):
     run = made_up()
-    assert start(run.dir).finish(60)
+    assert start_drawing(run.dir).finish(60)
     assert not (run.dir / "plots").exists()
 
 
 def test_nobody_to_tell_is_fine(made_up, monkeypatch, caplog):
-    artist = Artist()
+    artist = DrawClient()
     artist.tell("draw")
     assert artist.finish(0)
     run = made_up()
     monkeypatch.setattr(sys, "executable", "/no/such/python")
-    start(run.dir).tell("draw")
+    start_drawing(run.dir).tell("draw")
     assert "no plots are drawn" in caplog.text
     monkeypatch.undo()
-    artist = start(run.dir)
+    artist = start_drawing(run.dir)
     artist.process.kill()
     artist.process.wait()
     for _ in range(3):
@@ -74,7 +74,7 @@ def test_a_reader_that_has_stuck_is_not_waited_for(made_up):
     import os
 
     os.set_blocking(process.stdin.fileno(), False)
-    artist = Artist(process)
+    artist = DrawClient(process)
     for _ in range(50_000):
         artist.tell("draw")
     assert not artist.finish(0.01)

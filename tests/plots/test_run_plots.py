@@ -15,7 +15,7 @@ from made_up import append, epoch_of, started, write_curves
 from trainer.plots import metric_curves, style
 from trainer.plots.__main__ import main
 from trainer.plots.prediction_sheet import draw_sheet, from_json
-from trainer.plots.run_plots import Drawing
+from trainer.plots.run_plots import RunPlots
 from trainer.predictions.prediction import Prediction
 from trainer.runs.run import Run
 
@@ -24,7 +24,7 @@ ALL = {"losses", "metrics", "per_class", "pr", "f1", "pr_box", "f1_box", "confus
 
 def test_all_plots_are_drawn_once_and_again_where_something_is_new(made_up):
     run = made_up(classes=3)
-    drawing = Drawing(run.dir)
+    drawing = RunPlots(run.dir)
     assert {path.stem for path in drawing.draw()} == ALL
     assert {path.stem for path in (run.dir / "plots").glob("*.png")} == ALL
     assert all(_ink(path) > 0.02 for path in (run.dir / "plots").glob("*.png"))
@@ -38,11 +38,11 @@ def test_all_plots_are_drawn_once_and_again_where_something_is_new(made_up):
 
 def test_a_run_that_has_just_begun_has_what_there_is(tmp_path):
     run = Run.create(tmp_path / "runs", "e", "m")
-    assert Drawing(run.dir).draw() == []
+    assert RunPlots(run.dir).draw() == []
     append(run, [started(), {"type": "train", "epoch": 1, "iter": 1, "lr": None, "losses": {"loss": None}}])
-    assert Drawing(run.dir).draw() == []
+    assert RunPlots(run.dir).draw() == []
     append(run, [{"type": "train", "epoch": 1, "iter": 2, "lr": 0.1, "losses": {"loss": -0.5}}])
-    assert [path.stem for path in Drawing(run.dir).draw()] == ["losses"]
+    assert [path.stem for path in RunPlots(run.dir).draw()] == ["losses"]
 
 
 def test_a_diverged_run_and_a_damaged_file_cost_only_their_own_plots(made_up, caplog):
@@ -53,7 +53,7 @@ def test_a_diverged_run_and_a_damaged_file_cost_only_their_own_plots(made_up, ca
     damaged = json.loads((run.dir / "curves" / "epoch_3.json").read_text())
     damaged["parts"]["mask"]["precision_overall"] = "?"
     (run.dir / "curves" / "epoch_3.json").write_text(json.dumps(damaged))
-    assert {path.stem for path in Drawing(run.dir).draw()} == ALL - {"pr"}
+    assert {path.stem for path in RunPlots(run.dir).draw()} == ALL - {"pr"}
     assert "pr.png can't be drawn" in caplog.text
 
 

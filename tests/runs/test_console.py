@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from trainer.runs.events.console import ConsoleView
-from trainer.runs.events.event_text import describe, duration, number
+from trainer.runs.events.event_text import event_text, duration, number
 
 RESULT = {
     "task": "detection",
@@ -88,9 +88,9 @@ def test_plain_lines() -> None:
 
 def test_the_opening_line_says_what_a_step_is_made_of() -> None:
     batch = {"images": 4, "processes": 2, "accumulate": 3, "effective": 24, "lr": 0.0015}
-    several = describe({**EVENTS[0], "batch": batch})
+    several = event_text({**EVENTS[0], "batch": batch})
     assert several and several.endswith("cpu, batch 24 (4 x 2 processes x 3 iterations), lr 0.0015)")
-    one = describe({**EVENTS[0], "batch": {**batch, "processes": 1, "accumulate": 1, "effective": 4}})
+    one = event_text({**EVENTS[0], "batch": {**batch, "processes": 1, "accumulate": 1, "effective": 4}})
     assert one and one.endswith("cpu, batch 4, lr 0.0015)")
 
 
@@ -129,4 +129,4 @@ def test_pruned_says_by_whom(saved: str | None) -> None:
 def test_numbers() -> None:
     assert [number(x) for x in (None, 0.5, 12345.678)] == ["nan", "0.5000", "1.235e+04"]
     assert [duration(x) for x in (None, 5.4, 65, 3600)] == ["?", "5s", "1:05", "1:00:00"]
-    assert describe({"type": "from a later version"}) is None
+    assert event_text({"type": "from a later version"}) is None

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from trainer.runs.events import reader
-from trainer.runs.events.log import EventLog, NoLog
+from trainer.runs.events.log import EventLog, NullEventLog
 from trainer.runs.events.schema import EVENTS, LAST_WORDS, SYNCED, document
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def test_unknown_type_is_a_mistake_at_once(tmp_path: Path) -> None:
     with EventLog(tmp_path / "e") as log, pytest.raises(ValueError, match="'lr_rate'.*losses"):
         log.emit("train", lr_rate=1.0)
     with pytest.raises(ValueError, match="'trian'"):
-        NoLog().emit("trian")
+        NullEventLog().emit("trian")
 
 
 def test_vocabulary_names_what_readers_wait_for() -> None:
@@ -74,7 +74,7 @@ def test_secrets_are_masked_for_readers_and_listeners(tmp_path: Path) -> None:
 def test_the_other_processes_log_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     heard: list[Any] = []
-    with NoLog() as log:
+    with NullEventLog() as log:
         log.listen(heard.append)
         log.emit("warning", message="x")
         assert log.flush() and log.cursor == 0

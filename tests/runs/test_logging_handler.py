@@ -7,13 +7,13 @@ from pathlib import Path
 
 from trainer.runs.events import logging_handler, reader
 from trainer.runs.events.log import EventLog
-from trainer.runs.events.logging_handler import LogLines
+from trainer.runs.events.logging_handler import EventLogHandler
 
 
 def test_ours_and_the_warnings_of_others(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(logging_handler, "MOST", 4)
     with EventLog(tmp_path / "e") as log:
-        handler = LogLines(log)
+        handler = EventLogHandler(log)
         for name, level, message in (
             ("trainer", logging.INFO, "ready"),
             ("trainer", logging.DEBUG, "detail"),

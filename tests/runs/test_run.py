@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from trainer.core.errors import ConfigError
-from trainer.runs.run import Run, environment
+from trainer.runs.run import Run, run_environment
 
 
 def test_create(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_an_id_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_who_it_belongs_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment({"parent": "sweep-1", "trial": "3", "label": "lr=0.1"}).items():
+    for name, value in run_environment({"parent": "sweep-1", "trial": "3", "label": "lr=0.1"}).items():
         monkeypatch.setenv(name, value)
     run = Run.create(tmp_path, "e", "m")
     monkeypatch.delenv("TRAINER_PARENT")

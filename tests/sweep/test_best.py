@@ -10,7 +10,7 @@ import pytest
 
 from tests.sweep.made_up import made_up
 from trainer.config.compose import compose
-from trainer.core.yaml_io import load
+from trainer.core.yaml_io import load_yaml
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.report.best import best_row, write_best
 from trainer.sweep.report.results import read_results
@@ -55,7 +55,7 @@ def test_a_recipe_is_what_was_typed(tmp_path: Path, fixed: list[str], words: lis
     folder.write_trials([{**row, "words": words} for row in rows])
     path = written(folder)
     assert configuration(f"experiment={path}") == configuration(*typed, *words)
-    content = load(path)
+    content = load_yaml(path)
     assert "output_dir" not in content and "tracking" not in content
     assert path.read_text().startswith("# @package _global_\n# The best of sweep mine, trial 1 (of 2)")
 

@@ -16,9 +16,9 @@ import pytest
 
 from tests.conftest import EPOCHS, EXPERIMENTS, SHORT
 from trainer.sweep.driver import fork_client
-from trainer.sweep.driver.fork_client import WarmChild, WarmPool
+from trainer.sweep.driver.fork_client import ForkClient, ForkedChild
 from trainer.sweep.driver.fork_server import NEEDED
-from trainer.sweep.driver.trial_process import Cold
+from trainer.sweep.driver.trial_process import ColdLauncher
 
 ROOT = Path(__file__).parents[2]
 PROBE = "tests.sweep.warm_probe"
@@ -32,12 +32,12 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def make(modules: tuple[str, ...] | None = (PROBE,), **options: Any) -> WarmPool:
-    return WarmPool(modules=modules, program=(sys.executable, "-c", "import sys; sys.exit(7)"), **options)
+def make(modules: tuple[str, ...] | None = (PROBE,), **options: Any) -> ForkClient:
+    return ForkClient(modules=modules, program=(sys.executable, "-c", "import sys; sys.exit(7)"), **options)
 
 
 @pytest.fixture
-def pool() -> Iterator[WarmPool]:
+def pool() -> Iterator[ForkClient]:
     with make() as started:
         yield started
 
@@ -49,18 +49,18 @@ def until(done: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
-def run(pool: WarmPool, folder: Path, *words: str, **env: str) -> int:
+def run(pool: ForkClient, folder: Path, *words: str, **env: str) -> int:
     return pool.run(["probe", *words], env, folder / "log").wait(PATIENCE)
 
 
-def state(pool: WarmPool, folder: Path, cwd: Path | None = None, **env: str) -> dict[str, Any]:
+def state(pool: ForkClient, folder: Path, cwd: Path | None = None, **env: str) -> dict[str, Any]:
     path = folder / "state.json"
     child = pool.run(["probe", "state", str(path)], env, folder / "log", cwd)
     assert child.wait(PATIENCE) == 0
     return json.loads(path.read_text())
 
 
-def waiting(pool: WarmPool, folder: Path, *words: str) -> Any:
+def waiting(pool: ForkClient, folder: Path, *words: str) -> Any:
     """A child that has said that it waits."""
     log = folder / f"{'-'.join(words)[:4]}.log"
     child = pool.run(["probe", *words], {}, log)
@@ -68,7 +68,7 @@ def waiting(pool: WarmPool, folder: Path, *words: str) -> Any:
     return child
 
 
-def test_a_child_is_as_a_fresh_process(pool: WarmPool, tmp_path: Path) -> None:
+def test_a_child_is_as_a_fresh_process(pool: ForkClient, tmp_path: Path) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()
     told = state(pool, tmp_path, inside, WARM_A="1", OMP_NUM_THREADS="3")
@@ -82,7 +82,7 @@ def test_a_child_is_as_a_fresh_process(pool: WarmPool, tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "said\n"
 
 
-def test_nothing_that_a_trial_does_reaches_the_next(pool: WarmPool, tmp_path: Path) -> None:
+def test_nothing_that_a_trial_does_reaches_the_next(pool: ForkClient, tmp_path: Path) -> None:
     before = state(pool, tmp_path, WARM_B="x")
     assert run(pool, tmp_path, "disturb") == 3
     after = state(pool, tmp_path, WARM_B="x")
@@ -91,11 +91,11 @@ def test_nothing_that_a_trial_does_reaches_the_next(pool: WarmPool, tmp_path: Pa
     assert (tmp_path / "log").read_text() == "said\nerror\nsaid\n"
 
 
-def test_two_trials_do_not_draw_the_same(pool: WarmPool, tmp_path: Path) -> None:
+def test_two_trials_do_not_draw_the_same(pool: ForkClient, tmp_path: Path) -> None:
     assert state(pool, tmp_path)["random"] != state(pool, tmp_path)["random"]
 
 
-def test_how_a_child_ended_is_reported_exactly(pool: WarmPool, tmp_path: Path) -> None:
+def test_how_a_child_ended_is_reported_exactly(pool: ForkClient, tmp_path: Path) -> None:
     assert run(pool, tmp_path, "fail") == 1
     assert "RuntimeError: of no trainer's making" in (tmp_path / "log").read_text()
     for signum in (signal.SIGTERM, signal.SIGKILL):
@@ -113,20 +113,20 @@ def test_how_a_child_ended_is_reported_exactly(pool: WarmPool, tmp_path: Path) -
     assert run(pool, tmp_path, "disturb") == 3
 
 
-def test_waiting_has_an_end(pool: WarmPool, tmp_path: Path) -> None:
+def test_waiting_has_an_end(pool: ForkClient, tmp_path: Path) -> None:
     child = waiting(pool, tmp_path, "wait")
     with pytest.raises(TimeoutError):
         child.wait(0.05)
 
 
-def test_threads_and_exit_handlers_are_heeded(pool: WarmPool, tmp_path: Path) -> None:
+def test_threads_and_exit_handlers_are_heeded(pool: ForkClient, tmp_path: Path) -> None:
     assert run(pool, tmp_path, "thread", str(tmp_path)) == 0
     assert (tmp_path / "thread").exists()
     assert (tmp_path / "exit").exists()
     assert (tmp_path / "log").read_text() == "no line feed"
 
 
-def test_ctrl_c_is_for_the_driver(pool: WarmPool, tmp_path: Path) -> None:
+def test_ctrl_c_is_for_the_driver(pool: ForkClient, tmp_path: Path) -> None:
     child = waiting(pool, tmp_path, "wait")
     assert os.getsid(child.pid) == child.pid
     assert pool._process is not None
@@ -163,7 +163,7 @@ def test_a_pool_that_cannot_fork_starts_cold(tmp_path: Path, monkeypatch: pytest
     told: list[str] = []
     monkeypatch.setattr(fork_client.logger, "warning", lambda text, *arguments: told.append(text % arguments))
 
-    def code(pool: WarmPool) -> int | None:
+    def code(pool: ForkClient) -> int | None:
         child = pool.run(["probe", "disturb"], {}, tmp_path / "log")
         until(lambda: child.poll() is not None)
         return child.poll()
@@ -214,7 +214,7 @@ def test_a_trial_trains_as_a_cold_one(trained_run: Callable[[str], Path], tmp_pa
     cold = json.loads((trained_run(task) / "result.json").read_text())
     words = [f"experiment={EXPERIMENTS[task]}", f"runtime.epochs={EPOCHS[task]}", *SHORT.split()]
     words += ["runtime.device=cpu", "tracking=none", f"output_dir={tmp_path}"]
-    with WarmPool(modules=[*NEEDED, "mmseg", PROBE], log=tmp_path / "pool.log") as pool:
+    with ForkClient(modules=[*NEEDED, "mmseg", PROBE], log=tmp_path / "pool.log") as pool:
         before = state(pool, tmp_path, OMP_NUM_THREADS="2")
         assert before["torch"][0] == 2
         assert not before["cuda"]
@@ -229,11 +229,11 @@ def test_a_trial_trains_as_a_cold_one(trained_run: Callable[[str], Path], tmp_pa
     assert cold["metrics"]["mIoU"] > 0
 
 
-def test_a_warm_child_is_a_child(pool: WarmPool, tmp_path: Path) -> None:
+def test_a_warm_child_is_a_child(pool: ForkClient, tmp_path: Path) -> None:
     """What a driver uses of a cold one is there."""
     child = pool.run(["probe", "disturb"], {}, tmp_path / "log")
-    assert isinstance(child, WarmChild)
-    cold = Cold((sys.executable, "-c", "")).run([], {}, tmp_path / "cold")
+    assert isinstance(child, ForkedChild)
+    cold = ColdLauncher((sys.executable, "-c", "")).run([], {}, tmp_path / "cold")
     for name in ("pid", "poll", "signal"):
         assert hasattr(cold, name) and hasattr(child, name)
     child.wait(PATIENCE)

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.sweep.drivers import Driver, Drivers, wait_for
 from tests.sweep.test_main import LR, optuna_states, rows, runs, training
-from trainer.sweep.stores.plain_journal import PlainStore
+from trainer.sweep.stores.plain_journal import JournalGridStore
 
 ROUNDS, TRIALS = 20, 12
 
@@ -128,7 +128,9 @@ def test_a_driver_elsewhere_counts_as_gone_when_its_lease_is_over(drivers: Drive
     journal.write_text(text.replace(place, "another machine"))
     second = drivers.run(tmp_path, *words)
     assert second.poll() == 0 and second.output.count("its driver has gone") == 2, second.output
-    check_grid = {record.params["runtime.seed"]: record.state for record in PlainStore(journal).trials()}
+    check_grid = {
+        record.params["runtime.seed"]: record.state for record in JournalGridStore(journal).trials()
+    }
     assert check_grid == {1: "complete", 2: "complete"}
 
 
@@ -137,7 +139,7 @@ def test_a_driver_that_was_away_too_long_gives_up_what_others_took(drivers: Driv
     first = drivers.start(tmp_path, *words, TOY_SECONDS="20", TOY_EPOCHS="1")
     wait_for(lambda: training(tmp_path), first)
     (journal,) = tmp_path.glob("sweeps/*/journal.jsonl")
-    store = PlainStore(journal)
+    store = JournalGridStore(journal)
     store.trials()
     lease: dict[str, Any] = {
         "owner": "another",

@@ -15,9 +15,9 @@ from tests.sweep.drivers import Drivers, wait_for
 from tests.sweep.test_killed_drivers import check
 from tests.sweep.test_main import LR, optuna_states, rows, runs, training
 from trainer.launch import launcher_registry
-from trainer.launch.job_store import find
+from trainer.launch.job_store import find_job
 from trainer.runs.events.reader import events
-from trainer.schema import Launcher, Sweep
+from trainer.schema import LauncherConfig, Sweep
 from trainer.sweep.driver.launcher_trials import WORKERS, elsewhere_slots, trial_options
 
 TOY = {"TOY_LAUNCHER": "1"}
@@ -42,7 +42,7 @@ def test_each_trial_is_a_job(drivers: Drivers, tmp_path: Path) -> None:
     assert job["words"][-2:] == [f"id={folder.parent.parent.name}-0", "resume=auto"]
     assert job["environment"]["TRAINER_TRIAL"] == "0" and "TRAINER_LAUNCHED" not in job["environment"]
     assert (folder / "job.json").stat().st_mode & 0o077 == 0
-    assert find(tmp_path, launched[0]["handle"]).folder.suffix == ".job"
+    assert find_job(tmp_path, launched[0]["handle"]).folder.suffix == ".job"
 
 
 def test_what_a_trial_says_is_in_its_log_and_an_error_is_known(drivers: Drivers, tmp_path: Path) -> None:
@@ -139,12 +139,12 @@ def test_a_dry_run_shows_the_first_trial_and_leaves_nothing(drivers: Drivers, tm
 
 
 def test_room_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    slots = elsewhere_slots(Launcher(name="slurm"), Sweep(workers=5, threads=2))
+    slots = elsewhere_slots(LauncherConfig(name="slurm"), Sweep(workers=5, threads=2))
     assert len(slots) == 5 and slots[0].gpus is None
     assert slots[0].environment["OMP_NUM_THREADS"] == "2" and "TRAINER_CORES" not in slots[0].environment
-    monkeypatch.setattr(launcher_registry, "make", lambda options: object())
-    assert len(elsewhere_slots(Launcher(name="slurm"), Sweep())) == WORKERS
-    ray = Launcher(name="ray", num_cpus=3, num_gpus=1)
+    monkeypatch.setattr(launcher_registry, "make_launcher", lambda options: object())
+    assert len(elsewhere_slots(LauncherConfig(name="slurm"), Sweep())) == WORKERS
+    ray = LauncherConfig(name="ray", num_cpus=3, num_gpus=1)
     assert elsewhere_slots(ray, Sweep(workers=1))[0].environment == {"TRAINER_CORES": "3"}
     assert trial_options(ray, Sweep(gpus_per_trial=0.5)).num_gpus == 0.5
     assert os.environ.get("TRAINER_CORES") is None

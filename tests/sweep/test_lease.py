@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from trainer.sweep.driver import lease
-from trainer.sweep.driver.lease import Owner, Watch, identify, is_alive
-from trainer.sweep.stores.trial_store import RUNNING, Record
+from trainer.sweep.driver.lease import LeaseOwner, LeaseWatch, identify_process, is_alive
+from trainer.sweep.stores.trial_store import RUNNING, TrialRecord
 
 
 class Clock:
@@ -31,12 +31,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def record(**notes: Any) -> Record:
-    return Record(0, RUNNING, notes=notes)
+def record(**notes: Any) -> TrialRecord:
+    return TrialRecord(0, RUNNING, notes=notes)
 
 
 def test_a_driver_elsewhere_is_believed_while_it_counts_on(clock: Clock) -> None:
-    other, watch = Owner(place="elsewhere"), Watch(Owner(), 60.0)
+    other, watch = LeaseOwner(place="elsewhere"), LeaseWatch(LeaseOwner(), 60.0)
     for _ in range(5):
         assert not watch.abandoned(record(lease=other.lease()))
         clock.now += 50.0
@@ -49,43 +49,49 @@ def test_a_driver_elsewhere_is_believed_while_it_counts_on(clock: Clock) -> None
 
 
 def test_one_without_a_lease_gets_as_long(clock: Clock) -> None:
-    watch = Watch(Owner(), 60.0)
+    watch = LeaseWatch(LeaseOwner(), 60.0)
     assert not watch.abandoned(record())
     clock.now += 61.0
     assert watch.abandoned(record())
 
 
 def test_a_driver_here_is_asked_for_by_its_process(clock: Clock) -> None:
-    watch = Watch(Owner(), 60.0)
-    living = Owner()
+    watch = LeaseWatch(LeaseOwner(), 60.0)
+    living = LeaseOwner()
     assert not watch.abandoned(record(lease=living.lease()))
     clock.now += 3600.0
     assert not watch.abandoned(record(lease=living.lease()))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    assert watch.abandoned(record(lease=Owner(process=(ended.pid, 5.0)).lease()))
-    reused = Owner(process=(os.getpid(), 5.0))  # the number is taken again, by somebody else
+    assert watch.abandoned(record(lease=LeaseOwner(process=(ended.pid, 5.0)).lease()))
+    reused = LeaseOwner(process=(os.getpid(), 5.0))  # the number is taken again, by somebody else
     assert watch.abandoned(record(lease=reused.lease()))
 
 
 def test_one_that_was_given_up_is_free_at_once_and_ours_never(clock: Clock) -> None:
-    owner = Owner()
-    assert Watch(owner, 60.0).abandoned(record(lease=None))
+    owner = LeaseOwner()
+    assert LeaseWatch(owner, 60.0).abandoned(record(lease=None))
     mine = record(lease=owner.lease())
     clock.now += 3600.0
-    assert owner.owns(mine) and not Watch(owner, 60.0).abandoned(mine)
+    assert owner.owns(mine) and not LeaseWatch(owner, 60.0).abandoned(mine)
 
 
 def test_a_process_that_has_outlived_its_driver_is_found() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        watch, told = Watch(Owner(), 60.0), record(lease=Owner().lease(identify(child.pid)))
-        assert watch.orphan(told) == identify(child.pid)
-        assert watch.orphan(record(lease=Owner(place="elsewhere").lease(identify(child.pid)))) is None
+        watch, told = (
+            LeaseWatch(LeaseOwner(), 60.0),
+            record(lease=LeaseOwner().lease(identify_process(child.pid))),
+        )
+        assert watch.orphan(told) == identify_process(child.pid)
+        assert (
+            watch.orphan(record(lease=LeaseOwner(place="elsewhere").lease(identify_process(child.pid))))
+            is None
+        )
     finally:
         child.kill()
-    process = identify(child.pid)  # a zombie as long as nobody has waited
+    process = identify_process(child.pid)  # a zombie as long as nobody has waited
     assert not is_alive(process) or child.wait() is not None
     child.wait()
     assert watch.orphan(told) is None and watch.orphan(record(lease=None)) is None
-    assert is_alive(identify(os.getpid())) and not is_alive(None) and not is_alive(["x"])
+    assert is_alive(identify_process(os.getpid())) and not is_alive(None) and not is_alive(["x"])

@@ -12,46 +12,46 @@ import pytest
 from rich.console import Console
 
 from trainer.schema import Experiment, Sweep
-from trainer.sweep.driver.outcome import Outcome
+from trainer.sweep.driver.outcome import TrialOutcome
 from trainer.sweep.driver.running_trial import RunningTrial
 from trainer.sweep.driver.slots import Slot
 from trainer.sweep.driver.trial_start import label
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.objectives import Objective
 from trainer.sweep.report import trial_rows as rows_module
-from trainer.sweep.report.live_view import Board, LiveView, View, final_table, summary
+from trainer.sweep.report.live_view import LiveView, SweepBoard, SweepView, final_table, summary
 from trainer.sweep.report.trial_rows import best, rows
-from trainer.sweep.space import Parameter, Plan, Space
+from trainer.sweep.space import Parameter, SearchSpace, SweepPlan
 from trainer.sweep.stores import trial_store as states
-from trainer.sweep.stores.trial_store import Record
+from trainer.sweep.stores.trial_store import TrialRecord
 
 MAP, SIZE = Objective("mAP50-95", "max"), Objective("parameters", "min")
-SPACE = Space((), (Parameter("optimizer.lr", "optimizer.lr", "float", low=1e-4, high=1e-1),))
+SPACE = SearchSpace((), (Parameter("optimizer.lr", "optimizer.lr", "float", low=1e-4, high=1e-1),))
 
 
-def plan(*objectives: Objective, n_trials: int = 10) -> Plan:
+def plan(*objectives: Objective, n_trials: int = 10) -> SweepPlan:
     sweep = Sweep(
         name="optuna", sampler="tpe", n_trials=n_trials, objectives=[one.name for one in objectives]
     )
-    return Plan("train", sweep, SPACE, objectives or (MAP,), Experiment())
+    return SweepPlan("train", sweep, SPACE, objectives or (MAP,), Experiment())
 
 
-def record(number: int, *values: float, state: str = states.COMPLETE, **notes: Any) -> Record:
-    return Record(number, state, {"optimizer.lr": 0.01}, values or None, notes, started=0.0, ended=10.0)
+def record(number: int, *values: float, state: str = states.COMPLETE, **notes: Any) -> TrialRecord:
+    return TrialRecord(number, state, {"optimizer.lr": 0.01}, values or None, notes, started=0.0, ended=10.0)
 
 
 def trial(number: int) -> RunningTrial:
-    running = Record(number, states.RUNNING)
+    running = TrialRecord(number, states.RUNNING)
     words = ("x", f"sweep-{number}", Path("runs"), Path("log"))
     return RunningTrial(running, [], words[0], *words[1:], "mAP50-95", "max", Slot(0))
 
 
 def board(
-    records: list[Record], *objectives: Objective, running: dict[int, RunningTrial] | None = None
-) -> Board:
+    records: list[TrialRecord], *objectives: Objective, running: dict[int, RunningTrial] | None = None
+) -> SweepBoard:
     folder = SweepFolder(Path("runs/sweeps/mine"))
     counted = sum(one.finished for one in records)
-    return Board(folder, plan(*objectives), records, running or {}, counted)
+    return SweepBoard(folder, plan(*objectives), records, running or {}, counted)
 
 
 def test_the_best_is_feasible_and_the_first_of_equals() -> None:
@@ -76,7 +76,7 @@ def test_the_front_of_many_is_what_comparing_all_with_all_finds() -> None:
         assert found == [one.number for one in records if not any(beats(two, one) for two in records)]
 
 
-def beats(one: Record, other: Record) -> bool:
+def beats(one: TrialRecord, other: TrialRecord) -> bool:
     """As good in everything, and better in something or the earlier; the first value the greater the better."""
     assert one.values is not None and other.values is not None
     gains = [a - b for a, b in zip(one.values, other.values, strict=True)]
@@ -106,7 +106,7 @@ def test_rows_say_everything_that_is_known() -> None:
     assert not refused.finished and memory.finished
 
 
-def shown(view_board: Board) -> str:
+def shown(view_board: SweepBoard) -> str:
     console = Console(file=io.StringIO(), width=160)
     console.print(final_table(view_board))
     return console.file.getvalue()  # type: ignore[attr-defined]
@@ -123,7 +123,7 @@ def test_the_final_table_has_every_trial_or_the_best_of_many() -> None:
 
 def test_the_summary_counts() -> None:
     records = [record(0, 0.25), record(1, 0.1, state=states.PRUNED), record(2, state=states.FAIL)]
-    records += [record(3, state=states.PRUNED, infeasible="memory"), Record(4, states.RUNNING)]
+    records += [record(3, state=states.PRUNED, infeasible="memory"), TrialRecord(4, states.RUNNING)]
     line = summary(board(records))
     assert line.startswith("3/10, 1 pruned, 1 failed, 1 infeasible  best mAP50-95 0.2500 (trial 0)")
     assert "1 run elsewhere" in line and line.endswith("left")
@@ -140,7 +140,7 @@ def test_a_live_table_is_drawn_seldom_and_leaves_the_final_one() -> None:
         assert not view.due
         view.ended(trial(0), states.COMPLETE, now)  # in the table, no line
         failed = trial(0)
-        failed.outcome = Outcome("failed", "it broke [/x]")
+        failed.outcome = TrialOutcome("failed", "it broke [/x]")
         view.ended(failed, states.FAIL, board([record(0, state=states.FAIL)]))
     finally:
         view.close(now, ["the last word"])
@@ -150,7 +150,7 @@ def test_a_live_table_is_drawn_seldom_and_leaves_the_final_one() -> None:
 
 def test_lines_where_there_is_no_terminal() -> None:
     console = Console(file=io.StringIO(), width=120)
-    view = View(console)
+    view = SweepView(console)
     records = [record(0, 0.25), record(1, 0.5)]
     view.open(board([]))
     view.ended(trial(1), states.COMPLETE, board(records))

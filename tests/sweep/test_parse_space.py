@@ -11,11 +11,11 @@ from trainer.config.compose import compose
 from trainer.core.errors import ConfigError
 from trainer.schema import TASKS
 from trainer.schema.conf_folders import Conf, conf_dir
-from trainer.sweep.space import Plan, make_plan
+from trainer.sweep.space import SweepPlan, make_plan
 from trainer.sweep.space.combinations import FEW, samples
 
 
-def plan(*words: str, command: str = "train", conf: Conf | None = None) -> Plan:
+def plan(*words: str, command: str = "train", conf: Conf | None = None) -> SweepPlan:
     return make_plan(command, words, conf)
 
 

@@ -13,22 +13,22 @@ from trainer.sweep.driver import finalize
 from trainer.sweep.driver.finalize import draw
 from trainer.sweep.report import progress_plots
 from trainer.sweep.report.axis import axes
-from trainer.sweep.report.results import Results, read_results
+from trainer.sweep.report.results import SweepResults, read_results
 from trainer.sweep.stores.in_memory_study import importances, make_study
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def one(tmp_path_factory: pytest.TempPathFactory) -> SweepResults:
     return read_results(made_up(tmp_path_factory.mktemp("one") / "runs" / "sweeps" / "one"))
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def two(tmp_path_factory: pytest.TempPathFactory) -> SweepResults:
     folder = tmp_path_factory.mktemp("two") / "runs" / "sweeps" / "two"
     return read_results(made_up(folder, "mAP50-95", "latency"))
 
 
-def test_everything_is_drawn(one: Results) -> None:
+def test_everything_is_drawn(one: SweepResults) -> None:
     names = {path.name for path in draw(one)}
     assert names == {
         "history.png", "curves.png", "importance.png", "slices.png", "parallel.png", "sweep.html"
@@ -39,7 +39,7 @@ def test_everything_is_drawn(one: Results) -> None:
             assert min(picture.size) > 250 and low < 80 and high == 255
 
 
-def test_the_page_needs_nothing_else_and_has_every_plot(one: Results) -> None:
+def test_the_page_needs_nothing_else_and_has_every_plot(one: SweepResults) -> None:
     page = one.folder.dir / "sweep.html"
     if not page.is_file():
         draw(one)
@@ -55,28 +55,28 @@ def test_the_page_needs_nothing_else_and_has_every_plot(one: Results) -> None:
     assert page.stat().st_size < 6e6
 
 
-def test_several_objectives_have_a_front_and_no_learning_curves(two: Results) -> None:
+def test_several_objectives_have_a_front_and_no_learning_curves(two: SweepResults) -> None:
     names = {path.name for path in draw(two)}
     assert "pareto.png" in names and "curves.png" not in names
     text = (two.folder.dir / "sweep.html").read_text()
     assert "<h2>Pareto front</h2>" in text and "<h2>Trials: latency</h2>" in text
 
 
-def test_what_decides_is_found_to_matter(one: Results) -> None:
+def test_what_decides_is_found_to_matter(one: SweepResults) -> None:
     (shares,) = importances(one).values()
     assert next(iter(shares)) == "model" and shares["model"] > 0.5
     assert sum(shares.values()) == pytest.approx(1)
     assert "optimizer.lr" in shares and "optimizer.momentum" not in shares  # one key, whatever its condition
 
 
-def test_a_study_has_the_trials_under_their_numbers(one: Results) -> None:
+def test_a_study_has_the_trials_under_their_numbers(one: SweepResults) -> None:
     study = make_study(one)
     assert [trial.number for trial in study.trials] == [row["number"] for row in one.rows]
     assert study.best_trial.number == one.best[0]["number"]
     assert study.best_value == one.best[0]["values"]["mAP50-95"]
 
 
-def test_an_axis_a_key_of_which_several_values_were_tried(one: Results) -> None:
+def test_an_axis_a_key_of_which_several_values_were_tried(one: SweepResults) -> None:
     found = {axis.key: axis for axis in axes(one)}
     assert list(found) == list(dict.fromkeys(told["key"] for told in SPACE))
     assert found["optimizer.lr"].log and not found["optimizer.momentum"].log

@@ -16,8 +16,8 @@ from tests.sweep.made_up import made_up
 from tests.sweep.test_main import LR
 from trainer.cli import command_line
 from trainer.core.errors import ConfigError
-from trainer.sweep.report.mlflow_log import tell
-from trainer.sweep.report.results import Results, find_sweep, read_results
+from trainer.sweep.report.mlflow_log import log_sweep
+from trainer.sweep.report.results import SweepResults, find_sweep, read_results
 
 WORDS = (LR, "optimizer=sgd,adamw", "sweep=optuna", "sweep.n_trials=5", "sweep.sampler=random", "name=toy")
 
@@ -32,7 +32,7 @@ def output(drivers: Drivers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture
-def results(output: Path) -> Results:
+def results(output: Path) -> SweepResults:
     return read_results(find_sweep(None, output))
 
 
@@ -42,7 +42,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return code, out + err
 
 
-def test_a_sweep_is_found_by_folder_name_and_beginning(output: Path, results: Results) -> None:
+def test_a_sweep_is_found_by_folder_name_and_beginning(output: Path, results: SweepResults) -> None:
     folder = results.folder.dir
     for ref in (str(folder), str(folder / "best.yaml"), folder.name, folder.name[:6]):
         assert find_sweep(ref, output).dir == folder
@@ -57,7 +57,7 @@ def test_a_sweep_is_found_by_folder_name_and_beginning(output: Path, results: Re
         shutil.rmtree(folder.with_name(f"{folder.name}-2"))
 
 
-def test_the_store_and_its_view_say_the_same(results: Results) -> None:
+def test_the_store_and_its_view_say_the_same(results: SweepResults) -> None:
     assert results.over and results.counted == 5 and results.note is None
     plain = [json.loads(json.dumps(row)) for row in results.rows]
     assert plain == results.folder.read_trials()
@@ -66,7 +66,7 @@ def test_the_store_and_its_view_say_the_same(results: Results) -> None:
     assert results.best[0]["values"]["mAP50-95"] == best
 
 
-def test_without_its_store_the_view_is_read(results: Results, tmp_path: Path) -> None:
+def test_without_its_store_the_view_is_read(results: SweepResults, tmp_path: Path) -> None:
     copy = tmp_path / "sweeps" / results.folder.id
     shutil.copytree(results.folder.dir, copy)
     (copy / "journal.log").unlink()
@@ -76,7 +76,7 @@ def test_without_its_store_the_view_is_read(results: Results, tmp_path: Path) ->
 
 
 def test_status_of_one_that_is_over(
-    output: Path, results: Results, capsys: pytest.CaptureFixture[str]
+    output: Path, results: SweepResults, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, text = said(capsys, "status", f"output_dir={output}")
     assert code == 0 and "5 of 5 (5 complete)" in text
@@ -88,7 +88,7 @@ def test_status_of_one_that_is_over(
 
 
 def test_best_says_how_to_repeat_it(
-    output: Path, results: Results, capsys: pytest.CaptureFixture[str]
+    output: Path, results: SweepResults, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, text = said(capsys, "best", f"output_dir={output}")
     assert code == 0
@@ -154,7 +154,7 @@ def test_a_password_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_mlflow_is_told_all_of_it_and_twice_changes_nothing(
-    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    results: SweepResults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlflow import MlflowClient
 
@@ -168,7 +168,7 @@ def test_mlflow_is_told_all_of_it_and_twice_changes_nothing(
     before: tuple[Any, ...] = ()
     for again in (False, True):
         if again:
-            told, error = tell(results, [results.folder.dir / "best.yaml"], uri)
+            told, error = log_sweep(results, [results.folder.dir / "best.yaml"], uri)
             assert told and error is None
         else:
             code, text = said(capsys, "plot", str(results.folder.dir), f"uri={uri}")
@@ -216,15 +216,15 @@ def test_an_outage_is_told_with_the_command_that_catches_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trainer.sweep.report import mlflow_log
-    from trainer.tracking.mlflow_state import State
+    from trainer.tracking.mlflow_state import MlflowState
 
     monkeypatch.setattr(mlflow_log, "PAUSE", 0.0)
     copy = made_up(tmp_path / "runs" / "sweeps" / "mine", trials=2, store="journal.log")
     run = tmp_path / "runs" / "toy" / "mine-1"
-    state = State(uri="http://127.0.0.1:9", experiment="toy", run_name="x", mlflow_run_id="0" * 32)
+    state = MlflowState(uri="http://127.0.0.1:9", experiment="toy", run_name="x", mlflow_run_id="0" * 32)
     state.save(run / "sinks" / "mlflow.json")
     copy.write_trials([{**row, "run_dir": str(run)} for row in copy.read_trials()])
-    told, error = mlflow_log.tell(read_results(copy), [])
+    told, error = mlflow_log.log_sweep(read_results(copy), [])
     assert told is None and error is not None
     assert error.startswith("MLflow at http://127.0.0.1:9 doesn't have all of the sweep (")
     assert error.endswith(f"python -m trainer sweep plot {copy.dir} --upload")

@@ -9,12 +9,12 @@ from typing import Any
 import optuna
 import pytest
 
-from trainer.config.overrides import parse
+from trainer.config.overrides import parse_override
 from trainer.core.errors import ConfigError
 from trainer.schema import PRUNERS, SAMPLERS, Sweep, Task
 from trainer.sweep.objectives import Objective, read_objectives
 from trainer.sweep.space.grammar import parameter
-from trainer.sweep.space.space import Condition, Parameter, Space
+from trainer.sweep.space.space import Condition, Parameter, SearchSpace
 from trainer.sweep.stores import optuna_arguments as options
 from trainer.sweep.stores.pruners import make_pruner, pruner_mistakes
 from trainer.sweep.stores.samplers import make_sampler, sampler_mistakes
@@ -31,8 +31,10 @@ CLASSES = {
 }
 
 
-def space(*words: str) -> Space:
-    return Space((), tuple(parameter(parse(word), {}.get, lambda key, value: value) for word in words))
+def space(*words: str) -> SearchSpace:
+    return SearchSpace(
+        (), tuple(parameter(parse_override(word), {}.get, lambda key, value: value) for word in words)
+    )
 
 
 CHOICES = space("x=range(0,10)", "c=choice(a,b)")
@@ -54,7 +56,7 @@ def test_every_sampler_asks(name: str) -> None:
     assert type(sampler).__name__ == CLASSES[name]
 
 
-def told(sampler: Any, count: int = 14, where: Space = NUMBERS) -> list[dict[str, Any]]:
+def told(sampler: Any, count: int = 14, where: SearchSpace = NUMBERS) -> list[dict[str, Any]]:
     study = optuna.create_study(sampler=sampler)
     for _ in range(count):
         trial = study.ask()
@@ -80,7 +82,7 @@ def test_who_goes_on_with_a_study_draws_other_values() -> None:
 
 def test_conditional_spaces_are_sampled_by_groups_of_parameters() -> None:
     child = Parameter("y", "y", "float", low=0.0, high=1.0, when=(Condition("c", ("a",)),))
-    some = Space((), (*CHOICES.parameters, child))
+    some = SearchSpace((), (*CHOICES.parameters, child))
     assert make_sampler(Sweep(sampler="tpe"), some)._group
     assert not make_sampler(Sweep(sampler="tpe"), CHOICES)._group
     assert not make_sampler(Sweep(sampler="tpe"), some, objectives=2)._group

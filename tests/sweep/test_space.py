@@ -8,23 +8,23 @@ from typing import Any
 import optuna
 import pytest
 
-from trainer.config.overrides import parse
+from trainer.config.overrides import parse_override
 from trainer.core.errors import ConfigError
 from trainer.schema import Sweep
 from trainer.sweep.space.conditions import split_name
 from trainer.sweep.space.grammar import parameter, word_of
 from trainer.sweep.space.render import render
-from trainer.sweep.space.space import Condition, Parameter, Space
+from trainer.sweep.space.space import Condition, Parameter, SearchSpace
 from trainer.sweep.stores.samplers import make_sampler
 
 
 def read(word: str) -> Parameter:
     groups = {"model": ["rtmdet-s", "rtmdet-m", "yolox-s"]}
-    return parameter(parse(word), groups.get, lambda key, value: value)
+    return parameter(parse_override(word), groups.get, lambda key, value: value)
 
 
 def grid(*words: str) -> list[dict[str, Any]]:
-    return list(Space((), tuple(map(read, words))).grid())
+    return list(SearchSpace((), tuple(map(read, words))).grid())
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_is_no_space(word: str, message: str) -> None:
 )
 def test_what_is_no_word(word: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        parse(word)
+        parse_override(word)
 
 
 @pytest.mark.parametrize(
@@ -155,16 +155,16 @@ def test_mappings_that_mean_nothing(value: Any) -> None:
     ],
 )
 def test_rendered_values_are_read_back_unchanged(value: Any) -> None:
-    typed = parse(f"key={render(value)}")
+    typed = parse_override(f"key={render(value)}")
     assert not typed.is_sweep
     assert typed.value == value
     assert type(typed.value) is type(value)
-    assert parse(f"key={render([value])}").value == [value]
+    assert parse_override(f"key={render([value])}").value == [value]
 
 
 def test_the_grid_is_hydras() -> None:
     words = ["a=1,2", "b=choice(x,y)", "c=range(1,3)"]
-    space = Space(("d=0",), tuple(map(read, words)))
+    space = SearchSpace(("d=0",), tuple(map(read, words)))
     assert [space.words(values) for values in space.grid()] == [
         ["d=0", f"a={a}", f"b={b}", f"c={c}"] for a, b, c in itertools.product((1, 2), "xy", (1, 2))
     ]
@@ -174,7 +174,7 @@ def test_the_grid_is_hydras() -> None:
 def test_a_grid_of_endless_values_is_refused() -> None:
     with pytest.raises(ConfigError, match="sweep=optuna"):
         grid("a=interval(0,1)")
-    assert Space((), (read("a=interval(0,1)"),)).size is None
+    assert SearchSpace((), (read("a=interval(0,1)"),)).size is None
     with pytest.raises(ConfigError, match="too many"):
         grid("a=range(0,1000000000000)")
 
@@ -190,7 +190,7 @@ def test_shuffled_values_have_one_order_a_seed() -> None:
 def test_a_range_means_the_same_under_every_sampler(sampler: str) -> None:
     if sampler == "cmaes":
         pytest.importorskip("cmaes")
-    space = Space((), (read("a=range(1,5)"), read("b=range(0.1,0.5,0.1)")))
+    space = SearchSpace((), (read("a=range(1,5)"), read("b=range(0.1,0.5,0.1)")))
     study = optuna.create_study(sampler=make_sampler(Sweep(sampler=sampler), space))
     seen: list[dict[str, Any]] = []
     for _ in range(13 if sampler in ("gp", "cmaes") else 40):
@@ -206,9 +206,9 @@ def test_a_range_means_the_same_under_every_sampler(sampler: str) -> None:
         assert {values["b"] for values in seen} == {0.1, 0.2, 0.3, 0.4}
 
 
-def conditional() -> Space:
+def conditional() -> SearchSpace:
     sgd, adam = Condition("opt", ("sgd",)), Condition("opt", ("adam", "adamw"))
-    return Space(
+    return SearchSpace(
         ("fixed=1",),
         (
             read("opt=sgd,adam,adamw"),
@@ -259,12 +259,13 @@ def test_the_grid_sampler_gives_each_combination_once() -> None:
 def test_a_description_tells_spaces_apart() -> None:
     space = conditional()
     assert space.describe() == conditional().describe()
-    other = Space(space.fixed, (*space.parameters, read("a=interval(0,1)")))
+    other = SearchSpace(space.fixed, (*space.parameters, read("a=interval(0,1)")))
     assert other.describe() != space.describe()
     assert (
-        Space((), (read("a=interval(0,2)"),)).describe() != Space((), (read("a=interval(0,1)"),)).describe()
+        SearchSpace((), (read("a=interval(0,2)"),)).describe()
+        != SearchSpace((), (read("a=interval(0,1)"),)).describe()
     )
-    assert "secret" not in str(Space((), (read("mm.password=secret1,secret2"),)).describe())
+    assert "secret" not in str(SearchSpace((), (read("mm.password=secret1,secret2"),)).describe())
 
 
 def test_names_of_entries() -> None:

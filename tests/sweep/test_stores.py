@@ -12,12 +12,12 @@ import pytest
 
 from trainer.core.errors import FrameworkError
 from trainer.sweep.objectives import Objective
-from trainer.sweep.space import Parameter, Space
+from trainer.sweep.space import Parameter, SearchSpace
 from trainer.sweep.stores import trial_store as states
-from trainer.sweep.stores.plain_journal import PlainStore
-from trainer.sweep.stores.trial_store import Gone, Record, Store, is_surplus
+from trainer.sweep.stores.plain_journal import JournalGridStore
+from trainer.sweep.stores.trial_store import TrialGone, TrialRecord, TrialStore, is_surplus
 
-SPACE = Space((), (Parameter("optimizer.lr", "optimizer.lr", "float", low=1e-4, high=1e-1, log=True),))
+SPACE = SearchSpace((), (Parameter("optimizer.lr", "optimizer.lr", "float", low=1e-4, high=1e-1, log=True),))
 UP = Objective("mAP50-95", "max")
 
 
@@ -39,15 +39,15 @@ def optuna_store(path: Path, sampler: str = "random", **options: Any) -> Any:
 
 
 @pytest.fixture(params=["plain", "optuna"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], TrialStore]]:
     """Opens the same store again and again, as drivers do."""
     if request.param == "plain":
-        yield lambda: PlainStore(tmp_path / "journal.jsonl")
+        yield lambda: JournalGridStore(tmp_path / "journal.jsonl")
     else:
         yield lambda: optuna_store(tmp_path)
 
 
-def test_a_trial_from_its_beginning_to_its_end(opened: Callable[[], Store]) -> None:
+def test_a_trial_from_its_beginning_to_its_end(opened: Callable[[], TrialStore]) -> None:
     store = opened()
     first = store.ask({"lease": {"owner": "me"}}, {"optimizer.lr": 0.01})
     assert (first.number, first.state, first.params) == (0, states.RUNNING, {"optimizer.lr": 0.01})
@@ -65,23 +65,23 @@ def test_a_trial_from_its_beginning_to_its_end(opened: Callable[[], Store]) -> N
     store.close()
 
 
-def test_a_trial_ends_once(opened: Callable[[], Store]) -> None:
+def test_a_trial_ends_once(opened: Callable[[], TrialStore]) -> None:
     one, other = opened(), opened()
     one.ask({}, {"optimizer.lr": 0.01})
     taken = other.take(0, {"lease": {"owner": "other"}})
     assert taken.params == {"optimizer.lr": 0.01} and taken.notes["lease"] == {"owner": "other"}
     assert one.finish(0, states.PRUNED) is True
     assert other.finish(0, states.COMPLETE, [0.5]) is False
-    with pytest.raises(Gone):
+    with pytest.raises(TrialGone):
         other.note(0, {"a": 1})
-    with pytest.raises(Gone):
+    with pytest.raises(TrialGone):
         other.report(0, 1, 0.5)
-    with pytest.raises(Gone):
+    with pytest.raises(TrialGone):
         opened().take(0, {"a": 1})
     assert opened().trials()[0].state == states.PRUNED
 
 
-def test_a_pruned_trial_has_its_last_value(opened: Callable[[], Store]) -> None:
+def test_a_pruned_trial_has_its_last_value(opened: Callable[[], TrialStore]) -> None:
     store = opened()
     store.ask({}, {"optimizer.lr": 0.01})
     store.report(0, 1, 0.1)
@@ -90,14 +90,14 @@ def test_a_pruned_trial_has_its_last_value(opened: Callable[[], Store]) -> None:
     assert store.trials()[0].values == (0.3,) and store.trials()[0].finished
 
 
-def test_it_says_what_the_sweep_is(opened: Callable[[], Store]) -> None:
+def test_it_says_what_the_sweep_is(opened: Callable[[], TrialStore]) -> None:
     store = opened()
     assert store.about() == {}
     store.describe({"words": ["a=1"], "n": 1})
     assert opened().about() == {"words": ["a=1"], "n": 1}
 
 
-def test_numbers_are_given_once_to_drivers_that_ask_together(opened: Callable[[], Store]) -> None:
+def test_numbers_are_given_once_to_drivers_that_ask_together(opened: Callable[[], TrialStore]) -> None:
     numbers: list[int] = []
 
     def ask() -> None:
@@ -112,7 +112,7 @@ def test_numbers_are_given_once_to_drivers_that_ask_together(opened: Callable[[]
     assert sorted(numbers) == list(range(15))
 
 
-def test_a_torn_line_is_cut_off_by_the_next_writer(tmp_path: Path, opened: Callable[[], Store]) -> None:
+def test_a_torn_line_is_cut_off_by_the_next_writer(tmp_path: Path, opened: Callable[[], TrialStore]) -> None:
     store = opened()
     store.ask({}, {"optimizer.lr": 0.01})
     (journal,) = (path for path in tmp_path.iterdir() if path.name in ("journal.log", "journal.jsonl"))
@@ -143,9 +143,13 @@ def test_a_sampler_that_fails_stops_the_sweep_and_not_for_ever(tmp_path: Path) -
 
 
 def test_nobody_keeps_more_trials_than_were_asked_for() -> None:
-    running = [Record(number, states.RUNNING) for number in range(4)]
+    running = [TrialRecord(number, states.RUNNING) for number in range(4)]
     assert [is_surplus(one, running, 3) for one in running] == [False, False, False, True]
-    failed = [Record(0, states.FAIL), Record(1, states.PRUNED, notes={"refused": ["x"]}), *running[2:]]
+    failed = [
+        TrialRecord(0, states.FAIL),
+        TrialRecord(1, states.PRUNED, notes={"refused": ["x"]}),
+        *running[2:],
+    ]
     assert not any(is_surplus(one, failed, 2) for one in failed[2:])
 
 

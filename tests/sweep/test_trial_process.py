@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.sweep.drivers import wait_for
-from trainer.sweep.driver.trial_process import Cold, ColdChild
+from trainer.sweep.driver.trial_process import ColdChild, ColdLauncher
 
 SAY = "import os, sys; print(sys.argv[1:], os.environ['TOLD'], os.getsid(0) == os.getpid(), os.getcwd())"
 WAIT = "import sys, time, pathlib; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
@@ -36,21 +36,21 @@ def end(child: ColdChild) -> int:
 
 def test_it_gets_words_variables_and_a_session_of_its_own(tmp_path: Path) -> None:
     log = tmp_path / "trials" / "0.log"
-    cold = Cold([sys.executable, "-c", SAY])
+    cold = ColdLauncher([sys.executable, "-c", SAY])
     for _ in range(2):
         assert end(cold.run(["a=1", "b c"], {"TOLD": "yes"}, log, tmp_path)) == 0
     assert log.read_text() == f"['a=1', 'b c'] yes True {tmp_path}\n" * 2
 
 
 def test_signals_and_ends(tmp_path: Path) -> None:
-    cold = Cold([sys.executable, "-c", WAIT])
+    cold = ColdLauncher([sys.executable, "-c", WAIT])
     child = cold.run([str(tmp_path / "begun")], {}, tmp_path / "log")
     wait_for((tmp_path / "begun").exists)
     assert child.poll() is None
     child.signal(signal.SIGKILL)
     assert end(child) == -signal.SIGKILL
     child.signal(signal.SIGTERM)  # nobody is there: nothing happens
-    missing = Cold([str(tmp_path / "nothing")]).run([], {}, tmp_path / "log")
+    missing = ColdLauncher([str(tmp_path / "nothing")]).run([], {}, tmp_path / "log")
     assert end(missing) == 1 and "nothing: No such file" in (tmp_path / "log").read_text()
 
 

@@ -14,8 +14,8 @@ from tests.sweep import cheap
 from trainer.core.errors import ResourceError
 from trainer.launch import file_signals
 from trainer.launch.job import Job
-from trainer.launch.job_status import Notes
-from trainer.launch.job_store import Launched
+from trainer.launch.job_status import JobNotes
+from trainer.launch.job_store import LaunchedJob
 from trainer.launch.local import Local
 from trainer.launch.ray_cluster.ray_launcher import RayCluster
 
@@ -26,7 +26,7 @@ class ToyLauncher(Local):
     def command(self, job: Job) -> list[str]:
         return [sys.executable, "-m", "tests.sweep.toy_launcher", str(job.folder)]
 
-    def submit(self, job: Job) -> Launched:
+    def submit(self, job: Job) -> LaunchedJob:
         if "TOY_FULL" in os.environ:
             raise ResourceError("the toy cluster takes no more jobs")
         return super().submit(job)
@@ -46,9 +46,9 @@ class ToyRay(RayCluster):
 def main(folder: str) -> int:
     job = Job.load(folder)
     os.environ.update(job.environment)
-    notes = Notes(Path(folder))
+    notes = JobNotes(Path(folder))
     notes.started("local:0")
-    file_signals.watch(Path(folder))
+    file_signals.watch_signals(Path(folder))
     code = 1
     try:
         code = cheap.main(list(job.words))

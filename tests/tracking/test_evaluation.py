@@ -44,9 +44,9 @@ def test_its_values_are_on_the_run_beside_trainings(make_run, database, tmp_path
 def test_a_run_that_is_not_tracked_and_a_server_that_is_away_are_no_errors(make_run, tmp_path, monkeypatch):
     run = make_run(None)
     assert log_evaluation(run.dir, "val", RESULT) is None
-    from trainer.tracking.mlflow_state import NAME, State
+    from trainer.tracking.mlflow_state import NAME, MlflowState
 
-    state = State(uri=f"sqlite:///{tmp_path / 'no' / 'folder' / 'x.db'}", experiment="e", run_name="r")
+    state = MlflowState(uri=f"sqlite:///{tmp_path / 'no' / 'folder' / 'x.db'}", experiment="e", run_name="r")
     state.mlflow_run_id = "0" * 32
     (tmp_path / "no").write_text("no folder")
     state.save(run.dir / "sinks" / f"{NAME}.json")

@@ -54,12 +54,12 @@ def test_its_proof_is_on_the_run_beside_trainings_values(make_run, database):
 
 
 def test_a_run_that_is_not_tracked_and_a_server_that_is_away_are_no_errors(make_run, tmp_path):
-    from trainer.tracking.mlflow_state import NAME, State
+    from trainer.tracking.mlflow_state import NAME, MlflowState
 
     run = make_run(None)
     exported = _exported(tmp_path, "onnx", None)
     assert log_export(run.dir, exported) is None
-    state = State(uri=f"sqlite:///{tmp_path / 'no' / 'folder' / 'x.db'}", experiment="e", run_name="r")
+    state = MlflowState(uri=f"sqlite:///{tmp_path / 'no' / 'folder' / 'x.db'}", experiment="e", run_name="r")
     state.mlflow_run_id = "0" * 32
     (tmp_path / "no").write_text("no folder")
     state.save(run.dir / "sinks" / f"{NAME}.json")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from trainer.tracking.metric_mapping import TRAIN_POINTS, clean_key, points_of
-from trainer.tracking.mlflow_state import Progress
+from trainer.tracking.mlflow_state import MlflowProgress
 
 
 def test_names_steps_and_times(log):
@@ -66,7 +66,7 @@ def test_not_a_number_is_a_gap():
 
 
 def test_status_follows_the_last_word():
-    progress = Progress()
+    progress = MlflowProgress()
     for kind, status in (
         ("cancelled", "KILLED"),
         ("resumed", "RUNNING"),
@@ -88,7 +88,7 @@ def test_any_class_name_makes_a_valid_key():
 
 
 def _all(events):
-    progress, points = Progress(), []
+    progress, points = MlflowProgress(), []
     for event in events:
         new, progress = points_of(event, progress)
         points += new

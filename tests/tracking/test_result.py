@@ -9,7 +9,7 @@ import time
 import pytest
 
 from trainer.core.errors import ConfigError
-from trainer.tracking.mlflow_state import State
+from trainer.tracking.mlflow_state import MlflowState
 from trainer.tracking.rebuild_result import KILLED, rebuild_result
 
 IDENTITY = {"task": "detection", "model": "rtmdet-s", "dataset": "digits"}
@@ -19,7 +19,7 @@ METRIC = {"primary_metric": {"name": "mAP50-95", "mode": "max"}}
 def test_a_last_word_is_what_counts(make_run, log):
     result = {"status": "finished", "primary_metric": {"name": "m", "value": 0.5}, "mlflow_run_id": None}
     run = make_run(None, "r", [log.started(), {"type": "finished", "result": result}])
-    State(mlflow_run_id="abc").save(run.dir / "sinks" / "mlflow.json")
+    MlflowState(mlflow_run_id="abc").save(run.dir / "sinks" / "mlflow.json")
     assert rebuild_result(run) == {**result, "mlflow_run_id": "abc"}
     file = run.dir / "result.json"
     before = file.stat().st_mtime_ns

@@ -18,7 +18,7 @@ from trainer.runs.run import Run
 from trainer.schema import Tracking
 from trainer.tracking import mlflow_run_id, sync
 from trainer.tracking.mlflow_sink import state_for
-from trainer.tracking.mlflow_state import Progress, load, name_for
+from trainer.tracking.mlflow_state import MlflowProgress, load, name_for
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_a_kill_before_the_progress_was_noted_tells_nothing_twice(database, make
     before = _everything(database, run)
     if lost == "offset":
         state = load(run.dir)
-        state.progress, state.offset = replace(Progress(), iterations=30), 0
+        state.progress, state.offset = replace(MlflowProgress(), iterations=30), 0
         state.save(cursor_file(run.dir, "mlflow"))
     else:
         (run.dir / "sinks" / "mlflow.json").unlink()

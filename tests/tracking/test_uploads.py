@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from trainer.tracking import uploads
-from trainer.tracking.mlflow_state import State
-from trainer.tracking.uploads import Uploads
+from trainer.tracking.mlflow_state import MlflowState
+from trainer.tracking.uploads import ArtifactUploads
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ class Store:
 
 
 def test_files_and_folders_once_for_each_content(run_dir: Path) -> None:
-    store, state = Store(), State()
-    one = Uploads(run_dir, state, store)
+    store, state = Store(), MlflowState()
+    one = ArtifactUploads(run_dir, state, store)
     one.add("a.txt", "plots", "nowhere.txt", "../secret.txt", str(run_dir.parent / "secret.txt"))
     one.drain()
     assert [name for name, _ in store.sent] == ["a.txt", "plots/deep/y.png", "plots/x.png"]
@@ -56,9 +56,9 @@ def test_files_and_folders_once_for_each_content(run_dir: Path) -> None:
 def test_a_long_one_holds_up_nothing_and_is_sent_as_it_was(run_dir: Path, monkeypatch) -> None:
     """A checkpoint that is replaced while a store reads it: the second name keeps the old content."""
     monkeypatch.setattr(uploads, "BEAT_SECONDS", 0.05)
-    store, state = Store(), State()
+    store, state = Store(), MlflowState()
     store.gate.clear()
-    one = Uploads(run_dir, state, store)
+    one = ArtifactUploads(run_dir, state, store)
     one.add("checkpoints/best.pth")
     start = time.monotonic()
     assert one.beat() is None and state.pending == ["checkpoints/best.pth"]
@@ -75,13 +75,13 @@ def test_a_long_one_holds_up_nothing_and_is_sent_as_it_was(run_dir: Path, monkey
 
 def test_what_changes_all_the_time_is_uploaded_now_and_then(run_dir: Path, monkeypatch) -> None:
     monkeypatch.setattr(uploads, "BEAT_SECONDS", 0.05)
-    store, state = Store(), State()
+    store, state = Store(), MlflowState()
 
     def slow(file: Path, folder: str | None) -> None:
         time.sleep(0.2)
         store(file, folder)
 
-    one = Uploads(run_dir, state, slow)
+    one = ArtifactUploads(run_dir, state, slow)
     for number in range(10):
         (run_dir / "a.txt").write_text("x" * number)
         one.add("a.txt")
@@ -93,9 +93,9 @@ def test_what_changes_all_the_time_is_uploaded_now_and_then(run_dir: Path, monke
 
 def test_an_error_is_told_and_tried_again_later(run_dir: Path, monkeypatch) -> None:
     monkeypatch.setattr(uploads, "BEAT_SECONDS", 0.05)
-    store, state = Store(), State()
+    store, state = Store(), MlflowState()
     store.errors = [OSError("no space left")]
-    one = Uploads(run_dir, state, store)
+    one = ArtifactUploads(run_dir, state, store)
     one.add("a.txt", "plots/x.png")
     assert "no space left" in str(one.beat())
     assert one.beat() is None and [name for name, _ in store.sent] == ["plots/x.png"]
@@ -107,11 +107,11 @@ def test_an_error_is_told_and_tried_again_later(run_dir: Path, monkeypatch) -> N
 
 
 def test_what_was_pending_at_a_kill_is_pending_still(run_dir: Path) -> None:
-    state = State()
-    Uploads(run_dir, state, Store()).add("a.txt", "plots/x.png")
+    state = MlflowState()
+    ArtifactUploads(run_dir, state, Store()).add("a.txt", "plots/x.png")
     (run_dir / "a.txt").unlink()
     state.save(run_dir / "state.json")
-    store, again = Store(), State.load(run_dir / "state.json")
+    store, again = Store(), MlflowState.load(run_dir / "state.json")
     assert again is not None
-    Uploads(run_dir, again, store).drain()
+    ArtifactUploads(run_dir, again, store).drain()
     assert [name for name, _ in store.sent] == ["plots/x.png"] and again.pending == []

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.config_tree.config_files import PACKAGES, list_configs
 from trainer.schema.conf_folders import Conf
 from trainer.zoo import metafiles
 from trainer.zoo.metafiles import entries, published, weights_url
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,7 +74,7 @@ def test_a_heading_is_no_data_set() -> None:
 
 
 def test_every_entry_is_an_installed_config() -> None:
-    known = {f"{package}::{config}.py" for package in PACKAGES for config in configs(package)}
+    known = {f"{package}::{config}.py" for package in PACKAGES for config in list_configs(package)}
     assert set(entries()) <= known
     # 1,599 entries, of which a few name one config twice or one that isn't there.
     assert len(entries()) > 1500
@@ -82,7 +82,7 @@ def test_every_entry_is_an_installed_config() -> None:
 
 def test_named_models_have_figures_and_weights_but_for_those_that_have_none() -> None:
     conf = Conf()
-    bases = {model.name: str(conf.read("model", model.name)["base"]) for model in Models(conf).named}
+    bases = {model.name: str(conf.read("model", model.name)["base"]) for model in ModelNames(conf).named}
     assert {name for name, base in bases.items() if not published(base)} == {"yolox-m", "yolox-nano"}
     assert {name for name, base in bases.items() if not weights_url(base)} == {"yolox-m", "yolox-nano"}
 
@@ -100,7 +100,7 @@ def test_metafiles_are_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -
     assert entries() == before, "a damaged file is made anew"
 
     entries.cache_clear()
-    monkeypatch.setattr(metafiles, "version", lambda package: "9.9.9")
+    monkeypatch.setattr(metafiles, "package_version", lambda package: "9.9.9")
     assert entries() == before
     assert len(list((cache / "zoo").glob("index-*.json"))) == 2, "another version has a file of its own"
     entries.cache_clear()

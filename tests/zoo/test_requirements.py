@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainer.config.compose import compose
-from trainer.config_tree.config_files import configs
+from trainer.config_tree.config_files import list_configs
 from trainer.core.errors import ConfigError
 from trainer.zoo import requirements as needs_module
 from trainer.zoo.requirements import installed, missing, needs, refusal
@@ -91,7 +91,7 @@ def test_an_installed_package_is_not_missing(monkeypatch: pytest.MonkeyPatch) ->
 def test_most_configs_need_nothing() -> None:
     optional = {"mmpretrain", "transformers", "fairscale", "lap", "timm", "detectron2"}
     found = {
-        package: sum(bool(optional & set(needs(f"{package}::{config}"))) for config in configs(package))
+        package: sum(bool(optional & set(needs(f"{package}::{config}"))) for config in list_configs(package))
         for package in ("mmdet", "mmseg", "mmpose")
     }
     assert found == {"mmdet": 104, "mmseg": 11, "mmpose": 12}

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from trainer.catalog import counts
-from trainer.checkpoints import place
-from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.checkpoints import cached_path
+from trainer.config_tree.config_files import PACKAGES, list_configs
 from trainer.core.errors import ConfigError
-from trainer.core.yaml_io import load
+from trainer.core.yaml_io import load_yaml
 from trainer.schema import TASKS
 from trainer.zoo.config_tasks import refusal, tasks_of
-from trainer.zoo.metafiles import Entry, entries, full
-from trainer.zoo.model_names import Models, squash
+from trainer.zoo.metafiles import MetafileEntry, entries, full
+from trainer.zoo.model_names import ModelNames, squash
 from trainer.zoo.requirements import installed, needs
 
 SORTS = ("task", "name", "map", "params", "flops")
@@ -95,7 +95,7 @@ class Card:
         }
 
 
-def named(models: Models, say: Callable[[str], None] | None = None) -> list[Card]:
+def named(models: ModelNames, say: Callable[[str], None] | None = None) -> list[Card]:
     """The cards of all named models."""
     about = {model.name: model for model in models.named}
     bases = {name: full(str(models.conf.read("model", name)["base"])) for name in about}
@@ -113,7 +113,7 @@ def zoo(
     but, words = set(but), list(words)
     found = {}
     for package in PACKAGES:
-        for config in configs(package):
+        for config in list_configs(package):
             base = f"{package}::{config}.py"
             name = f"{package}/{config}"
             if base not in but and _fits(words, [name]) and (tasks := tasks_of(package, config)):
@@ -123,7 +123,7 @@ def zoo(
 
 
 def find(
-    models: Models,
+    models: ModelNames,
     words: Iterable[str] = (),
     task: str | None = None,
     sort: str = "task",
@@ -150,7 +150,7 @@ def find(
     return sorted(cards, key=functools.partial(_order, sort, task))
 
 
-def one(models: Models, word: str, say: Callable[[str], None] | None = None) -> Card:
+def one(models: ModelNames, word: str, say: Callable[[str], None] | None = None) -> Card:
     """The card of the model that a word means.
 
     Raises:
@@ -170,7 +170,7 @@ def one(models: Models, word: str, say: Callable[[str], None] | None = None) -> 
 @functools.cache
 def promises() -> dict[str, Any]:
     """``source`` and, by model, the promised figures."""
-    return load(Path(__file__).with_name("promised.yaml"))
+    return load_yaml(Path(__file__).with_name("promised.yaml"))
 
 
 def millions(number: int | None) -> str:
@@ -184,10 +184,10 @@ def millions(number: int | None) -> str:
 def _card(
     name: str, base: str, tasks: list[str], aliases: list[str], row: dict[str, Any], is_named: bool
 ) -> Card:
-    entry = entries().get(base) or Entry(base)
+    entry = entries().get(base) or MetafileEntry(base)
     # The counts know what a config needs; only where they don't is its text read.
     wanted = row.get("needs", []) if row else needs(base)
-    file = place(entry.weights) if entry.weights else None
+    file = cached_path(entry.weights) if entry.weights else None
     return Card(
         name=name,
         tasks=tasks,

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from trainer.config_tree.config_files import PACKAGES, configs, version
+from trainer.config_tree.config_files import PACKAGES, list_configs, package_version
 from trainer.core.atomic_files import atomic_write
 from trainer.core.cache_folder import cache_dir
 from trainer.core.errors import FrameworkError, TrainerError
@@ -66,7 +66,7 @@ def shipped() -> dict[str, Row]:
 
 def versions() -> dict[str, str | None]:
     """The installed versions of what the counts depend on."""
-    return {package: version(package) for package in COUNTED_WITH}
+    return {package: package_version(package) for package in COUNTED_WITH}
 
 
 def as_text(rows: dict[str, Row]) -> str:
@@ -78,7 +78,7 @@ def as_text(rows: dict[str, Row]) -> str:
 
 def everything() -> list[str]:
     """The base of every installed config."""
-    return [f"{package}::{config}.py" for package in PACKAGES for config in configs(package)]
+    return [f"{package}::{config}.py" for package in PACKAGES for config in list_configs(package)]
 
 
 def named_bases(conf: Conf | None = None) -> list[str]:

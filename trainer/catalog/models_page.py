@@ -10,7 +10,7 @@ from trainer.catalog.tables import markdown
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError
 from trainer.schema.conf_folders import Conf
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
@@ -31,7 +31,7 @@ def replaced(text: str, name: str, new: str) -> str:
 
 def current(text: str) -> str:
     """The page's text with the table as it is now."""
-    return replaced(text, "models", markdown(named(Models(Conf()))))
+    return replaced(text, "models", markdown(named(ModelNames(Conf()))))
 
 
 def main() -> int:

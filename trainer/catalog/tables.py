@@ -11,7 +11,7 @@ from rich.table import Table
 from trainer.catalog.cards import Card, millions, promises
 from trainer.core.cli_text import program
 from trainer.schema import TASKS, Experiment
-from trainer.schema.fields import leaves
+from trainer.schema.fields import fields_of
 from trainer.zoo.requirements import install_command
 
 _HEADS = {
@@ -109,7 +109,7 @@ def _about(card: Card) -> list[tuple[str, str]]:
 
 def _options(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """What can be changed, with the value that it has when nothing is said."""
-    known = leaves(Experiment)
+    known = fields_of(Experiment)
     rows = [("change with", "the authors' own value")]
     for key, value in facts.items():
         if key == "iterations" or key == "whole_batch":

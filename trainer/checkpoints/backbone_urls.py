@@ -19,7 +19,7 @@ _LISTS = {
 SCHEMES = (*DIRECT, *_LISTS)
 
 
-def resolve(name: str) -> str:
+def resolve_backbone_url(name: str) -> str:
     """The http(s) or s3 URL behind a name such as ``open-mmlab://resnet50_v1c``; URLs are given back as they are.
 
     Raises:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from trainer.config_tree.traverse import walk
+from trainer.config_tree.traverse import traverse
 from trainer.core.errors import CheckpointError
 
 PACKAGES = ("mmengine", "mmcv", "mmdet", "mmseg", "mmpose", "mmpretrain")
@@ -39,7 +39,7 @@ def check_config(config: dict[str, Any]) -> None:
                 "if you trust it, import it before load_model(...)"
             )
     for section in _BUILT:
-        for path, value in walk(config.get(section), (section,)):
+        for path, value in traverse(config.get(section), (section,)):
             if isinstance(value, str):
                 _check(path, value)
 

@@ -12,9 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoints.backbone_urls import resolve
-from trainer.checkpoints.remote_file import Changed, Cut, Refused, ask, current_tag, shown
-from trainer.checkpoints.weights_cache import place, sha256, stated_hash, weights_dir
+from trainer.checkpoints.backbone_urls import resolve_backbone_url
+from trainer.checkpoints.remote_file import (
+    ConnectionCut,
+    FileChanged,
+    RequestRefused,
+    current_tag,
+    open_remote,
+    shown_url,
+)
+from trainer.checkpoints.weights_cache import cached_path, sha256, stated_hash, weights_dir
 from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.cli_text import program
 from trainer.core.errors import CheckpointError, ConfigError, NetworkError, ResourceError
@@ -26,7 +33,7 @@ PAUSE = 0.5  # seconds before the second try, doubled with each further one
 _sound: set[tuple[str, int, int]] = set()  # files that this process has checked
 
 
-def fetch(source: str, to: str | Path | None = None) -> Path:
+def fetch_weights(source: str, to: str | Path | None = None) -> Path:
     """The local file of ``source``, downloaded unless it is there.
 
     A file whose name states its hash is checked each time. One that was downloaded under a name without a hash is
@@ -45,7 +52,7 @@ def fetch(source: str, to: str | Path | None = None) -> Path:
     """
     url = _url(source)
     folder = Path(to).expanduser().absolute() if to is not None else weights_dir()
-    target = place(url, folder)
+    target = cached_path(url, folder)
     if _at_hand(url, target):
         return target
     with _disk(target), _lock(target):
@@ -56,7 +63,7 @@ def fetch(source: str, to: str | Path | None = None) -> Path:
 
 def _url(source: str) -> str:
     if "://" in source:
-        return resolve(source)
+        return resolve_backbone_url(source)
     if "::" not in source:
         raise ConfigError(f"{source!r} is no URL and no config (package::path)")
     from trainer.zoo.metafiles import weights_url
@@ -84,7 +91,7 @@ def _at_hand(url: str, target: Path) -> bool:
         return True  # put there by hand
     try:
         return current_tag(url) in (known["tag"], None)
-    except (Cut, Refused, Changed):
+    except (ConnectionCut, RequestRefused, FileChanged):
         return True  # no network: better than nothing
 
 
@@ -92,7 +99,7 @@ def _check(path: Path, wanted: str, url: str, found: str) -> None:
     if not found.startswith(wanted):
         raise CheckpointError(
             f"{path} is damaged or another file: its SHA-256 begins with {found[: len(wanted)]}, its name says "
-            f"{wanted}. Remove it, and it is downloaded again from {shown(url)}"
+            f"{wanted}. Remove it, and it is downloaded again from {shown_url(url)}"
         )
 
 
@@ -100,7 +107,7 @@ def _download(url: str, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     with Progress(target.name) as progress:
         resumed = part.exists()
-        progress.say(f"downloading {shown(url)} to {target.parent}")
+        progress.say(f"downloading {shown_url(url)} to {target.parent}")
         tag = _pull(url, target, part, progress)
         wanted = stated_hash(target.name)
         found = sha256(part) if wanted else ""
@@ -113,11 +120,11 @@ def _download(url: str, target: Path) -> None:
         part.unlink()
         _note(part).unlink(missing_ok=True)
         raise CheckpointError(
-            f"{shown(url)} is not the file that its name says: its SHA-256 begins with {found[: len(wanted)]} instead "
+            f"{shown_url(url)} is not the file that its name says: its SHA-256 begins with {found[: len(wanted)]} instead "
             f"of {wanted}. The server, or something in between, sends another file"
         )
     if not wanted:
-        atomic_write(_note(target), json.dumps({"url": shown(url), "tag": tag}))
+        atomic_write(_note(target), json.dumps({"url": shown_url(url), "tag": tag}))
     move_into_place(part, target)
     _note(part).unlink(missing_ok=True)
 
@@ -129,12 +136,12 @@ def _pull(url: str, target: Path, part: Path, progress: Progress) -> str | None:
         before = part.stat().st_size if part.exists() else 0
         try:
             return _pull_once(url, part, progress)
-        except Refused as error:
+        except RequestRefused as error:
             raise _unreachable(url, target, str(error)) from None
-        except Changed as error:
+        except FileChanged as error:
             part.unlink(missing_ok=True)
             why = f"{error}; starting over"
-        except Cut as error:
+        except ConnectionCut as error:
             why = str(error)
         after = part.stat().st_size if part.exists() else 0
         idle = 0 if after > before else idle + 1
@@ -151,7 +158,7 @@ def _pull_once(url: str, part: Path, progress: Progress) -> str | None:
         done = 0
     if done and done == known.get("size"):
         return known.get("tag")  # a kill came after the last byte
-    with ask(url, done, known.get("tag") if done else None) as answer:
+    with open_remote(url, done, known.get("tag") if done else None) as answer:
         done = answer.start
         _need_space(part, (answer.size or 0) - done)
         atomic_write(_note(part), json.dumps({"url": _mark(url), "tag": answer.tag, "size": answer.size}))
@@ -163,9 +170,9 @@ def _pull_once(url: str, part: Path, progress: Progress) -> str | None:
                 done += len(chunk)
                 progress.at(done, answer.size)
         if answer.size is not None and done < answer.size:
-            raise Cut(f"the connection ended at {megabytes(done)} of {megabytes(answer.size)}")
+            raise ConnectionCut(f"the connection ended at {megabytes(done)} of {megabytes(answer.size)}")
         if answer.size is not None and done > answer.size:
-            raise Changed("the server sends more than it said")
+            raise FileChanged("the server sends more than it said")
         return answer.tag
 
 
@@ -199,9 +206,9 @@ def _unreachable(url: str, target: Path, reason: str) -> NetworkError:
     wanted = stated_hash(target.name)
     proof = f" (SHA-256 {wanted}...)" if wanted else ""
     return NetworkError(
-        f"{shown(url)} can't be downloaded: {reason}.\n"
+        f"{shown_url(url)} can't be downloaded: {reason}.\n"
         f"Without a network: put the file at {target}{proof}; a machine with one gets it by\n"
-        f"  {program()} models fetch {shown(url)} to=<folder>\n"
+        f"  {program()} models fetch {shown_url(url)} to=<folder>\n"
         f"or start from a file at hand with model.weights=<path>, or from nothing with model.weights=none"
     )
 

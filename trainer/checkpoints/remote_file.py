@@ -19,27 +19,27 @@ CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
 
 
-class Cut(Exception):
+class ConnectionCut(Exception):
     """The connection failed or broke off; another try may go on."""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The server answers, but won't give the file."""
 
 
-class Changed(Exception):
+class FileChanged(Exception):
     """The file is another one than the part that is here."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class RemoteResponse:
     """A file, or its rest.
 
     Attributes:
         start: the byte of the file that ``chunks`` begin with.
         size: bytes of the whole file; None when the server doesn't say.
         tag: what changes when the file does (ETag or date); None when the server says none.
-        chunks: the content; they raise :class:`Cut`.
+        chunks: the content; they raise :class:`ConnectionCut`.
     """
 
     start: int
@@ -49,7 +49,7 @@ class Answer:
 
 
 @contextmanager
-def ask(url: str, start: int = 0, tag: str | None = None) -> Iterator[Answer]:
+def open_remote(url: str, start: int = 0, tag: str | None = None) -> Iterator[RemoteResponse]:
     """Ask for the file from byte ``start`` on, provided that it is still the one with ``tag``.
 
     The answer may begin at 0 all the same: servers may ignore what they were asked for.
@@ -62,7 +62,7 @@ def ask(url: str, start: int = 0, tag: str | None = None) -> Iterator[Answer]:
 
 
 def current_tag(url: str) -> str | None:
-    """The tag that the file has now. Raises as :func:`ask`."""
+    """The tag that the file has now. Raises as :func:`open_remote`."""
     if url.startswith("s3://"):
         bucket, key = split_uri(url)
         with _s3_errors():
@@ -71,7 +71,7 @@ def current_tag(url: str) -> str | None:
         return _tag(response.headers)
 
 
-def shown(url: str) -> str:
+def shown_url(url: str) -> str:
     """A URL as it may be shown and kept: without user, password and query, which may be keys."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -81,7 +81,7 @@ def shown(url: str) -> str:
 
 
 @contextmanager
-def _ask_http(url: str, start: int, tag: str | None) -> Iterator[Answer]:
+def _ask_http(url: str, start: int, tag: str | None) -> Iterator[RemoteResponse]:
     request = _request(url, "GET")
     if start:
         request.add_header("Range", f"bytes={start}-")
@@ -97,8 +97,8 @@ def _ask_http(url: str, start: int, tag: str | None) -> Iterator[Answer]:
             begin = int(span.partition("-")[0]) if span.partition("-")[0].isdigit() else start
             size = int(whole) if whole.isdigit() else (begin + size if size is not None else None)
             if begin != start:
-                raise Changed("the server sends another part than it was asked for")
-        yield Answer(begin, size, _tag(headers), _http_chunks(response))
+                raise FileChanged("the server sends another part than it was asked for")
+        yield RemoteResponse(begin, size, _tag(headers), _http_chunks(response))
 
 
 def _http_chunks(response: Any) -> Iterator[bytes]:
@@ -133,20 +133,20 @@ def _http_errors() -> Iterator[None]:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
-            raise Changed("the server has no such part") from None
+            raise FileChanged("the server has no such part") from None
         reason = f"the server answers {error.code} ({error.reason})"
-        raise (Cut if error.code == 429 or error.code >= 500 else Refused)(reason) from None
+        raise (ConnectionCut if error.code == 429 or error.code >= 500 else RequestRefused)(reason) from None
     except urllib.error.URLError as error:
-        raise Cut(str(getattr(error.reason, "strerror", None) or error.reason)) from None
+        raise ConnectionCut(str(getattr(error.reason, "strerror", None) or error.reason)) from None
     except (TimeoutError, OSError, http.client.HTTPException) as error:
-        raise Cut(str(error) or type(error).__name__) from None
+        raise ConnectionCut(str(error) or type(error).__name__) from None
 
 
 # --- S3 -----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _ask_s3(url: str, start: int, tag: str | None) -> Iterator[Answer]:
+def _ask_s3(url: str, start: int, tag: str | None) -> Iterator[RemoteResponse]:
     bucket, key = split_uri(url)
     options = {"Range": f"bytes={start}-"} if start else {}
     if start and tag:
@@ -155,7 +155,7 @@ def _ask_s3(url: str, start: int, tag: str | None) -> Iterator[Answer]:
         answer = client(bucket).get_object(Bucket=bucket, Key=key, **options)
     with closing(answer["Body"]) as body:
         size = start + answer["ContentLength"]
-        yield Answer(start, size, answer.get("ETag"), _s3_chunks(body))
+        yield RemoteResponse(start, size, answer.get("ETag"), _s3_chunks(body))
 
 
 def _s3_chunks(body: Any) -> Iterator[bytes]:
@@ -173,12 +173,14 @@ def _s3_errors() -> Iterator[None]:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status in (412, 416):
-            raise Changed("the object has changed") from None
-        raise (Cut if status == 429 or status >= 500 else Refused)(f"the store answers {code}") from None
+            raise FileChanged("the object has changed") from None
+        raise (ConnectionCut if status == 429 or status >= 500 else RequestRefused)(
+            f"the store answers {code}"
+        ) from None
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
-        raise Refused(
+        raise RequestRefused(
             "no credentials: set INTERNAL_STORAGE_ENDPOINT, INTERNAL_STORAGE_ACCESS_KEY and "
             "INTERNAL_STORAGE_SECRET_KEY (or EXTERNAL_..., or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         ) from None
     except (exceptions.BotoCoreError, OSError) as error:
-        raise Cut(str(error)) from None
+        raise ConnectionCut(str(error)) from None

@@ -20,7 +20,7 @@ def is_address(name: str) -> bool:
     return name.startswith((*_MLFLOW, *_URLS))
 
 
-def bring(address: str, output_dir: str | Path = "runs") -> Path:
+def fetch_model(address: str, output_dir: str | Path = "runs") -> Path:
     """The model of an address as a local file or folder.
 
     URLs and objects are kept in the cache of weights and asked for again when the server has another one. What comes
@@ -35,10 +35,10 @@ def bring(address: str, output_dir: str | Path = "runs") -> Path:
     """
     if address.startswith(_MLFLOW):
         return _from_mlflow(address, output_dir)
-    from trainer.checkpoints.download import fetch
+    from trainer.checkpoints.download import fetch_weights
 
     try:
-        return fetch(address)
+        return fetch_weights(address)
     except NetworkError as error:  # its last line is about weights to start a training from
         raise NetworkError(str(error).partition("\nor start from")[0]) from None
 

@@ -11,11 +11,11 @@ from trainer.runs.manifest import Manifest
 from trainer.runs.run import LATEST, Run
 
 if TYPE_CHECKING:
-    from trainer.checkpoints.pretrained import Published
+    from trainer.checkpoints.pretrained import PublishedModel
 
 
 @dataclass(frozen=True)
-class Found:
+class ResolvedCheckpoint:
     """A model's file and the run that it is of; None for a file outside a run directory.
 
     ``exported`` tells an exported file from a checkpoint. ``home`` is where answers go when neither the run nor the
@@ -28,14 +28,14 @@ class Found:
     notes: tuple[str, ...] = ()
     exported: bool = False
     home: Path | None = None
-    published: Published | None = None
+    published: PublishedModel | None = None
 
     def folder(self, name: str) -> Path:
         """Where a command's files go when it isn't told: ``name`` in the run, or beside the file."""
         return (self.run.dir if self.run else self.home or self.path.parent) / name
 
 
-def find_checkpoint(checkpoint: str | Path | None, output_dir: str | Path = "runs") -> Found:
+def find_checkpoint(checkpoint: str | Path | None, output_dir: str | Path = "runs") -> ResolvedCheckpoint:
     """The model that is meant by a run, a checkpoint, an exported file, or the address of one of these.
 
     A run (its folder, id or id prefix, ``latest``, also None) means its best checkpoint, its last where there is no
@@ -52,11 +52,11 @@ def find_checkpoint(checkpoint: str | Path | None, output_dir: str | Path = "run
     from trainer.checkpoints import pretrained as published
 
     name = str(checkpoint or LATEST)
-    if published.is_published(name):
-        path, model = published.find(name)
-        return Found(path, None, home=Path.cwd(), published=model)
+    if published.is_pretrained_name(name):
+        path, model = published.find_pretrained(name)
+        return ResolvedCheckpoint(path, None, home=Path.cwd(), published=model)
     if remote_models.is_address(name):
-        return _local(remote_models.bring(name, output_dir), Path.cwd())
+        return _local(remote_models.fetch_model(name, output_dir), Path.cwd())
     path = Path(name).expanduser()
     for there in (path, Path(output_dir) / name):  # latest/export/onnx
         if name != LATEST and (there.is_file() or exported_model.is_folder(there)):
@@ -75,7 +75,7 @@ def find_checkpoint(checkpoint: str | Path | None, output_dir: str | Path = "run
     return _best(run, notes)
 
 
-def _local(path: Path, home: Path | None = None) -> Found:
+def _local(path: Path, home: Path | None = None) -> ResolvedCheckpoint:
     """A file or a folder that is there."""
     from trainer.checkpoints import exported_model
 
@@ -84,18 +84,18 @@ def _local(path: Path, home: Path | None = None) -> Found:
         file = exported_model.model_file(path)
         if home is None and file.parent not in (path, path.parent):
             home = path.parent  # unpacked elsewhere
-        return Found(file, _run_of(file), exported=True, home=home)
-    return Found(path, _run_of(path), home=home)
+        return ResolvedCheckpoint(file, _run_of(file), exported=True, home=home)
+    return ResolvedCheckpoint(path, _run_of(path), home=home)
 
 
-def _best(run: Run, notes: tuple[str, ...]) -> Found:
+def _best(run: Run, notes: tuple[str, ...]) -> ResolvedCheckpoint:
     manifest = Manifest(run.checkpoints)
     for name in ("best", "last"):
         if manifest.entry(name) is not None:
             if name == "last":
                 why = "doesn't match its checksum" if manifest.file("best").exists() else "is missing"
                 notes = (*notes, f"{manifest.file('best').name} {why}: last.pth is used")
-            return Found(manifest.file(name), run, notes)
+            return ResolvedCheckpoint(manifest.file(name), run, notes)
     state = "is whole" if manifest.folder.is_dir() else "was saved"
     raise CheckpointError(f"no checkpoint of run {run.id} {state} ({manifest.folder})")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.checkpoints.backbone_urls import resolve
+from trainer.checkpoints.backbone_urls import resolve_backbone_url
 from trainer.core.errors import CheckpointError, ConfigError, did_you_mean, fold
 from trainer.runs.run import LATEST
 
@@ -15,7 +15,7 @@ ALIASES = {"published": PUBLISHED, "pretrained": PUBLISHED}
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".tar")
 
 
-def settle(weights: str, base: str, output_dir: str | Path = "runs") -> str:
+def resolve_weights(weights: str, base: str, output_dir: str | Path = "runs") -> str:
     """``none``, ``backbone``, a URL, or the absolute path of a file that is there.
 
     Args:
@@ -35,7 +35,7 @@ def settle(weights: str, base: str, output_dir: str | Path = "runs") -> str:
         return _published(base)
     if is_remote(weights):
         try:
-            return resolve(weights)
+            return resolve_backbone_url(weights)
         except ConfigError as error:
             raise ConfigError(f"model.weights: {error}") from None
     path = Path(weights).expanduser()
@@ -51,7 +51,7 @@ def is_remote(weights: str) -> bool:
     return "://" in weights
 
 
-def pinned(overrides: Sequence[str], location: str | None) -> list[str]:
+def pin_weights(overrides: Sequence[str], location: str | None) -> list[str]:
     """Typed overrides in which a previous run (``model.weights=latest``) is the very file that it meant."""
     if location is None or is_remote(location):
         return list(overrides)

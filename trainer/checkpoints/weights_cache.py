@@ -28,7 +28,7 @@ def weights_dir() -> Path:
     return Path(named).expanduser().absolute() if named else cache_dir() / "weights"
 
 
-def place(url: str, folder: Path | None = None) -> Path:
+def cached_path(url: str, folder: Path | None = None) -> Path:
     """The file that a URL's weights are, or would be, kept in."""
     parts = urlsplit(url)
     path = [part for part in PurePosixPath(unquote(parts.path)).parts if part not in ("/", ".", "..")]

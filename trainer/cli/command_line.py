@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.cli.simple_commands import PLAIN
+from trainer.cli.simple_commands import SIMPLE_COMMANDS
 from trainer.core.errors import ConfigError, TrainerError, did_you_mean, of_the_machine
 from trainer.core.secrets import learn_environment, mask_text
 
 if TYPE_CHECKING:
     from trainer.schema.conf_folders import Conf
 
-COMMANDS = ("train", "show", "check", "evaluate", "predict", "export", *PLAIN)
+COMMANDS = ("train", "show", "check", "evaluate", "predict", "export", *SIMPLE_COMMANDS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,18 +69,18 @@ def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _run(words: list[str]) -> int:
-    from trainer.schema.conf_folders import with_dirs
+    from trainer.schema.conf_folders import conf_with_dirs
 
     command, rest = split_command(words)
-    if command in PLAIN:
+    if command in SIMPLE_COMMANDS:
         from trainer.cli import simple_commands
 
-        return simple_commands.run(command, rest)
+        return simple_commands.run_simple_command(command, rest)
     args = _parse(rest)
     if args.help:
-        from trainer.cli.help import show
+        from trainer.cli.help import show_help
 
-        show(command if command in words else None)
+        show_help(command if command in words else None)
         return 0
     if args.version:
         from trainer import __version__
@@ -93,9 +93,9 @@ def _run(words: list[str]) -> int:
     if args.shell_completion:
         from trainer.cli.completion import complete
 
-        return complete(args.overrides, with_dirs(args.config_dir))
+        return complete(args.overrides, conf_with_dirs(args.config_dir))
     overrides = _with_saved(command, args)
-    conf = with_dirs(args.config_dir)
+    conf = conf_with_dirs(args.config_dir)
     if args.hydra_help or args.info or args.cfg in ("hydra", "all"):
         from trainer.cli import print_config
 
@@ -121,10 +121,10 @@ def _command(command: str, overrides: list[str], conf: Conf, args: argparse.Name
         from trainer.cli import print_config
 
         return print_config.print_config(tree, args.package, resolve=args.resolve)
-    from trainer.launch.submit import elsewhere, start
+    from trainer.launch.submit import runs_elsewhere, submit
 
-    if elsewhere(command, config):
-        return start(command, config, overrides, args.config_dir)
+    if runs_elsewhere(command, config):
+        return submit(command, config, overrides, args.config_dir)
     module = importlib.import_module(f"trainer.commands.{command}")
     return int(module.main(config, overrides) or 0)
 

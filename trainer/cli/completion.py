@@ -9,13 +9,13 @@ import os
 import re
 from collections.abc import Sequence
 
-from trainer.cli.simple_commands import PLAIN, option_names
-from trainer.config.override_checks import check
-from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.cli.simple_commands import SIMPLE_COMMANDS, option_names
+from trainer.config.override_checks import check_overrides
+from trainer.config_tree.config_files import PACKAGES, list_configs
 from trainer.core.errors import ConfigError
 from trainer.schema import COMMANDS
 from trainer.schema.conf_folders import Conf
-from trainer.schema.fields import leaves
+from trainer.schema.fields import fields_of
 
 _BASH = """\
 _trainer_completion() {
@@ -59,18 +59,18 @@ def matches(line: str, conf: Conf) -> list[str]:
     """What may follow the last word of a command line: commands, groups, choices, keys and their choices."""
     words = re.sub(r"^\s*(\S*python[\d.]*\s+-m\s+)?\S+", "", line, count=1).split()
     word = "" if line.endswith(" ") or not words else words.pop()
-    if words and words[0] in PLAIN:
+    if words and words[0] in SIMPLE_COMMANDS:
         return sorted(f"{name}=" for name in option_names(words[0]) if name.startswith(word))
     command = words[0] if words and words[0] in COMMANDS else "train"
     found: list[str] = []
     if not words:
-        found += [*COMMANDS, *PLAIN]
+        found += [*COMMANDS, *SIMPLE_COMMANDS]
     key, equals, value = word.partition("=")
     if equals:
         return [f"{key}={choice}" for choice in _values(command, key, value, words, conf)]
     given = {earlier.partition("=")[0] for earlier in words}
     found += [f"{group}=" for group in conf.groups_of(command) if group not in given]
-    names = leaves(COMMANDS[command])
+    names = fields_of(COMMANDS[command])
     depth = word.count(".")
     for name in names:
         parts = name.split(".")
@@ -85,7 +85,7 @@ def _values(command: str, key: str, value: str, words: Sequence[str], conf: Conf
     choices = list(conf.groups_of(command).get(key, []))
     if key == "model":
         choices = _models(last, words, conf, choices)
-    elif leaf := leaves(COMMANDS[command]).get(key):
+    elif leaf := fields_of(COMMANDS[command]).get(key):
         choices = list(
             leaf.metadata.get("choices") or (["true", "false"] if "bool" in str(leaf.type) else [])
         )
@@ -97,12 +97,12 @@ def _models(last: str, words: Sequence[str], conf: Conf, named: list[str]) -> li
     package, slash, rest = last.partition("/")
     if slash and package in PACKAGES:
         depth = rest.count("/") + 1
-        inside = [name.split("/") for name in configs(package) if name.startswith(rest)]
+        inside = [name.split("/") for name in list_configs(package) if name.startswith(rest)]
         return sorted({f"{package}/{'/'.join(p[:depth])}{'/' if len(p) > depth else ''}" for p in inside})
-    checked = check("train", [word for word in words if word.startswith("task=")], conf)
+    checked = check_overrides("train", [word for word in words if word.startswith("task=")], conf)
     tasks = [typed.value for typed in checked.overrides if typed.key == "task"]
     if tasks:
-        from trainer.zoo.model_names import Models
+        from trainer.zoo.model_names import ModelNames
 
-        named = [model.name for model in Models(conf).named if tasks[0] in model.tasks]
+        named = [model.name for model in ModelNames(conf).named if tasks[0] in model.tasks]
     return [*named, *(f"{name}/" for name in PACKAGES)]

@@ -67,12 +67,12 @@ _FLAGS = """\
 --help, --hydra-help, --version"""
 
 
-def show(command: str | None = None) -> None:
+def show_help(command: str | None = None) -> None:
     """Print the help of a command, or of all."""
-    print(text(command))
+    print(help_text(command))
 
 
-def text(command: str | None = None, conf: Conf | None = None) -> str:
+def help_text(command: str | None = None, conf: Conf | None = None) -> str:
     """The help text; without a command, the commands and training's help."""
     conf = conf or Conf()
     parts = [_HEAD]

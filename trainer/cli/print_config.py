@@ -19,7 +19,7 @@ def print_config(tree: DictConfig, package: str | None = None, *, resolve: bool 
     from omegaconf import Container, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from trainer.core.yaml_io import dump
+    from trainer.core.yaml_io import dump_yaml
 
     shown: object = tree
     if package and package != "_global_":
@@ -35,7 +35,7 @@ def print_config(tree: DictConfig, package: str | None = None, *, resolve: bool 
         return 0
     if package:
         print(f"# @package {package}")
-    sys.stdout.write(dump(OmegaConf.to_container(shown, resolve=resolve)))
+    sys.stdout.write(dump_yaml(OmegaConf.to_container(shown, resolve=resolve)))
     return 0
 
 
@@ -43,11 +43,11 @@ def through_hydra(command: str, overrides: Sequence[str], conf: Conf, args: argp
     """``--info``, ``--cfg hydra``, ``--cfg all`` and ``--hydra-help``, printed by Hydra itself."""
     from hydra.errors import HydraException
 
-    from trainer.config.compose import reason
+    from trainer.config.compose import error_reason
     from trainer.config.hydra_loader import QUIET, get_args_parser, whole_hydra
-    from trainer.config.override_checks import check
+    from trainer.config.override_checks import check_overrides
 
-    checked = check(command, overrides, conf)
+    checked = check_overrides(command, overrides, conf)
     checked.raise_mistakes()
     texts = [typed.override.input_line or typed.text for typed in checked.overrides]
     typed = {text.partition("=")[0] for text in texts}
@@ -64,5 +64,5 @@ def through_hydra(command: str, overrides: Sequence[str], conf: Conf, args: argp
         else:
             hydra.show_cfg(name, texts, args.cfg, args.package, resolve=args.resolve)
     except HydraException as error:
-        raise ConfigError(reason(error)) from None
+        raise ConfigError(error_reason(error)) from None
     return 0

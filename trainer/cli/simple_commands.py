@@ -1,7 +1,7 @@
 """Commands that Hydra composes nothing for (``models``, ``replay``, ...): bare words and a few typed options.
 
-Such a command's module has an ``Options`` dataclass, made of :func:`trainer.schema.typed_field`, and
-``main(options) -> int``. The class's docstring is the command's help.
+Such a command's module has ``main(options) -> int``, whose ``options`` are of a dataclass made of
+:func:`trainer.schema.typed_field`. The class's docstring is the command's help.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import dataclasses
 import importlib
 import inspect
 import textwrap
+import typing
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 from trainer.core.errors import ConfigError, did_you_mean
-from trainer.schema.fields import Leaf, leaves
+from trainer.schema.fields import Field, fields_of
 
 T = TypeVar("T")
 
-PLAIN = ("cancel", "convert", "logs", "models", "replay", "reproduce", "resume", "status", "sweep")
+SIMPLE_COMMANDS = ("cancel", "convert", "logs", "models", "replay", "reproduce", "resume", "status", "sweep")
 
 
-def run(command: str, words: Sequence[str]) -> int:
+def run_simple_command(command: str, words: Sequence[str]) -> int:
     """Run a plain command, or print its help.
 
     Raises:
@@ -29,9 +30,9 @@ def run(command: str, words: Sequence[str]) -> int:
     """
     module = importlib.import_module(f"trainer.commands.{command}")
     if {"-h", "--help"} & set(words):
-        print(help_text(command, module.Options))
+        print(help_text(command, _options(command)))
         return 0
-    return int(module.main(parse(command, module.Options, words)) or 0)
+    return int(module.main(parse(command, _options(command), words)) or 0)
 
 
 def parse(command: str, schema: type[T], words: Sequence[str]) -> T:
@@ -42,7 +43,7 @@ def parse(command: str, schema: type[T], words: Sequence[str]) -> T:
     Raises:
         ConfigError: all that is wrong, at once.
     """
-    known = leaves(cast(type, schema))
+    known = fields_of(cast(type, schema))
     bare, rest = (_of_kind(known, kind) for kind in ("words", "rest"))
     options = {key: leaf for key, leaf in known.items() if key not in (bare, rest)}
     values: dict[str, Any] = {key: [] for key in (bare, rest) if key}
@@ -68,7 +69,7 @@ def parse(command: str, schema: type[T], words: Sequence[str]) -> T:
     return schema(**values)
 
 
-def read(leaf: Leaf, text: str) -> Any:
+def read(leaf: Field, text: str) -> Any:
     """A typed option's text as a value of its leaf's type; what doesn't fit stays text, for the complaint."""
     if leaf.optional and text.lower() in ("", "null", "none"):
         return None
@@ -88,7 +89,7 @@ def help_text(command: str, schema: type) -> str:
     """What the command does, and its options."""
     from trainer.cli.help import columns
 
-    known = leaves(schema)
+    known = fields_of(schema)
     bare = _of_kind(known, "words")
     usage = f"usage: python -m trainer {command}" + (" [WORDS]" if bare else "") + " [key=value ...]"
     rows = {}
@@ -104,15 +105,21 @@ def help_text(command: str, schema: type) -> str:
 
 def option_names(command: str) -> list[str]:
     """The options of a command, for completion."""
-    schema = importlib.import_module(f"trainer.commands.{command}").Options
+    schema = _options(command)
     return [field.name for field in dataclasses.fields(schema) if field.metadata.get("kind") not in _TAKERS]
 
 
-def _of_kind(known: dict[str, Leaf], kind: str) -> str | None:
+def _options(command: str) -> type:
+    """The dataclass that a command's ``main`` takes."""
+    module = importlib.import_module(f"trainer.commands.{command}")
+    return cast(type, typing.get_type_hints(module.main)["options"])
+
+
+def _of_kind(known: dict[str, Field], kind: str) -> str | None:
     return next((key for key, leaf in known.items() if leaf.metadata.get("kind") == kind), None)
 
 
-def _unknown(command: str, word: str, key: str, options: dict[str, Leaf]) -> str:
+def _unknown(command: str, word: str, key: str, options: dict[str, Field]) -> str:
     hint = did_you_mean(key, options) or f" Options: {', '.join(options)}."
     return f"{command}: {word!r} is no option of this command.{hint}"
 

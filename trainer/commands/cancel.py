@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from trainer.core.cli_text import program
 from trainer.launch import launcher_registry
-from trainer.launch.job_store import the_one
+from trainer.launch.job_store import named_job
 from trainer.schema import typed_field
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
-class Options:
+class CancelOptions:
     """Have a launched job save what it has trained, and end; resume goes on with it.
 
     python -m trainer cancel slurm:4711
@@ -27,15 +27,15 @@ class Options:
     wait: bool = typed_field(False, "return only when it has ended")
 
 
-def main(options: Options) -> int:
+def main(options: CancelOptions) -> int:
     """0 once the job is told to end, or had ended already.
 
     Raises:
         ConfigError: there is no such job.
         ResourceError: its launcher's engine can't be asked.
     """
-    launched = the_one("cancel", options.job, options.output_dir)
-    launcher = launcher_registry.of(launched)
+    launched = named_job("cancel", options.job, options.output_dir)
+    launcher = launcher_registry.launcher_of(launched)
     status = launcher.status(launched)
     if status.ended:
         print(f"{launched.handle} has ended already: {status.state}")

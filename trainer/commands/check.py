@@ -12,8 +12,8 @@ from trainer.commands.notes import notes_to_stderr
 from trainer.config.run_directory import experiment_name
 from trainer.core.atomic_files import atomic_write
 from trainer.core.cli_text import short
-from trainer.data.dataset_report import FILE, describe
-from trainer.data.load_records import find_source, read
+from trainer.data.dataset_report import FILE, describe_dataset
+from trainer.data.load_records import find_source, read_records
 from trainer.data.prepare import prepare_source
 from trainer.schema import Experiment
 
@@ -29,8 +29,8 @@ def main(exp: Experiment, overrides: list[str]) -> int:
     source = find_source(exp.dataset, exp.task.name)
     if source.note:
         notes_to_stderr([source.note])
-    loaded = read(source)
-    content = describe(source.name, source.task, loaded)
+    loaded = read_records(source)
+    content = describe_dataset(source.name, source.task, loaded)
     for line in _told(content):
         print(line)
     folder = Path(exp.output_dir) / experiment_name(exp)

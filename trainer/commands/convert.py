@@ -15,7 +15,7 @@ from trainer.schema import FORMATS, TASKS, Dataset, typed_field
 
 
 @dataclass
-class Options:
+class ConvertOptions:
     """Write a data set in another format: images as hard links (copies where the disk has none), labels anew.
 
     to=coco writes annotations/{train,val,test}.json and images/ (for semantic segmentation index PNGs in masks/),
@@ -53,7 +53,7 @@ class Options:
     json: bool = typed_field(False, "say what was done as JSON")
 
 
-def main(options: Options) -> int:
+def main(options: ConvertOptions) -> int:
     """0 when the target is whole.
 
     Raises:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from trainer.core.errors import ConfigError
 from trainer.core.secrets import mask_text
 from trainer.launch import launcher_registry
-from trainer.launch.job_store import the_one
+from trainer.launch.job_store import named_job
 from trainer.schema import typed_field
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
-class Options:
+class LogsOptions:
     """What a launched job has said, or says until it ends.
 
     Training's own log, with everything in it, is train.log in the run directory.
@@ -31,7 +31,7 @@ class Options:
     follow: bool = typed_field(False, "go on until the job has ended")
 
 
-def main(options: Options) -> int:
+def main(options: LogsOptions) -> int:
     """0; Ctrl-C ends the listening, not the job.
 
     Raises:
@@ -40,8 +40,8 @@ def main(options: Options) -> int:
     """
     if options.follow and options.lines:
         raise ConfigError("logs: --follow tells everything; leave lines out")
-    launched = the_one("logs", options.job, options.output_dir)
-    launcher = launcher_registry.of(launched)
+    launched = named_job("logs", options.job, options.output_dir)
+    launcher = launcher_registry.launcher_of(launched)
     if options.lines is None:
         for line in launcher.logs(launched, options.follow):
             print(mask_text(line), flush=True)

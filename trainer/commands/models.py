@@ -10,13 +10,13 @@ from trainer.catalog import cards
 from trainer.core.errors import ConfigError
 from trainer.schema import TASKS, typed_field
 from trainer.schema.conf_folders import Conf
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
-class Options:
+class ModelsOptions:
     """Find models by any part of their names, see one's card, or bring weights into the cache.
 
     Without words it lists the named models; with words, or --all, also every config of the installed packages.
@@ -35,7 +35,7 @@ class Options:
     to: str | None = typed_field(None, "fetch: another folder than the cache's", kind="path")
 
 
-def main(options: Options) -> int:
+def main(options: ModelsOptions) -> int:
     """List, show or fetch; the exit code.
 
     Raises:
@@ -43,7 +43,7 @@ def main(options: Options) -> int:
         NetworkError, CheckpointError, ResourceError: weights that don't come.
     """
     verb, names = (options.words[0], options.words[1:]) if options.words else ("", [])
-    models = Models(Conf())
+    models = ModelNames(Conf())
     if verb == "show":
         return _show(models, names, options)
     if verb == "fetch":
@@ -58,7 +58,7 @@ def main(options: Options) -> int:
     return 0
 
 
-def _show(models: Models, names: list[str], options: Options) -> int:
+def _show(models: ModelNames, names: list[str], options: ModelsOptions) -> int:
     if not names:
         raise ConfigError("models show: name a model: python -m trainer models show rtmdet-s")
     from trainer.catalog.base_defaults import facts
@@ -76,14 +76,14 @@ def _show(models: Models, names: list[str], options: Options) -> int:
     return 0
 
 
-def _fetch(models: Models, names: list[str], options: Options) -> int:
+def _fetch(models: ModelNames, names: list[str], options: ModelsOptions) -> int:
     if not names:
         raise ConfigError("models fetch: name models or URLs: python -m trainer models fetch rtmdet-s")
     # All names first: a mistake in the last shouldn't show after gigabytes.
     sources = [name if "://" in name else cards.one(models, name).base for name in names]
-    from trainer.checkpoints import fetch
+    from trainer.checkpoints import fetch_weights
 
-    files = [fetch(source, options.to) for source in sources]
+    files = [fetch_weights(source, options.to) for source in sources]
     if options.json:
         print(json.dumps([str(file) for file in files], indent=2))
     else:

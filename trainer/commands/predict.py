@@ -21,15 +21,15 @@ from trainer.checkpoints.resolve_checkpoint import find_checkpoint
 from trainer.commands.notes import notes_to_stderr
 from trainer.core.cli_text import short
 from trainer.core.errors import ConfigError, DatasetError
-from trainer.inference.predict_options import Options
+from trainer.inference.predict_options import PredictOptions
 from trainer.schema import Predict
 
 if TYPE_CHECKING:
     from trainer.inference.prediction_writer import Written
     from trainer.inference.predictor_base import BasePredictor
     from trainer.inference.samples import Sample
-    from trainer.inference.sources import Source
-    from trainer.inference.stream import Answer
+    from trainer.inference.sources import ImageSource
+    from trainer.inference.stream import SampleResult
 
 PICTURES = 32
 """Images predicted on when neither ``source`` nor ``max_images`` says which."""
@@ -63,25 +63,30 @@ def main(config: Predict, overrides: list[str]) -> int:
     return 0
 
 
-def _validation(model: BasePredictor) -> Source:
+def _validation(model: BasePredictor) -> ImageSource:
     """The first images of the run's validation split, with their ground truth."""
     from trainer.inference.evaluation_data import own_samples
-    from trainer.inference.sources import Source
+    from trainer.inference.sources import ImageSource
 
     samples = list(islice(own_samples(model, "val"), PICTURES))
-    return Source(lambda: samples, len(samples))
+    return ImageSource(lambda: samples, len(samples))
 
 
 def _predict(
-    console: Console, model: BasePredictor, source: Source, config: Predict, output: Path, count: int | None
+    console: Console,
+    model: BasePredictor,
+    source: ImageSource,
+    config: Predict,
+    output: Path,
+    count: int | None,
 ) -> Written:
     """Answers are written as they come; files have their names when the last one has come."""
     from trainer.inference.prediction_writer import Written, write
     from trainer.inference.stream import answers
 
     on_error = config.on_error or ("fail" if source.single else "skip")
-    names = [field.name for field in dataclasses.fields(Options) if hasattr(config, field.name)]
-    options = Options(**{**{name: getattr(config, name) for name in names}, "on_error": on_error})
+    names = [field.name for field in dataclasses.fields(PredictOptions) if hasattr(config, field.name)]
+    options = PredictOptions(**{**{name: getattr(config, name) for name in names}, "on_error": on_error})
     samples: Iterable[Sample] = islice(source.samples(), config.max_images)
     written = Written()
     stream = write(
@@ -102,7 +107,7 @@ def _predict(
     return written
 
 
-def _readable(stream: Iterable[Answer], model: BasePredictor) -> Iterator[Answer]:
+def _readable(stream: Iterable[SampleResult], model: BasePredictor) -> Iterator[SampleResult]:
     """The answers; a note for each image that can't be read, an error where none can be."""
     readable, last = 0, None
     for answer in stream:

@@ -13,7 +13,7 @@ from trainer.schema import typed_field
 
 
 @dataclass
-class Options:
+class ReplayOptions:
     """Tell MLflow, a platform, TensorBoard or the console what a run's event log says, after the fact.
 
     Only what the sink doesn't know yet is told; done twice, the second time changes nothing. It works for a run that
@@ -38,7 +38,7 @@ class Options:
     )
 
 
-def main(options: Options) -> int:
+def main(options: ReplayOptions) -> int:
     """0 when the sink knows all of the run.
 
     Raises:
@@ -56,7 +56,7 @@ def main(options: Options) -> int:
     return 0
 
 
-def _mlflow(run: Run, options: Options) -> None:
+def _mlflow(run: Run, options: ReplayOptions) -> None:
     from trainer.tracking import sync
 
     state = sync(run.dir, options.uri, options.patience)
@@ -65,7 +65,7 @@ def _mlflow(run: Run, options: Options) -> None:
     print(f"MLflow at {state.uri} knows all of run {state.mlflow_run_id} in experiment {state.experiment}")
 
 
-def _platform(run: Run, options: Options) -> None:
+def _platform(run: Run, options: ReplayOptions) -> None:
     from trainer.platform.callbacks import sink_process
 
     state = sink_process.sync(run, options.uri, options.patience)
@@ -74,7 +74,7 @@ def _platform(run: Run, options: Options) -> None:
     print(f"the platform at {state.address} knows all of job {state.job_id}")
 
 
-def _tensorboard(run: Run, options: Options) -> None:
+def _tensorboard(run: Run, options: ReplayOptions) -> None:
     from trainer.tracking.tensorboard_sink import TensorboardSink, sync_tensorboard
 
     state = sync_tensorboard(run.dir)
@@ -83,7 +83,7 @@ def _tensorboard(run: Run, options: Options) -> None:
     print(f"tensorboard --logdir {TensorboardSink(run).path.parent}")
 
 
-def _result(run: Run, options: Options) -> None:
+def _result(run: Run, options: ReplayOptions) -> None:
     from trainer.tracking.rebuild_result import rebuild_result
 
     result = rebuild_result(run)
@@ -91,12 +91,12 @@ def _result(run: Run, options: Options) -> None:
     print(f"{run.dir / 'result.json'}: {result['status']}, {primary['name']} {primary['value']}")
 
 
-def _console(run: Run, options: Options) -> None:
-    from trainer.runs.events.event_text import describe
+def _console(run: Run, options: ReplayOptions) -> None:
+    from trainer.runs.events.event_text import event_text
     from trainer.runs.events.reader import events
 
     for event in events(run.events):
-        line = describe(event)
+        line = event_text(event)
         if line:
             sys.stdout.write(f"{line}\n")
 

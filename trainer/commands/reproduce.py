@@ -11,14 +11,14 @@ from typing import Any
 from trainer.config.compose import compose
 from trainer.config.overrides import key_of, last_of_each
 from trainer.config.run_directory import saved_config
-from trainer.config.saved_overrides import folders_of, refuse_masked, saved
+from trainer.config.saved_overrides import folders_of, refuse_masked, saved_overrides
 from trainer.core.errors import ConfigError
 from trainer.core.secrets import masked
-from trainer.core.yaml_io import dump, load, parse
+from trainer.core.yaml_io import dump_yaml, load_yaml, parse_yaml
 from trainer.runs.provenance import differences, provenance
 from trainer.runs.run import Run
 from trainer.schema import Experiment, typed_field
-from trainer.schema.conf_folders import with_dirs
+from trainer.schema.conf_folders import conf_with_dirs
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
@@ -35,7 +35,7 @@ Differences = dict[str, dict[str, list[Any]]]
 
 
 @dataclass
-class Options:
+class ReproduceOptions:
     """Train a run again from what it was made of: the same configuration, data and seed, as a new run.
 
     Says first what is not as it was: keys of the configuration (since conf/ has changed, or as typed now), the
@@ -58,7 +58,7 @@ class Options:
     overrides: list[str] = typed_field([], "keys that are to be different", kind="rest")
 
 
-def main(options: Options) -> int:
+def main(options: ReproduceOptions) -> int:
     """Compare, say what differs, train.
 
     Raises:
@@ -87,11 +87,11 @@ def main(options: Options) -> int:
 
 def composed(run: Run, overrides: Sequence[str], output: Path) -> tuple[Experiment, list[str]]:
     """The run's configuration composed anew, for another run below ``output``, and the overrides that give it."""
-    before = saved(run.dir / "overrides.yaml")
+    before = saved_overrides(run.dir / "overrides.yaml")
     words = [word for word in last_of_each([*before, *overrides]) if key_of(word) not in _ELSEWHERE]
     refuse_masked([word for word in words if word not in overrides], run.id)
     words.append(f"output_dir={quoted(output)}")
-    exp, _ = compose("train", words, conf=with_dirs(folders_of(run)))
+    exp, _ = compose("train", words, conf=conf_with_dirs(folders_of(run)))
     return exp, words
 
 
@@ -102,7 +102,7 @@ def compared(run: Run, exp: Experiment) -> Differences:
     facts, now = run.facts, provenance()
     fingerprint = prepare(exp.dataset, exp.task.name).fingerprint
     # Both as YAML reads them back.
-    config = differences(load(run.dir / "config.yaml"), parse(dump(saved_config(exp))))
+    config = differences(load_yaml(run.dir / "config.yaml"), parse_yaml(dump_yaml(saved_config(exp))))
     return {
         "config": {key: pair for key, pair in config.items() if key not in _ELSEWHERE},
         "data": differences({"fingerprint": facts.get("fingerprint")}, {"fingerprint": fingerprint}),

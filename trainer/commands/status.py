@@ -10,14 +10,14 @@ from typing import Any
 from trainer.core.cli_text import program, short
 from trainer.core.errors import ConfigError, TrainerError
 from trainer.launch import launcher_registry
-from trainer.launch.job_store import Launched, all_launched, find
+from trainer.launch.job_store import LaunchedJob, all_jobs, find_job
 from trainer.schema import typed_field
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
-class Options:
+class StatusOptions:
     """How a launched job is doing; without a name, all that was launched from here.
 
     A job is named by its handle, its run's id or the beginning of one; latest is the newest.
@@ -33,7 +33,7 @@ class Options:
     json: bool = typed_field(False, "for machines")
 
 
-def main(options: Options) -> int:
+def main(options: StatusOptions) -> int:
     """0, however the job is doing.
 
     Raises:
@@ -43,11 +43,11 @@ def main(options: Options) -> int:
     if len(options.job) > 1:
         raise ConfigError(f"status takes one job or none, got {' '.join(options.job)}")
     if options.job:
-        launched = find(options.output_dir, options.job[0])
+        launched = find_job(options.output_dir, options.job[0])
         facts = _facts(launched)
         print(json.dumps(facts, indent=2) if options.json else _told(launched, facts))
         return 0
-    known = all_launched(options.output_dir)[-options.limit :]
+    known = all_jobs(options.output_dir)[-options.limit :]
     rows = [_asked(launched) for launched in known]
     if options.json:
         print(json.dumps(rows, indent=2))
@@ -60,13 +60,13 @@ def main(options: Options) -> int:
     return 0
 
 
-def _facts(launched: Launched) -> dict[str, Any]:
-    status = launcher_registry.of(launched).status(launched)
+def _facts(launched: LaunchedJob) -> dict[str, Any]:
+    status = launcher_registry.launcher_of(launched).status(launched)
     about = {key: launched.facts.get(key) for key in ("launcher", "title", "submitted")}
     return {"handle": str(launched.handle), **about, **status.as_dict()}
 
 
-def _asked(launched: Launched) -> dict[str, Any]:
+def _asked(launched: LaunchedJob) -> dict[str, Any]:
     """A row of the list; one engine that doesn't answer doesn't hide the others' jobs."""
     try:
         return _facts(launched)
@@ -75,7 +75,7 @@ def _asked(launched: Launched) -> dict[str, Any]:
         return {"handle": str(launched.handle), **about, "state": "unknown", "reason": error.message}
 
 
-def _told(launched: Launched, facts: dict[str, Any]) -> str:
+def _told(launched: LaunchedJob, facts: dict[str, Any]) -> str:
     """One job, a line a fact."""
     code = facts["exit_code"]
     since = f" since {_clock(facts['since'])}" if facts["since"] else ""

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from trainer.core.cli_text import short
 from trainer.core.errors import ConfigError, NetworkError, did_you_mean
 from trainer.schema import typed_field
-from trainer.sweep.report.results import Results, find_sweep, read_results
+from trainer.sweep.report.results import SweepResults, find_sweep, read_results
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
 @dataclass
-class Options:
+class SweepOptions:
     """Look at a sweep: where it is, its best trial as a recipe, its plots.
 
     A sweep is named by its folder, its name or the beginning of one; without a name it is the newest.
@@ -32,7 +32,7 @@ class Options:
     uri: str | None = typed_field(None, "plot --upload: another MLflow than the trials'")
 
 
-def main(options: Options) -> int:
+def main(options: SweepOptions) -> int:
     """0; 1 for ``best`` while no trial is complete.
 
     Raises:
@@ -49,7 +49,7 @@ def main(options: Options) -> int:
     return _VERBS[verb](read_results(folder, options.storage), options)
 
 
-def _status(results: Results, options: Options) -> int:
+def _status(results: SweepResults, options: SweepOptions) -> int:
     from trainer.sweep.report import sweep_status
 
     if options.json:
@@ -59,7 +59,7 @@ def _status(results: Results, options: Options) -> int:
     return 0
 
 
-def _best(results: Results, options: Options) -> int:
+def _best(results: SweepResults, options: SweepOptions) -> int:
     from trainer.sweep.report import sweep_status
     from trainer.sweep.report.best import write_best
 
@@ -71,10 +71,10 @@ def _best(results: Results, options: Options) -> int:
     return 0 if files else 1
 
 
-def _plot(results: Results, options: Options) -> int:
-    from trainer.sweep.driver.finalize import finish
+def _plot(results: SweepResults, options: SweepOptions) -> int:
+    from trainer.sweep.driver.finalize import finalize_sweep
 
-    done = finish(results, upload=options.upload or options.uri is not None, uri=options.uri)
+    done = finalize_sweep(results, upload=options.upload or options.uri is not None, uri=options.uri)
     if options.json:
         print(json.dumps({"files": list(map(str, done.files)), "mlflow": done.told, "error": done.error}))
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from trainer.checkpoints.weight_spec import pinned
+from trainer.checkpoints.weight_spec import pin_weights
 from trainer.commands.next_steps import next_steps
 from trainer.commands.notes import notes_to_stderr
 from trainer.config.run_directory import open_run, write_configuration
@@ -19,8 +19,8 @@ from trainer.data.bundle import DataBundle
 from trainer.data.dataset_report import write_report
 from trainer.data.prepare import prepare
 from trainer.engine.distributed.join import join
-from trainer.engine.distributed.ranks import FailedElsewhere, Ranks
-from trainer.engine.failure_record import has_last_word, say_last_word, size_of_log
+from trainer.engine.distributed.ranks import FirstRankFailed, Ranks
+from trainer.engine.failure_record import event_log_size, has_failure_record, write_failure_record
 from trainer.mmconfig.build_config import Built, build_config
 from trainer.mmconfig.initial_weights import fetch_all
 from trainer.runs.run import Run
@@ -47,13 +47,13 @@ def train(exp: Experiment, overrides: list[str], **facts: Any) -> Any:
     """
     learn_environment()
     if exp.callback.name != "none":
-        from trainer.platform.callbacks.sink_state import State
+        from trainer.platform.callbacks.sink_state import PlatformSinkState
 
-        State.of(exp.callback)  # a mistake in it is told before the data is looked at
+        PlatformSinkState.of(exp.callback)  # a mistake in it is told before the data is looked at
     ranks = join(exp)
     try:
         return _prepared(exp, overrides, facts, ranks)
-    except FailedElsewhere as reason:  # the first process says why
+    except FirstRankFailed as reason:  # the first process says why
         from trainer.runs.result import Result
 
         result = Result()
@@ -68,14 +68,14 @@ def _prepared(exp: Experiment, overrides: list[str], facts: dict[str, Any], rank
         notes_to_stderr([*bundle.notes, *built.notes])
     if not exp.resume:  # a run that goes on has its own
         ranks.after_first(lambda: fetch_all(built.cfg))
-    overrides = pinned(overrides, built.cfg.get("load_from"))
+    overrides = pin_weights(overrides, built.cfg.get("load_from"))
 
     run = ranks.from_first(lambda: open_run(exp))
     built.cfg["work_dir"] = str(run.dir)
     if not ranks.first:
-        from trainer.engine.train import fit
+        from trainer.engine.train import run_training
 
-        return fit(built.config(), run, exp, bundle, ranks=ranks)
+        return run_training(built.config(), run, exp, bundle, ranks=ranks)
     try:
         with run.held():
             run.update(**facts)
@@ -106,20 +106,20 @@ def _train(
     settle_openmp()  # while the tracker's process, which is about to import MLflow, doesn't look like a busy machine
 
     # Imported last: everything before this line is checked without torch and the OpenMMLab packages.
-    told, before = _tell_platform(run, exp), size_of_log(run)
-    tracker = tracking.start(run, exp.tracking, exp.output_dir)
+    told, before = _tell_platform(run, exp), event_log_size(run)
+    tracker = tracking.start_sink(run, exp.tracking, exp.output_dir)
     result, stopped = None, False
     try:
-        from trainer.engine.train import fit
+        from trainer.engine.train import run_training
 
-        result = fit(built.config(), run, exp, bundle, next_steps(exp, run), ranks)
+        result = run_training(built.config(), run, exp, bundle, next_steps(exp, run), ranks)
         stopped = result.exit_code != 0
     except Exception as error:
-        say_last_word(run, exp, error, before)
+        write_failure_record(run, exp, error, before)
         raise
     finally:
         # Without a last word the sink waits for this process, not the other way round.
-        missing = told.wait(stopped) if told and has_last_word(run, before) else None
+        missing = told.wait(stopped) if told and has_failure_record(run, before) else None
         if missing and result is None:  # why training failed is the command's to say
             logging.getLogger("trainer").warning("%s", missing)
         tracker.wait(STOPPED_SECONDS if stopped else TRACKER_SECONDS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from trainer.core.errors import did_you_mean
 from trainer.schema import COMMANDS
 from trainer.schema.conf_folders import Conf
-from trainer.schema.fields import leaves
+from trainer.schema.fields import fields_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,25 +31,25 @@ def compose(
     """
     from omegaconf import OmegaConf
 
-    from trainer.config.cross_checks import mistakes
+    from trainer.config.cross_checks import cross_check_mistakes
     from trainer.config.env_references import note
-    from trainer.config.override_checks import check
+    from trainer.config.override_checks import check_overrides
 
     conf = conf or Conf()
-    checked = check(command, overrides, conf)
-    tree = composed(command, checked, conf)
+    checked = check_overrides(command, overrides, conf)
+    tree = compose_for_run(command, checked, conf)
     if tree is None:
         checked.raise_mistakes()
     config = to_dataclass(tree, checked.mistakes)
     if config is not None:
         raw = cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False))
         note(config, raw, tuple(map(str, conf.folders[1:])))
-        checked.mistakes += mistakes(config, checked.typed_keys, conf, runnable=runnable)
+        checked.mistakes += cross_check_mistakes(config, checked.typed_keys, conf, runnable=runnable)
     checked.raise_mistakes()
     return config, tree
 
 
-def composed(command: str, checked: Any, conf: Conf) -> Any:
+def compose_for_run(command: str, checked: Any, conf: Conf) -> Any:
     """The tree that the right overrides give; None, and one more mistake, where even these don't compose."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -61,7 +61,7 @@ def composed(command: str, checked: Any, conf: Conf) -> Any:
     try:
         return load(command, ours, conf)
     except (HydraException, OmegaConfBaseException, ConfigError) as error:
-        checked.mistakes.append(reason(error))
+        checked.mistakes.append(error_reason(error))
         return None
 
 
@@ -73,11 +73,11 @@ def to_dataclass(tree: DictConfig, mistakes: list[str]) -> Any:
     try:
         return OmegaConf.to_object(tree)
     except OmegaConfBaseException as error:
-        mistakes.append(reason(error))
+        mistakes.append(error_reason(error))
         return None
 
 
-def reason(error: BaseException) -> str:
+def error_reason(error: BaseException) -> str:
     """What Hydra or OmegaConf says, in one line, with what lies below it."""
     parts: list[str] = []
     current: BaseException | None = error
@@ -97,7 +97,7 @@ def _hint(text: str) -> str:
     """The nearest key where a file has one that isn't there."""
     found = re.search(r"Key '[^']*' not in '\w+' full_key: (\S+)", text)
     return (
-        did_you_mean(found[1], {key: 0 for schema in COMMANDS.values() for key in leaves(schema)})
+        did_you_mean(found[1], {key: 0 for schema in COMMANDS.values() for key in fields_of(schema)})
         if found
         else ""
     )

@@ -8,9 +8,9 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
-from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.config_tree.config_files import PACKAGES, list_configs
 from trainer.core.errors import ConfigError
-from trainer.core.yaml_io import parse
+from trainer.core.yaml_io import parse_yaml
 from trainer.schema.experiment_file import GROUP, path_of
 from trainer.zoo.config_tasks import refusal, tasks_of
 
@@ -28,7 +28,7 @@ class FolderSource(ConfigSource):
             raise ConfigLoadError(f"there is no file {path}")
         text = path.read_text(encoding="utf-8")
         header = ConfigSource._get_header_dict(text[:512])
-        content = OmegaConf.create(parse(text, str(path)))
+        content = OmegaConf.create(parse_yaml(text, str(path)))
         return ConfigResult(provider=self.provider, path=f"conf://{self.path}", config=content, header=header)
 
     def available(self) -> bool:
@@ -66,7 +66,7 @@ class RecipeSource(ConfigSource):
         if path is None or not path.is_file():
             raise ConfigLoadError(f"there is no file {path}")
         text = path.read_text(encoding="utf-8")
-        content = OmegaConf.create(parse(text, str(path)))
+        content = OmegaConf.create(parse_yaml(text, str(path)))
         header = ConfigSource._get_header_dict(text[:512])
         return ConfigResult(provider=self.provider, path="recipe://", config=content, header=header)
 
@@ -98,7 +98,7 @@ class ZooSource(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         package, relative = self._split(config_path)
-        if relative not in configs(package):
+        if relative not in list_configs(package):
             raise ConfigLoadError(f"{package} has no config {relative!r}")
         if reason := refusal(package, relative):
             raise ConfigError(reason)
@@ -118,19 +118,23 @@ class ZooSource(ConfigSource):
             return config_path == "model"
         folder = "/".join(parts[2:])
         return any(
-            not folder or name.startswith(f"{folder}/") for name in configs(parts[1]) if parts[1] in PACKAGES
+            not folder or name.startswith(f"{folder}/")
+            for name in list_configs(parts[1])
+            if parts[1] in PACKAGES
         )
 
     def is_config(self, config_path: str) -> bool:
         package, relative = self._split(config_path)
-        return package in PACKAGES and relative in configs(package)
+        return package in PACKAGES and relative in list_configs(package)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "model":
             # The 1,900 configs themselves would bury the named models; completion asks for them by folder.
-            return [] if results_filter == ObjectType.CONFIG else [p for p in PACKAGES if configs(p)]
+            return [] if results_filter == ObjectType.CONFIG else [p for p in PACKAGES if list_configs(p)]
         package, folder = self._split(config_path)
-        inside = [name[len(folder) :].lstrip("/") for name in configs(package) if name.startswith(folder)]
+        inside = [
+            name[len(folder) :].lstrip("/") for name in list_configs(package) if name.startswith(folder)
+        ]
         if results_filter == ObjectType.CONFIG:
             return sorted(name for name in inside if "/" not in name)
         return sorted({name.split("/")[0] for name in inside if "/" in name})

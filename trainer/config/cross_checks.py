@@ -10,12 +10,14 @@ from typing import Any
 from trainer.core.errors import ConfigError, did_you_mean
 from trainer.schema import METRICS, Experiment
 from trainer.schema.conf_folders import Conf
-from trainer.schema.fields import Leaf, leaves, value_at
-from trainer.zoo.model_names import Models
+from trainer.schema.fields import Field, fields_of, value_at
+from trainer.zoo.model_names import ModelNames
 from trainer.zoo.requirements import refusal
 
 
-def mistakes(config: Any, typed: AbstractSet[str], conf: Conf, *, runnable: bool = True) -> list[str]:
+def cross_check_mistakes(
+    config: Any, typed: AbstractSet[str], conf: Conf, *, runnable: bool = True
+) -> list[str]:
     """All mistakes in a composed configuration.
 
     Args:
@@ -37,7 +39,7 @@ def mistakes(config: Any, typed: AbstractSet[str], conf: Conf, *, runnable: bool
 def _values(config: Any, typed: AbstractSet[str]) -> Iterator[str]:
     """Values that files gave."""
     schema: type = type(config)
-    for key, leaf in leaves(schema).items():
+    for key, leaf in fields_of(schema).items():
         value = value_at(config, key)
         # None and an empty text are a schema's own defaults, never what a file had to say.
         if value != leaf.default and (complaint := leaf.complaint(value)):
@@ -52,7 +54,7 @@ def _task_and_model(config: Experiment, conf: Conf) -> Iterator[str]:
             if model.tasks
             else "none of this trainer's tasks is its own"
         )
-        near = Models(conf).of_task(task.name, like=model.name)
+        near = ModelNames(conf).of_task(task.name, like=model.name)
         others = ", ".join(dict.fromkeys([task.default_model, *near]))
         yield f"model={model.name} can't do task={task.name}; {able}. Models for {task.name}: {others}."
     metrics = METRICS[task.name]
@@ -63,7 +65,7 @@ def _task_and_model(config: Experiment, conf: Conf) -> Iterator[str]:
 
 def _ignored(config: Experiment, typed: AbstractSet[str]) -> Iterator[str]:
     """Typed keys that the chosen variant would not look at."""
-    for key, leaf in leaves(Experiment).items():
+    for key, leaf in fields_of(Experiment).items():
         value = value_at(config, key)
         if key not in typed or value in (None, False):
             continue
@@ -109,7 +111,7 @@ def _missing(config: Any) -> Iterator[str]:
             yield "checkpoint is missing: checkpoint=latest, a run's id or folder, or a .pth file."
         return
     data = config.dataset
-    if data.format in leaves(Experiment)["dataset.path"].metadata["only"] and data.path is None:
+    if data.format in fields_of(Experiment)["dataset.path"].metadata["only"] and data.path is None:
         yield f"dataset.path is missing: dataset={data.format} needs the data set's folder."
     try:
         if lacking := refusal(config.model.name, config.model.base):
@@ -118,8 +120,8 @@ def _missing(config: Any) -> Iterator[str]:
         yield error.message
 
 
-def _leaf(key: str) -> Leaf:
-    return leaves(Experiment)[key]
+def _leaf(key: str) -> Field:
+    return fields_of(Experiment)[key]
 
 
 def _choices(group: str, variants: tuple[str, ...]) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainer.core.yaml_io import load
+from trainer.core.yaml_io import load_yaml
 from trainer.schema.conf_folders import Conf
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 
 
-def inferred(chosen: Mapping[str, str], conf: Conf, models: Models) -> dict[str, str]:
+def infer_choices(chosen: Mapping[str, str], conf: Conf, models: ModelNames) -> dict[str, str]:
     """The choices of ``task`` and ``model`` to add to the ``chosen`` ones (group -> resolved choice)."""
     task, model = chosen.get("task"), chosen.get("model")
     if task and model:
@@ -42,7 +42,7 @@ def defaults(conf: Conf, group: str, choice: str) -> dict[str, str]:
     if path is None:
         return {}
     found: dict[str, str] = {}
-    for item in load(path).get("defaults") or []:
+    for item in load_yaml(path).get("defaults") or []:
         if isinstance(item, str):
             if item != "_self_":
                 found.update(defaults(conf, group, item.rpartition("/")[2]))

@@ -34,7 +34,7 @@ def note(config: Any, raw: dict[str, Any], config_dirs: tuple[str, ...]) -> None
         raw: the composed configuration with no interpolation resolved.
     """
     resolved = dataclasses.asdict(config)
-    secrets.learn(resolved)
+    secrets.learn_secret(resolved)
     values: set[str] = set()
     for name in set(_variables(raw)):
         value = os.environ.get(name, "")

@@ -10,36 +10,38 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep
 
-from trainer.config.default_choices import inferred
-from trainer.config.overrides import Typed, parse
+from trainer.config.default_choices import infer_choices
+from trainer.config.overrides import TypedOverride, parse_override
 from trainer.core.errors import ConfigError, did_you_mean, fold, nearest
 from trainer.schema import COMMANDS
 from trainer.schema.conf_folders import Conf
 from trainer.schema.experiment_file import GROUP, choice_of
-from trainer.schema.fields import Leaf, leaves
-from trainer.zoo.model_names import Models
+from trainer.schema.fields import Field, fields_of
+from trainer.zoo.model_names import ModelNames
 
 
 @dataclass
-class Checked:
+class CheckedOverrides:
     """What is right in what was typed, ready for Hydra, and what is wrong with the rest."""
 
-    overrides: list[Typed] = field(default_factory=list)
+    overrides: list[TypedOverride] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
     typed_keys: set[str] = field(default_factory=set)
 
     def raise_mistakes(self) -> None:
         """One :class:`ConfigError` with all mistakes, if there are any."""
         if self.mistakes:
-            raise ConfigError(listed(self.mistakes))
+            raise ConfigError(list_mistakes(self.mistakes))
 
 
-def check(command: str, overrides: Sequence[str], conf: Conf, *, multirun: bool = False) -> Checked:
+def check_overrides(
+    command: str, overrides: Sequence[str], conf: Conf, *, multirun: bool = False
+) -> CheckedOverrides:
     """Look at each override by itself, at a sweep value by value; sweeps need ``multirun``."""
     return _Check(command, conf, multirun).run(overrides)
 
 
-def listed(mistakes: Iterable[str]) -> str:
+def list_mistakes(mistakes: Iterable[str]) -> str:
     """One message for all mistakes, numbered when there are several."""
     different = list(dict.fromkeys(mistakes))
     if len(different) == 1:
@@ -54,17 +56,17 @@ class _Check:
         self.conf = conf
         self.multirun = multirun
         self.groups = conf.groups_of(command)
-        self.leaves = leaves(COMMANDS[command])
-        self.models = Models(conf)
-        self.result = Checked()
+        self.leaves = fields_of(COMMANDS[command])
+        self.models = ModelNames(conf)
+        self.result = CheckedOverrides()
         self.chosen: dict[str, str] = {}
 
-    def run(self, overrides: Sequence[str]) -> Checked:
+    def run(self, overrides: Sequence[str]) -> CheckedOverrides:
         wrong: dict[int, str] = {}
-        parsed: dict[int, Typed] = {}
+        parsed: dict[int, TypedOverride] = {}
         for place, text in enumerate(overrides):
             try:
-                parsed[place] = parse(text)
+                parsed[place] = parse_override(text)
             except ConfigError as error:
                 wrong[place] = error.message
         # The task first: it decides between models of one name.
@@ -76,10 +78,12 @@ class _Check:
             self._complete_choices()
         return self.result
 
-    def _override(self, typed: Typed) -> str | None:
+    def _override(self, typed: TypedOverride) -> str | None:
         """The mistake in an override; one without is added to the result."""
         if typed.is_sweep and not self.multirun and self._takes_words(typed.key):
-            typed = Typed(typed.text, parse(f"{typed.key}=[{typed.text.partition('=')[2]}]").override)
+            typed = TypedOverride(
+                typed.text, parse_override(f"{typed.key}=[{typed.text.partition('=')[2]}]").override
+            )
         if typed.is_sweep and not self.multirun:
             return "several values: add -m to try each of them, or write [a,b] for one list."
         if typed.override.is_hydra_override():
@@ -91,7 +95,7 @@ class _Check:
             return self._framework(typed)
         return self._leaf(typed)
 
-    def _choice(self, typed: Typed) -> str | None:
+    def _choice(self, typed: TypedOverride) -> str | None:
         group = typed.key
         if typed.package is not None:
             return f"a group keeps its place here; write {group}=..."
@@ -111,7 +115,7 @@ class _Check:
         self.result.typed_keys.add(group)
         if not typed.is_sweep:
             self.chosen[group] = choices[0]
-            typed = parse(f"{group}={choices[0]}")
+            typed = parse_override(f"{group}={choices[0]}")
         self.result.overrides.append(typed)
         return None
 
@@ -134,19 +138,19 @@ class _Check:
             f"there is no {group} {word!r}.{did_you_mean(word, choices)} Choices: {', '.join(choices)}."
         )
 
-    def _framework(self, typed: Typed) -> str | None:
+    def _framework(self, typed: TypedOverride) -> str | None:
         """``mm.*`` reaches any key of MMEngine's configuration, so that no ``+`` is needed."""
         if self.command not in ("train", "show", "check"):
             return f"{self.command} takes its configuration from the checkpoint; there is no mm here."
         if typed.key == "mm" and not all(isinstance(value, dict) for value in typed.values()):
             return "expected a mapping, as in mm.model.backbone.depth=18."
         if typed.sign != "~" and not typed.is_sweep:
-            typed = Typed(typed.text, parse(f"++{typed.text.lstrip('+')}").override)
+            typed = TypedOverride(typed.text, parse_override(f"++{typed.text.lstrip('+')}").override)
         self.result.typed_keys.add(typed.key)
         self.result.overrides.append(typed)
         return None
 
-    def _leaf(self, typed: Typed) -> str | None:
+    def _leaf(self, typed: TypedOverride) -> str | None:
         key = typed.key
         leaf = self.leaves.get(key)
         if leaf is None and typed.package is None and key.rpartition(".")[0] in _OPTIONS:
@@ -174,15 +178,15 @@ class _Check:
         several = leaf is not None and (leaf.metadata.get("kind") == "words" or leaf.type == list[str])
         return several and not self.groups
 
-    def _option(self, typed: Typed) -> str | None:
+    def _option(self, typed: TypedOverride) -> str | None:
         """A mapping, or a key of one: which there are is for who uses it."""
         if typed.sign != "~" and not typed.is_sweep:
-            typed = Typed(typed.text, parse(f"++{typed.text.lstrip('+')}").override)
+            typed = TypedOverride(typed.text, parse_override(f"++{typed.text.lstrip('+')}").override)
         self.result.typed_keys.add(typed.key)
         self.result.overrides.append(typed)
         return None
 
-    def _whole(self, typed: Typed, leaf: Leaf) -> str:
+    def _whole(self, typed: TypedOverride, leaf: Field) -> str:
         """How whole numbers are drawn from an interval."""
         sweep = typed.override.value()
         ends = (sweep.start or 0, sweep.end or 0) if isinstance(sweep, IntervalSweep) else ()
@@ -190,7 +194,7 @@ class _Check:
             return ""
         return f" Whole numbers: int(interval({ends[0]:g},{ends[1]:g}))."
 
-    def _unknown(self, typed: Typed) -> str:
+    def _unknown(self, typed: TypedOverride) -> str:
         key = typed.key
         if key in self.all_groups:
             return f"{self.command} has no group {key!r}; it takes {', '.join(self.leaves)}."
@@ -230,11 +234,11 @@ class _Check:
     def _complete_choices(self) -> None:
         """Add task or model where only the other is typed, and the other form of warm-up where one is."""
         chosen = {group: choice for group, choice in self.chosen.items() if choice != "null"}
-        extra = inferred(chosen, self.conf, self.models)
-        self.result.overrides += [parse(f"{group}={choice}") for group, choice in extra.items()]
+        extra = infer_choices(chosen, self.conf, self.models)
+        self.result.overrides += [parse_override(f"{group}={choice}") for group, choice in extra.items()]
         warm_up = {"scheduler.warmup_iters", "scheduler.warmup_epochs"}
         if len(typed := warm_up & self.result.typed_keys) == 1:
-            self.result.overrides.append(parse(f"{(warm_up - typed).pop()}=null"))
+            self.result.overrides.append(parse_override(f"{(warm_up - typed).pop()}=null"))
 
     @cached_property
     def all_groups(self) -> dict[str, list[str]]:

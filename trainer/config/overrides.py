@@ -24,7 +24,7 @@ from trainer.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Typed:
+class TypedOverride:
     """One override as it was typed."""
 
     text: str
@@ -101,7 +101,7 @@ def ends_of(sweep: IntervalSweep) -> tuple[Any, Any]:
     return (int(ends[0] or 0), int(ends[1] or 0)) if whole else (ends[0], ends[1])
 
 
-def parse(text: str) -> Typed:
+def parse_override(text: str) -> TypedOverride:
     """One override; :class:`ConfigError` says what is wrong with its form."""
     if not key_of(text) or ("=" not in text and not text.startswith("~")):
         raise ConfigError(f"{text}: expected key=value.")
@@ -113,7 +113,7 @@ def parse(text: str) -> Typed:
         raise ConfigError(f"{text}: can't be read: {reason}.{hint}") from None
     if complaint := _endless(override._value):
         raise ConfigError(f"{text}: {complaint}")
-    return Typed(text, override)
+    return TypedOverride(text, override)
 
 
 def plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ SWITCHES = ("true", "false", "auto", "", "null")
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedOverrides:
     """A run's command line: overrides and the folders given by ``--config-dir``."""
 
     overrides: list[str]
@@ -35,7 +35,7 @@ def named_run(command: str, overrides: Sequence[str]) -> str | None:
     return typed[-1]
 
 
-def with_saved(reference: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Saved:
+def with_saved(reference: str, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> SavedOverrides:
     """What was typed for a run, then what is typed now; of a key that both give, only the latter.
 
     Args:
@@ -49,15 +49,15 @@ def with_saved(reference: str, overrides: Sequence[str], config_dirs: Sequence[s
     output = [text.partition("=")[2] for text in overrides if text.startswith("output_dir=")]
     run = importlib.import_module("trainer.runs.run").Run
     found = run.find(output[-1] if output else Experiment().output_dir, reference)
-    before = saved(Path(found.dir) / "overrides.yaml")
+    before = saved_overrides(Path(found.dir) / "overrides.yaml")
     words = last_of_each([*before, *overrides])
     if "id" in map(key_of, overrides):
         raise ConfigError(f"resume={reference} and id= both name a run; give one of them.")
     refuse_masked([word for word in words if word not in overrides], found.id)
-    return Saved(words, list(config_dirs) or folders_of(found))
+    return SavedOverrides(words, list(config_dirs) or folders_of(found))
 
 
-def saved(path: Path) -> list[str]:
+def saved_overrides(path: Path) -> list[str]:
     """The overrides in a run's ``overrides.yaml``, a list of ``key=value``."""
     import yaml
 

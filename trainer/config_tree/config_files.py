@@ -40,7 +40,7 @@ def config_path(base: str) -> Path:
     path = folder / (relative if relative.endswith(".py") else f"{relative}.py")
     if not path.is_file():
         raise ConfigError(
-            f"model.base={base}: {package} has no such config.{did_you_mean(relative, configs(package))}"
+            f"model.base={base}: {package} has no such config.{did_you_mean(relative, list_configs(package))}"
         )
     return path
 
@@ -58,7 +58,7 @@ def configs_dir(package: str) -> Path | None:
 
 
 @functools.cache
-def version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
     """A package's version, or None when it isn't installed. Never imports the package."""
     for name in _DISTRIBUTIONS[package]:
         try:
@@ -69,7 +69,7 @@ def version(package: str) -> str | None:
 
 
 @functools.cache
-def configs(package: str) -> list[str]:
+def list_configs(package: str) -> list[str]:
     """All configs of a package as ``folder/name`` without ``.py``, sorted, without the shared ``_base_``."""
     folder = configs_dir(package)
     if folder is None:

@@ -15,7 +15,7 @@ SWITCH_KEYS = ("switch_pipeline", "new_train_pipeline")  # PipelineSwitchHook, Y
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
-def walk(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def traverse(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Every value below ``node`` with its path, parents before children."""
     items: Any = ()
     if isinstance(node, dict):
@@ -24,14 +24,14 @@ def walk(node: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         items = list(enumerate(node))
     for key, value in items:
         yield (*path, key), value
-        yield from walk(value, (*path, key))
+        yield from traverse(value, (*path, key))
 
 
 def dicts(node: Any) -> Iterator[Cfg]:
     """``node`` itself and every dict below it."""
     if isinstance(node, dict):
         yield node
-    for _, value in walk(node):
+    for _, value in traverse(node):
         if isinstance(value, dict):
             yield value
 
@@ -75,7 +75,7 @@ def wrappers(loader: Cfg) -> list[Cfg]:
 
 def loader_pipelines(loader: Any) -> Iterator[list[Cfg]]:
     """Every pipeline in a data loader: the leaf's and the wrappers'."""
-    for path, value in walk(loader):
+    for path, value in traverse(loader):
         if path[-1] == "pipeline" and isinstance(value, list):
             yield value
 

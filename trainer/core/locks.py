@@ -16,7 +16,7 @@ _mine: set[str] = set()
 _guard = threading.Lock()
 
 
-class Held(Exception):
+class LockHeld(Exception):
     """Somebody else has the lock; says who."""
 
 
@@ -63,7 +63,7 @@ def _reserve(name: str) -> bool:
 
 def _wait(deadline: float, who: Callable[[], str]) -> None:
     if time.monotonic() >= deadline:
-        raise Held(who())
+        raise LockHeld(who())
     time.sleep(0.05)
 
 

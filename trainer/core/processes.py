@@ -23,7 +23,7 @@ def started_at(pid: int) -> str | None:
     return None if fields[0] in "ZX" else f"{_boot()}/{fields[19]}"
 
 
-def same(pid: int, started: str | None) -> bool:
+def is_same_process(pid: int, started: str | None) -> bool:
     """Whether the process that was started then still runs."""
     return started is not None and started_at(pid) == started
 

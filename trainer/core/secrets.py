@@ -115,7 +115,7 @@ def has_mask(text: str) -> bool:
     return MASK in text
 
 
-def learn(config: Any, key: str = "") -> None:
+def learn_secret(config: Any, key: str = "") -> None:
     """Have the secrets in a configuration masked wherever their values turn up from now on."""
     for secret in _secrets_in(config, key):
         _learned.add(secret)
@@ -133,7 +133,7 @@ def learn_environment(environment: Mapping[str, str] = os.environ) -> None:
         if _names_secret(name) and not _is_path(value):
             _learned.add(value)
         elif "://" in value:
-            learn(value)
+            learn_secret(value)
 
 
 def log_to_stderr() -> None:

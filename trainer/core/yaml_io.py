@@ -38,12 +38,12 @@ Loader.yaml_implicit_resolvers = {
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
-def load(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping."""
-    return parse(path.read_text(encoding="utf-8"), str(path))
+    return parse_yaml(path.read_text(encoding="utf-8"), str(path))
 
 
-def parse(text: str, name: str = "YAML") -> dict[str, Any]:
+def parse_yaml(text: str, name: str = "YAML") -> dict[str, Any]:
     """The mapping in a text; :class:`ConfigError` with the line where it is none."""
     content = parse_any(text, name)
     if content is None:
@@ -61,8 +61,8 @@ def parse_any(text: str, name: str = "YAML") -> Any:
         raise ConfigError(f"{name} is no valid YAML: {' '.join(str(error).split())}") from None
 
 
-def dump(content: Any) -> str:
-    """YAML that :func:`parse` reads back as ``content``."""
+def dump_yaml(content: Any) -> str:
+    """YAML that :func:`parse_yaml` reads back as ``content``."""
     return str(
         yaml.dump(content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
     )

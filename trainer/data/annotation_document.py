@@ -21,11 +21,11 @@ from trainer.data.files import (
     plausible_size,
     read_bytes,
 )
-from trainer.data.json_stream import Entries, open_large
+from trainer.data.json_stream import JsonEntries, open_large
 from trainer.data.keypoint_sets import keypoint_set
 from trainer.data.labels import read_item
-from trainer.data.packed_labels import PackedPicture, add
-from trainer.data.records import SPLITS, Category, Item, Picture, Problems, Records
+from trainer.data.packed_labels import PackedImage, add
+from trainer.data.records import SPLITS, Annotation, Category, ImageRecord, Problems, Records
 
 # The file of a file_name as (folder, name in it), or why there is none.
 Locate = Callable[[str], "tuple[Path, str] | str"]
@@ -92,19 +92,19 @@ def read_categories(document: Document, problems: Problems) -> list[Category]:
 
 def read_pictures(
     document: Document, categories: list[Category], locate: Locate, problems: Problems
-) -> list[Picture]:
+) -> list[ImageRecord]:
     """All pictures with their labels, in the file's order."""
     file = document.path.name
     images = document.raw.get("images")
-    if not isinstance(images, (list, Entries)) or not images:
+    if not isinstance(images, (list, JsonEntries)) or not images:
         problems.error(f"{file} lists no image: 'images' is missing or empty")
         return []
     nested = _nested(images)
-    packed = isinstance(images, Entries) and not nested
+    packed = isinstance(images, JsonEntries) and not nested
     if nested:
         images = list(images)
     by_id: dict[str, int] = {}
-    pictures: list[Picture] = []
+    pictures: list[ImageRecord] = []
     own: list[dict[str, Any]] = []
     names: set[str] = set()
     silent: set[str] = set()  # ids whose annotations mean nothing, and of whose images all is said
@@ -112,7 +112,7 @@ def read_pictures(
         if not isinstance(entry, dict):
             problems.error(f"{file}: entries of 'images' must be objects", f"entry {i + 1}")
             continue
-        picture = _picture(entry, document, locate, problems, PackedPicture if packed else Picture)
+        picture = _picture(entry, document, locate, problems, PackedImage if packed else ImageRecord)
         if picture is None or "id" not in entry:
             silent.add(str(entry.get("id")))
         if picture is None:
@@ -219,8 +219,8 @@ class Lookup:
 
 
 def _picture(
-    entry: dict[str, Any], document: Document, locate: Locate, problems: Problems, kind: type[Picture]
-) -> Picture | None:
+    entry: dict[str, Any], document: Document, locate: Locate, problems: Problems, kind: type[ImageRecord]
+) -> ImageRecord | None:
     file, name = document.path.name, entry.get("file_name")
     clean = inside(name)
     if clean is None:
@@ -263,7 +263,7 @@ def _group(entry: dict[str, Any], field: str | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _nested(images: list[Any] | Entries) -> bool:
+def _nested(images: list[Any] | JsonEntries) -> bool:
     return any(
         isinstance(entry, dict) and ("annotations" in entry or "annotation" in entry) for entry in images
     )
@@ -280,18 +280,18 @@ def _own(entry: dict[str, Any]) -> list[Any]:
 
 def _read_flat(
     document: Document,
-    pictures: list[Picture],
+    pictures: list[ImageRecord],
     by_id: dict[str, int],
     silent: set[str],
     lookup: Lookup,
     problems: Problems,
 ) -> None:
     listed = document.raw.get("annotations") or []
-    if not isinstance(listed, (list, Entries)):
+    if not isinstance(listed, (list, JsonEntries)):
         problems.error(f"{document.path.name}: 'annotations' must be a list, not a {type(listed).__name__}")
         return
     counts = array("L", bytes(array("L").itemsize * len(pictures)))
-    fresh: dict[int, list[Item]] = {}
+    fresh: dict[int, list[Annotation]] = {}
     waiting = 0
     for i, raw in enumerate(listed):
         key = str(raw.get("image_id")) if isinstance(raw, dict) else None
@@ -314,15 +314,15 @@ def _read_flat(
     _hand_out(fresh, pictures)
 
 
-def _hand_out(fresh: dict[int, list[Item]], pictures: list[Picture]) -> None:
+def _hand_out(fresh: dict[int, list[Annotation]], pictures: list[ImageRecord]) -> None:
     for number, items in fresh.items():
         add(pictures[number], items)
     fresh.clear()
 
 
 def _read_one(
-    picture: Picture, raw: Any, number: int, lookup: Lookup, document: Document, problems: Problems
-) -> Item | None:
+    picture: ImageRecord, raw: Any, number: int, lookup: Lookup, document: Document, problems: Problems
+) -> Annotation | None:
     """An annotation of ``picture``, its ``number``-th, unless it labels nothing or only names a mask."""
     where = f"{picture.name}#{raw.get('id', number) if isinstance(raw, dict) else number}"
     if not isinstance(raw, dict):

@@ -25,15 +25,20 @@ import orjson
 from trainer.core.atomic_files import atomic_file, atomic_write
 from trainer.data.bundle import DataBundle, Keypoints, Split
 from trainer.data.fingerprint import fingerprint
-from trainer.data.records import Category, Item, Picture, Problems, Records
-from trainer.data.semantic_maps import Plan, index_map, plan
+from trainer.data.records import Annotation, Category, ImageRecord, Problems, Records
+from trainer.data.semantic_maps import MapPlan, index_map, plan
 
 _BATCH = 10_000  # entries made at once when a list is written
 Color = tuple[int, int, int]
 
 
 def write_folder(
-    folder: Path, name: str, task: str, records: Records, splits: dict[str, list[Picture]], problems: Problems
+    folder: Path,
+    name: str,
+    task: str,
+    records: Records,
+    splits: dict[str, list[ImageRecord]],
+    problems: Problems,
 ) -> None:
     """Fill ``folder`` for ``task``; mistakes found in masks go to ``problems``, which the caller raises."""
     how = plan(records, problems) if task == "semantic_segmentation" else None
@@ -109,7 +114,7 @@ def up_to_date(folder: Path) -> bool:
     return True
 
 
-def write_map(picture: Picture, target: Path, how: Plan, problems: Problems) -> np.ndarray | None:
+def write_map(picture: ImageRecord, target: Path, how: MapPlan, problems: Problems) -> np.ndarray | None:
     """One picture's index PNG; its pixels, or None after noting the mistake."""
     indices = index_map(picture, how, problems)
     if indices is not None:
@@ -130,19 +135,19 @@ def _hue(index: int) -> Color:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _common_root(pictures: list[Picture]) -> Path:
+def _common_root(pictures: list[ImageRecord]) -> Path:
     roots = {picture.root for picture in pictures}
     return roots.pop() if len(roots) == 1 else Path(os.path.commonpath(roots))
 
 
-def _file_name(picture: Picture, root: Path) -> str:
+def _file_name(picture: ImageRecord, root: Path) -> str:
     if picture.root == root:
         return picture.file_name
     return (picture.root / picture.file_name).relative_to(root).as_posix()
 
 
 def coco_lists(
-    pictures: list[Picture], root: Path, classes: tuple[str, ...], task: str, points: Keypoints | None
+    pictures: list[ImageRecord], root: Path, classes: tuple[str, ...], task: str, points: Keypoints | None
 ) -> dict[str, Iterable[dict[str, Any]]]:
     """Images, annotations numbered from 1, and categories 1..n; image ids stay where they are unique integers.
 
@@ -191,7 +196,7 @@ def write_lists(path: Path, content: dict[str, Iterable[dict[str, Any]]]) -> dic
     return lengths
 
 
-def _annotation(item: Item, number: int, image: int) -> dict[str, Any]:
+def _annotation(item: Annotation, number: int, image: int) -> dict[str, Any]:
     annotation = {
         "id": number,
         "image_id": image,
@@ -210,7 +215,7 @@ def _annotation(item: Item, number: int, image: int) -> dict[str, Any]:
 
 
 def _write_maps(
-    folder: Path, split: str, root: Path, pictures: list[Picture], how: Plan, problems: Problems
+    folder: Path, split: str, root: Path, pictures: list[ImageRecord], how: MapPlan, problems: Problems
 ) -> dict[str, str]:
     """The index PNGs and the list of one split; digests of those that come from the data set's own masks."""
     digests: dict[str, str] = {}
@@ -227,7 +232,7 @@ def _write_maps(
     return digests
 
 
-def _inputs(splits: dict[str, list[Picture]]) -> dict[str, list[list[Any]]]:
+def _inputs(splits: dict[str, list[ImageRecord]]) -> dict[str, list[list[Any]]]:
     """Size and time of each image and mask, by folder."""
     files: dict[str, list[list[Any]]] = {}
     for pictures in splits.values():

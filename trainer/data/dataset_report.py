@@ -19,9 +19,9 @@ import orjson
 from trainer.core.atomic_files import atomic_write
 from trainer.data.bundle import DataBundle
 from trainer.data.bundle_files import palette
-from trainer.data.load_records import Loaded
-from trainer.data.records import Picture, Problems
-from trainer.data.semantic_maps import Plan, index_map, plan
+from trainer.data.load_records import LoadedRecords
+from trainer.data.records import ImageRecord, Problems
+from trainer.data.semantic_maps import MapPlan, index_map, plan
 
 FILE = "data_report.json"
 SAMPLES = {"train": 5, "val": 3}
@@ -32,7 +32,7 @@ _SIZES = 300  # different image sizes that are told
 _BINS = [2.0 ** (i / 2) for i in range(2, 25)]  # px: edges of the histogram of box sizes
 
 
-def describe(name: str, task: str, loaded: Loaded) -> dict[str, Any]:
+def describe_dataset(name: str, task: str, loaded: LoadedRecords) -> dict[str, Any]:
     """The report as plain values.
 
     ``splits``: images, objects, images without any, and for each class its objects, or (semantic segmentation) its
@@ -72,7 +72,7 @@ def write_report(folder: Path, bundle: DataBundle) -> None:
     atomic_write(folder / FILE, orjson.dumps(content | {"data_set": bundle.name}))
 
 
-def _split(pictures: list[Picture], classes: tuple[str, ...], how: Plan | None) -> dict[str, Any]:
+def _split(pictures: list[ImageRecord], classes: tuple[str, ...], how: MapPlan | None) -> dict[str, Any]:
     shown: Counter[int] = Counter()
     sizes: Counter[int] = Counter()
     bare = 0
@@ -104,13 +104,13 @@ def _bin(area: float) -> int:
     return min(max(bisect.bisect_right(_BINS, math.sqrt(area)) - 1, 0), len(_BINS) - 2)
 
 
-def _chosen(pictures: list[Picture], count: int) -> list[Picture]:
+def _chosen(pictures: list[ImageRecord], count: int) -> list[ImageRecord]:
     """Pictures that show many classes between them: the next is always the one with most that were seen least."""
     ranked = heapq.nsmallest(_LOOKED_AT, pictures, key=lambda p: hashlib.sha256(p.name.encode()).digest())
     if len(ranked) <= count or not any(picture.items for picture in ranked):
         return ranked[:count]
     seen: Counter[int] = Counter()
-    chosen: list[Picture] = []
+    chosen: list[ImageRecord] = []
     left = [(picture, {item.label for item in picture.items}) for picture in ranked]
     while len(chosen) < count:
         best = max(range(len(left)), key=lambda i: sum(1 / (1 + 9 * seen[label]) for label in left[i][1]))
@@ -120,7 +120,7 @@ def _chosen(pictures: list[Picture], count: int) -> list[Picture]:
     return chosen
 
 
-def _sample(picture: Picture, split: str, how: Plan | None) -> dict[str, Any]:
+def _sample(picture: ImageRecord, split: str, how: MapPlan | None) -> dict[str, Any]:
     """A picture's file and labels; an index map as a PNG of at most 480 px in base64."""
     sample: dict[str, Any] = {
         "split": split,

@@ -7,13 +7,13 @@ import hashlib
 import orjson
 
 from trainer.data.bundle import Keypoints
-from trainer.data.records import Item, Picture
+from trainer.data.records import Annotation, ImageRecord
 
 
 def fingerprint(
     classes: tuple[str, ...],
     keypoints: Keypoints | None,
-    splits: dict[str, list[Picture]],
+    splits: dict[str, list[ImageRecord]],
     mask_digests: dict[str, str],
 ) -> str:
     """SHA-256 (hex) over classes, keypoint set, and each split's pictures with their labels.
@@ -28,14 +28,14 @@ def fingerprint(
     return whole.hexdigest()
 
 
-def _picture(picture: Picture, mask_digest: str | None) -> str:
+def _picture(picture: ImageRecord, mask_digest: str | None) -> str:
     items = sorted(orjson.dumps(_item(item)) for item in picture.items)
     name = picture.name.removeprefix("images/")
     head = orjson.dumps([name, picture.width, picture.height, mask_digest])
     return hashlib.sha256(head + b"\n".join(items)).hexdigest()
 
 
-def _item(item: Item) -> list[object]:
+def _item(item: Annotation) -> list[object]:
     segmentation: object = item.segmentation
     if isinstance(item.segmentation, list):
         segmentation = sorted([round(n, 2) for n in polygon] for polygon in item.segmentation)

@@ -14,7 +14,7 @@ from trainer.data.records import Problems
 from trainer.schema import Dataset
 
 
-def detect(dataset: Dataset, task: str) -> tuple[Dataset, str]:
+def detect_format(dataset: Dataset, task: str) -> tuple[Dataset, str]:
     """The same options with ``format`` settled, and what was found as a sentence.
 
     Raises:

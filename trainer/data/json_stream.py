@@ -26,7 +26,7 @@ _STEP = np.zeros(256, np.int8)
 _STEP[list(b"{[")], _STEP[list(b"}]")] = 1, -1
 
 
-class Entries:
+class JsonEntries:
     """The elements of a list in a file. They are read whenever they are iterated over, and never kept."""
 
     def __init__(self, path: Path, pieces: list[tuple[int, int]]) -> None:
@@ -67,7 +67,7 @@ class Entries:
 
 
 def open_large(path: Path) -> dict[str, Any] | None:
-    """The object in a file, its ``images`` and ``annotations`` as :class:`Entries`; None where it must be read whole.
+    """The object in a file, its ``images`` and ``annotations`` as :class:`JsonEntries`; None where it must be read whole.
 
     That is where it isn't valid JSON, of which a reader of the whole says why, or has another form.
 
@@ -83,7 +83,7 @@ def open_large(path: Path) -> dict[str, Any] | None:
         return None
     try:
         raw = orjson.loads(bytes(scan.rest).removeprefix(b"\xef\xbb\xbf"))
-        lists = {name: Entries(path, pieces) for name, pieces in scan.pieces.items()}
+        lists = {name: JsonEntries(path, pieces) for name, pieces in scan.pieces.items()}
         for entries in lists.values():
             entries.check()
     except ValueError:

@@ -1,4 +1,4 @@
-"""One annotation as the file has it -> one :class:`Item`: box, mask and keypoints put into one form."""
+"""One annotation as the file has it -> one :class:`Annotation`: box, mask and keypoints put into one form."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 from typing import Any
 
 from trainer.data.geometry import clip_box, rle_mask, segmentation_area, segmentation_box
-from trainer.data.records import Item, Picture, Problems
+from trainer.data.records import Annotation, ImageRecord, Problems
 
 _NUMBERS = frozenset((int, float))
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh")
 
 
 def read_item(
-    raw: dict[str, Any], label: int, picture: Picture, where: str, problems: Problems
-) -> Item | None:
+    raw: dict[str, Any], label: int, picture: ImageRecord, where: str, problems: Problems
+) -> Annotation | None:
     """``raw`` in ``picture``, or None (with a remark or a mistake in ``problems``) when it labels nothing.
 
     The box is clipped to the picture; where it is missing it comes from the mask, else from the keypoints. ``where``
@@ -36,7 +36,7 @@ def read_item(
     area: Any = raw.get("area")
     if not _number(area) or area <= 0:
         area = segmentation_area(segmentation) if segmentation else clipped[2] * clipped[3]
-    return Item(
+    return Annotation(
         label=label,
         bbox=clipped,
         area=float(area),
@@ -47,7 +47,7 @@ def read_item(
     )
 
 
-def _plain(raw: dict[str, Any], label: int, picture: Picture) -> Item | None:
+def _plain(raw: dict[str, Any], label: int, picture: ImageRecord) -> Annotation | None:
     """A box inside its picture, as most are, in a quarter of the time; None for what needs a closer look."""
     box: Any = raw.get("bbox")
     area: Any = raw.get("area")
@@ -63,7 +63,7 @@ def _plain(raw: dict[str, Any], label: int, picture: Picture) -> Item | None:
     if not (0 <= x < x + w <= picture.width and 0 <= y < y + h <= picture.height):
         return None
     w, h = float(w), float(h)
-    return Item(
+    return Annotation(
         label,
         (float(x), float(y), w, h),
         float(area) if type(area) in _NUMBERS and 0 < area < math.inf else w * h,
@@ -116,7 +116,7 @@ def _box(
 
 
 def _segmentation(
-    given: Any, picture: Picture, where: str, problems: Problems
+    given: Any, picture: ImageRecord, where: str, problems: Problems
 ) -> list[list[float]] | dict[str, Any] | None:
     if not given:
         return None

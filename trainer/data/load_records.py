@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 from trainer.core.errors import DatasetError, did_you_mean
 from trainer.data.checks.run_checks import check_files, check_labels, check_splits
-from trainer.data.format_detection import detect
-from trainer.data.formats.data_format import Format, Part
+from trainer.data.format_detection import detect_format
+from trainer.data.formats.data_format import Format, FormatPart
 from trainer.data.formats.format_registry import FORMATS
-from trainer.data.records import Picture, Problems, Records
-from trainer.data.sources.resolve_source import brought, named
+from trainer.data.records import ImageRecord, Problems, Records
+from trainer.data.sources.resolve_source import name_source, resolve_source
 from trainer.data.splits import assign
-from trainer.data.task_filter import fit_to_task
+from trainer.data.task_filter import filter_for_task
 from trainer.schema import TASKS, Dataset
 
 
 @dataclass(frozen=True)
-class Source:
+class DatasetSource:
     """A data set that was found and not yet read: ``dataset`` with its format settled, ``note`` what was found."""
 
     name: str
     dataset: Dataset
     task: str
-    parts: list[Part]
+    parts: list[FormatPart]
     note: str | None = None
     origin: str | None = None  # dataset.path as given, where the files are the cache's, shared with others
     built_in: bool = False  # made here, so its files need no looking at
@@ -35,15 +35,15 @@ class Source:
 
 
 @dataclass
-class Loaded:
+class LoadedRecords:
     """Records that fit the task, and which of their pictures each split has."""
 
     records: Records
-    splits: dict[str, list[Picture]]
+    splits: dict[str, list[ImageRecord]]
     problems: Problems
 
 
-def find_source(dataset: Dataset, task: str) -> Source:
+def find_source(dataset: Dataset, task: str) -> DatasetSource:
     """What ``dataset`` means on disk, brought there first where it is elsewhere.
 
     Raises:
@@ -52,17 +52,17 @@ def find_source(dataset: Dataset, task: str) -> Source:
     if task not in TASKS:
         raise DatasetError(f"no task {task!r}; one of {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
     note = None
-    name = dataset.name or (named(dataset.path) if dataset.path else dataset.format)
+    name = dataset.name or (name_source(dataset.path) if dataset.path else dataset.format)
     given = dataset.path
     built_in = dataset.format == "digits"
     if not built_in:
-        dataset = brought(dataset, task, name)
+        dataset = resolve_source(dataset, task, name)
     if built_in:
         from trainer.data.digits import digits_folder
 
         dataset = dataclasses.replace(dataset, name=name, format="dice", path=str(digits_folder(dataset)))
     elif dataset.format == "auto":
-        dataset, note = detect(dataset, task)
+        dataset, note = detect_format(dataset, task)
         if dataset.path != given:
             note = note.replace(str(dataset.path), str(given))  # the cache's folder says nothing to anybody
     form = FORMATS.get(dataset.format)
@@ -80,22 +80,22 @@ def find_source(dataset: Dataset, task: str) -> Source:
     parts = form.find(dataset, task, problems)
     problems.raise_any(name)
     origin = given if dataset.path != given else None
-    return Source(name, dataset, task, parts, note, origin, built_in)
+    return DatasetSource(name, dataset, task, parts, note, origin, built_in)
 
 
-def load(source: Source) -> Loaded:
+def load_records(source: DatasetSource) -> LoadedRecords:
     """Read it whole.
 
     Raises:
         DatasetError: with every mistake found in the data set, each with a count and its first examples.
     """
-    loaded = read(source)
+    loaded = read_records(source)
     loaded.problems.raise_any(source.name)
     return loaded
 
 
-def read(source: Source) -> Loaded:
-    """Like :func:`load`, with the mistakes left in ``problems``."""
+def read_records(source: DatasetSource) -> LoadedRecords:
+    """Like :func:`load_records`, with the mistakes left in ``problems``."""
     dataset, task = source.dataset, source.task
     problems = Problems(dataset.on_error)
     records = source.form.read(source.parts, dataset, task, problems)
@@ -103,7 +103,7 @@ def read(source: Source) -> Loaded:
     digests = {} if source.built_in else check_files(records, problems)
     if dataset.background != "auto":
         records.background = dataset.background
-    fit_to_task(records, task, problems)
+    filter_for_task(records, task, problems)
     if not source.built_in:
         check_labels(records, problems)
     splits = assign(records, dataset, problems)
@@ -111,4 +111,4 @@ def read(source: Source) -> Loaded:
         check_splits(records, splits, digests, dataset, problems)
     if listed and not splits["train"] and not problems.failed:
         problems.error("no image is left to train on")
-    return Loaded(records, splits, problems)
+    return LoadedRecords(records, splits, problems)

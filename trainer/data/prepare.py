@@ -19,9 +19,9 @@ from trainer.core.errors import DatasetError
 from trainer.data.bundle import DataBundle
 from trainer.data.bundle_files import read_folder, up_to_date, write_folder
 from trainer.data.dataset_report import FILE as REPORT
-from trainer.data.dataset_report import describe
+from trainer.data.dataset_report import describe_dataset
 from trainer.data.formats.data_format import root_of
-from trainer.data.load_records import Loaded, Source, find_source, load
+from trainer.data.load_records import DatasetSource, LoadedRecords, find_source, load_records
 from trainer.data.split_file import split_file
 from trainer.schema import Dataset
 
@@ -46,28 +46,28 @@ def prepare(dataset: Dataset, task: str) -> DataBundle:
     return prepare_source(find_source(dataset, task))
 
 
-def prepare_source(source: Source, loaded: Loaded | None = None) -> DataBundle:
+def prepare_source(source: DatasetSource, loaded: LoadedRecords | None = None) -> DataBundle:
     """What :func:`prepare` does for a data set that was found, and may have been read, already."""
     target = cache_dir() / "prepared" / f"{source.task}-{_key(source)}"
     if not (target.is_dir() and up_to_date(target)):
         if target.is_dir():
             _log.info("images of %s changed since it was prepared; preparing it again", source.name)
-        _build(source, target, loaded or load(source))
+        _build(source, target, loaded or load_records(source))
     bundle = dataclasses.replace(read_folder(target), name=source.name, report=target / REPORT)
     return dataclasses.replace(bundle, notes=(source.note, *bundle.notes)) if source.note else bundle
 
 
-def _build(source: Source, target: Path, loaded: Loaded) -> None:
+def _build(source: DatasetSource, target: Path, loaded: LoadedRecords) -> None:
     def fill(folder: Path) -> None:
         write_folder(folder, source.name, source.task, loaded.records, loaded.splits, loaded.problems)
         loaded.problems.raise_any(source.name)
-        report = describe(source.name, source.task, loaded)
+        report = describe_dataset(source.name, source.task, loaded)
         atomic_write(folder / REPORT, orjson.dumps(report, default=str))
 
     build_folder(target, fill, replace=target.is_dir())
 
 
-def _key(source: Source) -> str:
+def _key(source: DatasetSource) -> str:
     """Names the prepared folder by all that its content follows from, except the image files' own state."""
     dataset = source.dataset
     options = sorted((k, v) for k, v in dataclasses.asdict(dataset).items() if k not in _ELSEWHERE)

@@ -17,7 +17,7 @@ _SHOWN = 3
 
 
 @dataclass(slots=True)
-class Item:
+class Annotation:
     """One labelled object. ``bbox`` is x, y, width, height in px, inside the picture; ``label`` counts from 0.
 
     ``segmentation`` is a list of polygons ``[x1, y1, x2, y2, ...]`` or an RLE object ``{"size", "counts"}``;
@@ -34,7 +34,7 @@ class Item:
 
 
 @dataclass(slots=True)
-class Picture:
+class ImageRecord:
     """One image file ``root / file_name`` with its labels.
 
     ``name`` is what the data set calls the file, ``split`` the one the data set names, ``mask`` an index PNG,
@@ -48,7 +48,7 @@ class Picture:
     width: int
     height: int
     split: str | None = None
-    items: list[Item] = field(default_factory=list)
+    items: list[Annotation] = field(default_factory=list)
     mask: Path | None = None
     group: str | None = None
 
@@ -109,7 +109,7 @@ class Records:
 
     root: Path
     categories: list[Category]
-    pictures: list[Picture]
+    pictures: list[ImageRecord]
     rule: SplitRule
     keypoints: Keypoints | None = None
     source: str = ""

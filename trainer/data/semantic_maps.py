@@ -14,14 +14,14 @@ import numpy as np
 
 from trainer.data.files import read_index_png
 from trainer.data.geometry import segmentation_mask
-from trainer.data.records import Picture, Problems, Records
+from trainer.data.records import ImageRecord, Problems, Records
 
 BACKGROUND = "background"
 IGNORED = 255
 
 
 @dataclass(frozen=True)
-class Plan:
+class MapPlan:
     """Class names by index, the index of label 0, of each value found in index masks, and of what nothing covers."""
 
     classes: tuple[str, ...]
@@ -30,7 +30,7 @@ class Plan:
     uncovered: int
 
 
-def plan(records: Records, problems: Problems) -> Plan:
+def plan(records: Records, problems: Problems) -> MapPlan:
     """How this data set's labels become index values."""
     ids = [str(category.original_id) for category in records.categories]
     masked = bool(records.pictures) and all(picture.mask for picture in records.pictures)
@@ -46,10 +46,10 @@ def plan(records: Records, problems: Problems) -> Plan:
         problems.error(
             f"semantic segmentation can hold {IGNORED - 1} classes and background; there are {len(names)}"
         )
-    return Plan((BACKGROUND, *names) if first else names, first, values, 0 if first else IGNORED)
+    return MapPlan((BACKGROUND, *names) if first else names, first, values, 0 if first else IGNORED)
 
 
-def index_map(picture: Picture, how: Plan, problems: Problems) -> np.ndarray | None:
+def index_map(picture: ImageRecord, how: MapPlan, problems: Problems) -> np.ndarray | None:
     """(height, width) uint8 of class indices, or None after noting the mistake."""
     if picture.mask is not None:
         return _from_mask(picture, how, problems)
@@ -63,7 +63,7 @@ def index_map(picture: Picture, how: Plan, problems: Problems) -> np.ndarray | N
     return canvas
 
 
-def _from_mask(picture: Picture, how: Plan, problems: Problems) -> np.ndarray | None:
+def _from_mask(picture: ImageRecord, how: MapPlan, problems: Problems) -> np.ndarray | None:
     assert picture.mask is not None
     found = read_index_png(picture.mask)
     if found is None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from trainer.data.files import parse_json, read_bytes
 from trainer.data.formats.data_format import root_of
-from trainer.data.records import SPLITS, Picture, Problems, Records, SplitRule, shares_of
+from trainer.data.records import SPLITS, ImageRecord, Problems, Records, SplitRule, shares_of
 from trainer.schema import Dataset
 
 _LISTS = ("custom_splits", "splits")
@@ -99,9 +99,9 @@ def _named(raw: dict[str, Any], file: str, problems: Problems) -> Iterator[tuple
                 problems.error(f"{file}: split must be train, val or test", f"{key}: {str(value)[:60]!r}")
 
 
-def _names(pictures: list[Picture]) -> dict[str, list[Picture]]:
+def _names(pictures: list[ImageRecord]) -> dict[str, list[ImageRecord]]:
     """Pictures by id as text, by the data set's name, by file name; an id counts before a name."""
-    found: dict[str, list[Picture]] = {}
+    found: dict[str, list[ImageRecord]] = {}
     for picture in pictures:
         found.setdefault(picture.key, []).append(picture)
     for names in ([p.name for p in pictures], [p.file_name for p in pictures]):

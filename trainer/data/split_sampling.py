@@ -12,14 +12,14 @@ import numpy as np
 
 from trainer.core.errors import ConfigError
 from trainer.data.files import read_index_png
-from trainer.data.records import Picture, Problems
+from trainer.data.records import ImageRecord, Problems
 
 
 @dataclass
-class Unit:
+class SplitUnit:
     """Pictures that must not be parted: one, or those of a group. ``labels``: how many pictures show each class."""
 
-    pictures: list[Picture]
+    pictures: list[ImageRecord]
     labels: Counter[int]
     rank: tuple[bytes, str]
 
@@ -28,9 +28,9 @@ class Unit:
         return len(self.pictures)
 
 
-def units_of(pictures: list[Picture], seed: int, group_by: str | None, stratify: bool) -> list[Unit]:
+def units_of(pictures: list[ImageRecord], seed: int, group_by: str | None, stratify: bool) -> list[SplitUnit]:
     """The units in the order in which they are drawn: that of a hash of seed and id, or seed and group."""
-    groups: dict[tuple[str, ...], list[Picture]] = {}
+    groups: dict[tuple[str, ...], list[ImageRecord]] = {}
     for picture in pictures:
         group = group_of(picture, group_by)
         key: tuple[str, ...] = (picture.key, picture.name) if group is None else ("group", group)
@@ -39,11 +39,11 @@ def units_of(pictures: list[Picture], seed: int, group_by: str | None, stratify:
     for key, members in groups.items():
         text = "/".join((str(seed), *key))
         labels = Counter(label for p in members for label in _labels(p)) if stratify else Counter()
-        units.append(Unit(members, labels, (hashlib.sha256(text.encode()).digest(), text)))
+        units.append(SplitUnit(members, labels, (hashlib.sha256(text.encode()).digest(), text)))
     return sorted(units, key=lambda unit: unit.rank)
 
 
-def group_of(picture: Picture, group_by: str | None) -> str | None:
+def group_of(picture: ImageRecord, group_by: str | None) -> str | None:
     """What a picture has in common with others; None for one that stands alone.
 
     ``group_by`` is a regular expression with one group, searched in the file's name, or a field of the image's entry
@@ -78,7 +78,7 @@ def group_pattern(group_by: str) -> re.Pattern[str] | None:
     return pattern
 
 
-def note_groups(pictures: list[Picture], group_by: str, problems: Problems) -> None:
+def note_groups(pictures: list[ImageRecord], group_by: str, problems: Problems) -> None:
     """Say which pictures have no group; a mistake where none has."""
     lone = [picture for picture in pictures if group_of(picture, group_by) is None]
     where = "has the field" if group_pattern(group_by) is None else "has a name that matches"
@@ -88,7 +88,7 @@ def note_groups(pictures: list[Picture], group_by: str, problems: Problems) -> N
         problems.note("images without a group stand alone in the split", picture.name)
 
 
-def part(units: list[Unit], shares: Sequence[float], stratify: bool) -> list[list[Unit]]:
+def part(units: list[SplitUnit], shares: Sequence[float], stratify: bool) -> list[list[SplitUnit]]:
     """The units in parts of about ``shares`` (which add up to 1) of all pictures; the last takes what remains.
 
     While there are units enough no part is empty: the last gets one before the first, that before the others.
@@ -111,7 +111,7 @@ def part(units: list[Unit], shares: Sequence[float], stratify: bool) -> list[lis
     return parts
 
 
-def folds(units: list[Unit], count: int, stratify: bool) -> list[list[Unit]]:
+def folds(units: list[SplitUnit], count: int, stratify: bool) -> list[list[SplitUnit]]:
     """``count`` parts of about equal size, each unit in one of them.
 
     Raises:
@@ -123,7 +123,7 @@ def folds(units: list[Unit], count: int, stratify: bool) -> list[list[Unit]]:
         )
     if stratify:
         return part(units, [1 / count] * count, True)
-    dealt: list[list[Unit]] = [[] for _ in range(count)]
+    dealt: list[list[SplitUnit]] = [[] for _ in range(count)]
     sizes = [0] * count
     for unit in sorted(units, key=lambda unit: (-unit.weight, unit.rank)):
         least = sizes.index(min(sizes))
@@ -132,13 +132,13 @@ def folds(units: list[Unit], count: int, stratify: bool) -> list[list[Unit]]:
     return dealt
 
 
-def _in_order(units: list[Unit], wanted: list[int]) -> list[list[Unit]]:
+def _in_order(units: list[SplitUnit], wanted: list[int]) -> list[list[SplitUnit]]:
     """Each part but the last takes units, in their order, while that brings it nearer to its number of pictures."""
     left = list(units)
-    parts: list[list[Unit]] = []
+    parts: list[list[SplitUnit]] = []
     for number in wanted[:-1]:
-        taken: list[Unit] = []
-        rest: list[Unit] = []
+        taken: list[SplitUnit] = []
+        rest: list[SplitUnit] = []
         have, number = 0, max(1, number) if number or not parts else 0
         for unit in left:
             if abs(have + unit.weight - number) < abs(have - number):
@@ -151,7 +151,7 @@ def _in_order(units: list[Unit], wanted: list[int]) -> list[list[Unit]]:
     return [*parts, left]
 
 
-def _by_class(units: list[Unit], shares: Sequence[float]) -> list[list[Unit]]:
+def _by_class(units: list[SplitUnit], shares: Sequence[float]) -> list[list[SplitUnit]]:
     """Iterative stratification (Sechidis et al., 2011): the rarest class first, each unit to the part that lacks most.
 
     The units' order decides between equals, so the result follows from the seed alone.
@@ -164,7 +164,7 @@ def _by_class(units: list[Unit], shares: Sequence[float]) -> list[list[Unit]]:
     for number, unit in enumerate(units):
         for label in unit.labels:
             holders[label].append(number)
-    parts: list[list[Unit]] = [[] for _ in shares]
+    parts: list[list[SplitUnit]] = [[] for _ in shares]
     free = set(range(len(units)))
 
     def give(number: int, to: int) -> None:
@@ -186,7 +186,7 @@ def _by_class(units: list[Unit], shares: Sequence[float]) -> list[list[Unit]]:
     return parts
 
 
-def _labels(picture: Picture) -> set[int]:
+def _labels(picture: ImageRecord) -> set[int]:
     """The classes that a picture shows; of one with a mask and no objects, the mask's values."""
     if picture.items or picture.mask is None:
         return {item.label for item in picture.items}

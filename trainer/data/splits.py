@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from trainer.core.errors import ConfigError
-from trainer.data.records import SPLITS, Picture, Problems, Records, SplitRule, shares_of
+from trainer.data.records import SPLITS, ImageRecord, Problems, Records, SplitRule, shares_of
 from trainer.data.split_file import override, redraw, split_file
 from trainer.data.split_sampling import folds, group_of, note_groups, part, units_of
 from trainer.schema import Dataset
@@ -15,7 +15,9 @@ from trainer.schema.fields import is_fold
 NAMES = ("train", "val", "test")
 
 
-def declared(raw: dict[str, Any], pictures: list[Picture], rule: SplitRule, problems: Problems) -> SplitRule:
+def declared(
+    raw: dict[str, Any], pictures: list[ImageRecord], rule: SplitRule, problems: Problems
+) -> SplitRule:
     """Apply a file's ``split_config`` / ``splits`` to pictures without a ``split`` of their own; the rule for the rest.
 
     Ids are compared as text. ``splits`` may also hold counts, which assign nothing.
@@ -41,7 +43,7 @@ def declared(raw: dict[str, Any], pictures: list[Picture], rule: SplitRule, prob
     )
 
 
-def assign(records: Records, dataset: Dataset, problems: Problems) -> dict[str, list[Picture]]:
+def assign(records: Records, dataset: Dataset, problems: Problems) -> dict[str, list[ImageRecord]]:
     """``{"train", "val", ["test"]}``: every picture once, except where a single one (or group) is all there is.
 
     Raises:
@@ -80,7 +82,7 @@ def assign(records: Records, dataset: Dataset, problems: Problems) -> dict[str, 
     return splits
 
 
-def straddling(splits: dict[str, list[Picture]], group_by: str) -> dict[str, list[str]]:
+def straddling(splits: dict[str, list[ImageRecord]], group_by: str) -> dict[str, list[str]]:
     """Groups that are in more than one split, and in which."""
     where: dict[str, dict[str, None]] = {}
     for name, pictures in splits.items():
@@ -91,7 +93,7 @@ def straddling(splits: dict[str, list[Picture]], group_by: str) -> dict[str, lis
     return {group: list(names) for group, names in where.items() if len(names) > 1}
 
 
-def _splits(pictures: list[Picture]) -> dict[str, list[Picture]]:
+def _splits(pictures: list[ImageRecord]) -> dict[str, list[ImageRecord]]:
     return {name: [picture for picture in pictures if picture.split == name] for name in NAMES}
 
 
@@ -114,7 +116,7 @@ def _draw_free(records: Records, dataset: Dataset, problems: Problems) -> None:
 
 
 def _draw(
-    pictures: list[Picture],
+    pictures: list[ImageRecord],
     rule: SplitRule,
     dataset: Dataset,
     problems: Problems,

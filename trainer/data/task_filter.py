@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trainer.data.records import Item, Problems, Records
+from trainer.data.records import Annotation, Problems, Records
 
 
-def fit_to_task(records: Records, task: str, problems: Problems) -> None:
+def filter_for_task(records: Records, task: str, problems: Problems) -> None:
     """Leave in ``records`` what ``task`` learns from and nothing else, with remarks and mistakes in ``problems``."""
     if not records.pictures or not records.categories:
         return  # said already, and everything below would only repeat it
@@ -38,7 +38,7 @@ def fit_to_task(records: Records, task: str, problems: Problems) -> None:
         picture.items = items
 
 
-def _any(records: Records, has: Callable[[Item], object]) -> bool:
+def _any(records: Records, has: Callable[[Annotation], object]) -> bool:
     return any(has(item) for picture in records.pictures for item in picture.items)
 
 
@@ -46,7 +46,7 @@ def _masked(records: Records, task: str) -> bool:
     return task == "semantic_segmentation" and any(picture.mask for picture in records.pictures)
 
 
-def _keep(records: Records, remark: str, problems: Problems, wanted: Callable[[Item], bool]) -> None:
+def _keep(records: Records, remark: str, problems: Problems, wanted: Callable[[Annotation], bool]) -> None:
     for picture in records.pictures:
         items = picture.items
         for item in items:

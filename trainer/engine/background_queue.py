@@ -12,7 +12,7 @@ logger = logging.getLogger("trainer")
 Job = Callable[[], object]
 
 
-class Aside:
+class BackgroundQueue:
     """A job that fails is told in the log file and costs nothing else; its thread ends with the process."""
 
     def __init__(self, name: str) -> None:

@@ -11,24 +11,24 @@ from trainer.runs.run import Run
 from trainer.schema import Experiment
 
 
-def size_of_log(run: Run) -> int:
+def event_log_size(run: Run) -> int:
     """Bytes of the event log, which an attempt is about to go on with."""
     return run.events.stat().st_size if run.events.exists() else 0
 
 
-def has_last_word(run: Run, after: int) -> bool:
+def has_failure_record(run: Run, after: int) -> bool:
     """Whether the log says, behind byte ``after``, how the training ended."""
     return any(event["type"] in LAST_WORDS for event, _ in read(run.events, after))
 
 
-def say_last_word(run: Run, exp: Experiment, error: Exception, after: int) -> bool:
+def write_failure_record(run: Run, exp: Experiment, error: Exception, after: int) -> bool:
     """Write the ``failed`` event and ``result.json`` of a training that raised ``error``, unless it has done so;
     whether it was needed.
 
     Args:
         after: the size of the event log when the attempt began.
     """
-    if has_last_word(run, after):
+    if has_failure_record(run, after):
         return False
     known = _known(error)
     told = {"type": known.kind, "message": known.message}

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.core.secrets import MaskingFormatter
-from trainer.runs.events.event_text import describe
+from trainer.runs.events.event_text import event_text
 from trainer.runs.events.reader import Event
 
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
 
-class RunLog:
+class LogFile:
     """While the block runs, the loggers of this package and of mmengine, Python's warnings and whatever a
     library prints go to one file, appended to over all attempts of a run. The terminal stays with the
     console's view.
@@ -29,7 +29,7 @@ class RunLog:
         self._taken: list[tuple[logging.Logger, int]] = []
         self.stdout = sys.stdout
 
-    def __enter__(self) -> RunLog:
+    def __enter__(self) -> LogFile:
         self._loggers = [logging.getLogger("trainer"), logging.getLogger("py.warnings")]
         self._before = [(logger.level, logger.propagate) for logger in self._loggers]
         for logger in self._loggers:
@@ -67,7 +67,7 @@ class RunLog:
 
     def tell(self, event: Event) -> None:
         """Listener of the event log."""
-        line = describe(event)
+        line = event_text(event)
         if line is not None:
             self.write(line)
 
@@ -86,7 +86,7 @@ class RunLog:
 class _Lines(io.TextIOBase):
     """Takes the place of stdout: whole lines become lines of the log."""
 
-    def __init__(self, log: RunLog) -> None:
+    def __init__(self, log: LogFile) -> None:
         self._log, self._rest = log, ""
 
     def writable(self) -> bool:

@@ -18,7 +18,7 @@ logger = logging.getLogger("trainer")
 
 
 class BatchHook(Hook):
-    """Holds the batch that is trained on, for :func:`out_of_memory`."""
+    """Holds the batch that is trained on, for :func:`out_of_memory_error`."""
 
     priority = "VERY_HIGH"
 
@@ -34,7 +34,7 @@ class BatchHook(Hook):
         self.batch = None
 
 
-def out_of_memory(error: BaseException, runner: Any, batch: Any) -> ResourceError:
+def out_of_memory_error(error: BaseException, runner: Any, batch: Any) -> ResourceError:
     """A full GPU as the user's error, with the batch size that fits where one does.
 
     The images of ``batch``, of which training has just failed, are tried again, fewer at a time: forward and

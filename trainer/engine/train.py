@@ -21,17 +21,17 @@ from trainer.core.installation import VERSION
 from trainer.core.secrets import mask_text, masked
 from trainer.data.bundle import DataBundle
 from trainer.engine.config_text import config_text
-from trainer.engine.distributed.nonzero_rank import follow
-from trainer.engine.distributed.rank_watchdog import Watch
-from trainer.engine.distributed.ranks import End, Ranks
-from trainer.engine.failure_record import size_of_log
-from trainer.engine.log_file import RunLog
+from trainer.engine.distributed.nonzero_rank import train_nonzero_rank
+from trainer.engine.distributed.rank_watchdog import RankWatchdog
+from trainer.engine.distributed.ranks import RankEnd, Ranks
+from trainer.engine.failure_record import event_log_size
+from trainer.engine.log_file import LogFile
 from trainer.engine.process_setup import prepare_process
-from trainer.engine.visualization import Pictures
+from trainer.engine.visualization import Visualization
 from trainer.mmconfig.batch import batch_facts
 from trainer.runs.events.console import ConsoleView
-from trainer.runs.events.log import EventLog, NoLog
-from trainer.runs.events.logging_handler import LogLines
+from trainer.runs.events.log import EventLog, NullEventLog
+from trainer.runs.events.logging_handler import EventLogHandler
 from trainer.runs.events.system_metrics import SystemSampler
 from trainer.runs.manifest import Entry, Manifest
 from trainer.runs.result import Result, build_result
@@ -59,15 +59,15 @@ class Session:
     exp: Experiment
     bundle: DataBundle
     log: EventLog
-    file: RunLog
+    file: LogFile
     signals: StopSignals
     ranks: Ranks
-    pictures: Pictures | None = None
+    pictures: Visualization | None = None
     started: float = field(default_factory=time.monotonic)
     ended: threading.Lock = field(default_factory=threading.Lock)  # held by whoever writes the end
 
 
-def fit(
+def run_training(
     cfg: Config,
     run: Run,
     exp: Experiment,
@@ -99,33 +99,33 @@ def fit(
 
     ranks = ranks or Ranks()
     signals = StopSignals(ONE_CTRL_C, several=True) if ranks.size > 1 else StopSignals()
-    size = ranks.from_first(lambda: size_of_log(run))
+    size = ranks.from_first(lambda: event_log_size(run))
     if not ranks.first:
-        session = Session(cfg, run, exp, bundle, NoLog(), RunLog(Path(os.devnull)), signals, ranks)
-        return follow(session, train, size)
+        session = Session(cfg, run, exp, bundle, NullEventLog(), LogFile(Path(os.devnull)), signals, ranks)
+        return train_nonzero_rank(session, train_session, size)
     run.start_attempt()
     resume = f"{program()} resume={short(run.dir)}"
     view = ConsoleView(Console(highlight=False), short(run.dir), next_steps, resume)
     # The view keeps the terminal; everything printed from here on goes to the log file.
     view.console.file = view.console.file
     with (
-        RunLog(run.dir / "train.log") as file,
+        LogFile(run.dir / "train.log") as file,
         EventLog(run.events) as log,
         signals,
         SystemSampler(log, run.dir),
-        Pictures(run, exp, bundle, log) as pictures,
+        Visualization(run, exp, bundle, log) as pictures,
     ):
-        file.also(LogLines(log))
+        file.also(EventLogHandler(log))
         log.listen(file.tell)
         log.listen(view)
         view.open()
         session = Session(cfg, run, exp, bundle, log, file, signals, ranks, pictures)
         error: TrainerError | None = None
         stopped: Stopped | None = None
-        with Watch(ranks, partial(_give_up, session)):
+        with RankWatchdog(ranks, partial(_give_up, session)):
             through = False
             try:
-                train(session)
+                train_session(session)
                 through = True
             except OutOfTime:
                 log.emit("warning", message=_out_of_time(exp, resume))
@@ -145,7 +145,7 @@ def fit(
     return result
 
 
-def train(session: Session) -> None:
+def train_session(session: Session) -> None:
     """Build the Runner with our hooks and let it train."""
     import torch
     from mmengine.runner import CheckpointLoader
@@ -153,7 +153,7 @@ def train(session: Session) -> None:
 
     from trainer.engine.checkpoint.file import SCHEME, load_for_runner
     from trainer.engine.data_order import order_data
-    from trainer.engine.oom import BatchHook, out_of_memory
+    from trainer.engine.oom import BatchHook, out_of_memory_error
     from trainer.engine.runner import TrainRunner, runner_config
     from trainer.engine.weights.start import StartingWeights
 
@@ -187,7 +187,7 @@ def train(session: Session) -> None:
     try:
         runner.train()
     except torch.cuda.OutOfMemoryError as error:
-        raise out_of_memory(error, runner, held.batch) from error
+        raise out_of_memory_error(error, runner, held.batch) from error
     finally:
         if session.signals.received is None:  # a stop has waited already, or must not
             checkpoints.finish()
@@ -328,7 +328,7 @@ def _why_stopped(reason: BaseException, ranks: Ranks) -> tuple[Any, TrainerError
 
 
 def _explain(
-    reason: Exception, signals: StopSignals, file: RunLog, ranks: Ranks
+    reason: Exception, signals: StopSignals, file: LogFile, ranks: Ranks
 ) -> tuple[Any, TrainerError | None]:
     """An exception as (stopped, error), one of the two; its traceback goes to the log file."""
     from trainer.engine.failures import as_trainer_error, is_consequence, traceback_of
@@ -348,7 +348,7 @@ def _explain(
     return None, error
 
 
-def _give_up(session: Session, end: End) -> None:
+def _give_up(session: Session, end: RankEnd) -> None:
     """The end of a training whose thread waits for a process that has ended, written by another thread."""
     from trainer.engine.stop_signals import Stopped
 

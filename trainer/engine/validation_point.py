@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Milestone:
+class ValidationPoint:
     """``epoch`` and ``iter`` as the validation event has them; ``name`` as its files are called, e.g. ``epoch_12``."""
 
     epoch: int
@@ -21,13 +21,13 @@ class Milestone:
         return f"epoch_{self.epoch}" if self.by_epoch else f"iter_{self.iter}"
 
 
-def milestone(runner: Any) -> Milestone:
+def validation_point(runner: Any) -> ValidationPoint:
     """The point that mmengine's runner validates at, or has validated at."""
     by_epoch = not hasattr(runner.train_loop, "dataloader_iterator")
     epoch = (
         runner.epoch if by_epoch else max(1, math.ceil(runner.iter / max(1, len(runner.train_dataloader))))
     )
-    return Milestone(epoch, runner.iter, by_epoch)
+    return ValidationPoint(epoch, runner.iter, by_epoch)
 
 
 def validates(runner: Any, count: int) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.bundle import DataBundle
-from trainer.engine.background_queue import Aside
-from trainer.plots.draw_client import Artist, start
+from trainer.engine.background_queue import BackgroundQueue
+from trainer.plots.draw_client import DrawClient, start_drawing
 from trainer.runs.events.log import EventLog
 from trainer.runs.run import Run
 from trainer.schema import Experiment
@@ -23,7 +23,7 @@ FOLDERS = (
 )
 
 
-class Pictures:
+class Visualization:
     """Hands curves and samples from the training thread to a thread, and their drawing to a process.
 
     Args:
@@ -32,12 +32,12 @@ class Pictures:
 
     def __init__(self, run: Run, exp: Experiment, bundle: DataBundle, log: EventLog) -> None:
         self.run, self.exp, self.bundle, self.log = run, exp, bundle, log
-        self.artist = Artist()
-        self._aside = Aside("pictures")
+        self.artist = DrawClient()
+        self._aside = BackgroundQueue("pictures")
         self._told: dict[Path, int] = {}
         self._finished = False
 
-    def __enter__(self) -> Pictures:
+    def __enter__(self) -> Visualization:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -50,7 +50,7 @@ class Pictures:
 
         exp, bundle, tracking = self.exp, self.bundle, self.exp.tracking
         if tracking.plots:
-            self.artist = start(self.run.dir)
+            self.artist = start_drawing(self.run.dir)
         about: dict[str, Any] = {"task": exp.task.name, "classes": list(bundle.classes)}
         colours = {
             "palette": [list(colour) for colour in bundle.palette],

@@ -25,7 +25,7 @@ from trainer.export.proof.proof import Proof, plain
 from trainer.export.proof.prove import prove
 from trainer.export.settings import formats, precision
 from trainer.inference.predictor import Predictor
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 from trainer.schema import Export
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "tensorrt": ".engine"}
@@ -94,7 +94,7 @@ class Exporter:
             nms_iou=config.nms_iou,
             max_detections=self.thresholds["max_detections"] or 1,
         )
-        with quiet():
+        with suppress_output():
             self.graph: Graph = graph_for(self.predictor, options)
         self.input = {**given, "divisor": self.graph.multiple_of}
         self.outputs = outputs_of(self.graph)

@@ -20,7 +20,7 @@ import torch
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError, FrameworkError
 from trainer.export.graph.graph import Graph
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 
 OPSETS = range(13, 21)
 
@@ -94,7 +94,7 @@ def check_opset(graph: Graph, opset: int) -> None:
 def _export(graph: Graph, example: torch.Tensor, opset: int) -> bytes:
     buffer = io.BytesIO()
     try:
-        with quiet(), warnings.catch_warnings(), torch.no_grad():
+        with suppress_output(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 graph.eval(),

@@ -19,9 +19,9 @@ def outputs_of(graph: Graph) -> list[Output]:
     """Name, type and shape of each output, learned by running the graph once; open dimensions are None."""
     import torch
 
-    from trainer.inference.suppress_output import quiet
+    from trainer.inference.suppress_output import suppress_output
 
-    with torch.no_grad(), quiet():
+    with torch.no_grad(), suppress_output():
         values = graph(graph.example())
     axes = graph.dynamic_axes()
     return [

@@ -15,7 +15,7 @@ import torch
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import FrameworkError
 from trainer.export.graph.graph import Graph
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 
 METADATA = "metadata.json"
 """Name of the extra file inside (``_extra_files`` of torch.jit.load)."""
@@ -46,7 +46,7 @@ def write_torchscript(
     """
     example = graph.example() if example is None else example
     try:
-        with quiet(), warnings.catch_warnings(), torch.no_grad():
+        with suppress_output(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             traced = torch.jit.trace(graph.eval(), (example,), check_trace=False, strict=False)
     except Exception as error:

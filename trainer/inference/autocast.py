@@ -7,7 +7,7 @@ from typing import Any
 PARTS = ("backbone", "neck", "bbox_head", "rpn_head", "mask_head", "decode_head", "head")
 
 
-def use_half(model: Any) -> list[str]:
+def use_half_precision(model: Any) -> list[str]:
     """Have the parts of an OpenMMLab model compute in bfloat16 (CPU) or float16 (GPU), and answer in float32.
 
     Deformable operators, which mmcv has for float32 on CPUs alone, keep their part in float32.

@@ -13,11 +13,11 @@ import numpy as np
 from trainer.config_tree.traverse import leaf_dataset
 from trainer.engine.metrics.per_class_names import split_per_class
 from trainer.inference.evaluation_data import SCOPES, Data, own_data
-from trainer.inference.hard_examples import Judged
-from trainer.inference.hard_examples_collector import Judge
+from trainer.inference.hard_examples import ScoredImage
+from trainer.inference.hard_examples_collector import HardExamplesCollector
 from trainer.inference.predictor import Predictor
 from trainer.inference.predictor_base import BasePredictor
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 
 Progress = Callable[[int, int], None]
 _STAGES = ("data", "model", "metric")
@@ -46,7 +46,7 @@ class Evaluation:
     curves: dict[str, Any] = field(default_factory=dict)
     thresholds: dict[str, Any] = field(default_factory=dict)
     speed: dict[str, float] = field(default_factory=dict)
-    worst: list[Judged] = field(default_factory=list)
+    worst: list[ScoredImage] = field(default_factory=list)
     data: Data | None = None
 
 
@@ -91,14 +91,14 @@ def evaluate(
     seconds = dict.fromkeys(_STAGES, 0.0)
     try:
         with (
-            quiet(),
+            suppress_output(),
             DefaultScope.overwrite_default_scope(getattr(predictor, "scope", SCOPES[predictor.task])),
             torch.no_grad(),
         ):
             loader = Runner.build_dataloader(_config(_loader(asked, data, batch_size, workers, max_images)))
             evaluator = Evaluator(_config(data.evaluator))
             evaluator.dataset_meta = loader.dataset.metainfo
-            judge = Judge(predictor, evaluator, worst)
+            judge = HardExamplesCollector(predictor, evaluator, worst)
             for index, (batch, waited) in enumerate(_timed(loader)):
                 start = time.perf_counter()
                 outputs = asked.answer(batch)

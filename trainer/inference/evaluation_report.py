@@ -17,8 +17,8 @@ from trainer.inference.hard_examples import WORDS
 from trainer.inference.prediction_writer import save_picture
 from trainer.inference.predictor_base import BasePredictor
 from trainer.plots.run_plots import CURVES, FOLDER, draw_curves
-from trainer.predictions.contact_sheet import grid
-from trainer.predictions.draw import draw, read_image
+from trainer.predictions.contact_sheet import contact_sheet
+from trainer.predictions.draw import draw_prediction, read_image
 
 
 def evaluation_name(evaluation: Evaluation, model: BasePredictor) -> str:
@@ -102,12 +102,17 @@ def write_worst(folder: Path, name: str, model: BasePredictor, evaluation: Evalu
         image = read_image(one.path)
         # A whole folder of photographs would fill the memory at their own size.
         pairs.append(
-            (_small(draw(image, one.prediction, *options)), _small(draw(image, one.truth, *options)))
+            (
+                _small(draw_prediction(image, one.prediction, *options)),
+                _small(draw_prediction(image, one.truth, *options)),
+            )
         )
         captions.append(f"{one.score:.2f}  {Path(one.path).name}")
     if not pairs:
         return None
-    return save_picture(folder / FOLDER / f"evaluation-{name}_worst.png", grid(pairs, captions=captions))
+    return save_picture(
+        folder / FOLDER / f"evaluation-{name}_worst.png", contact_sheet(pairs, captions=captions)
+    )
 
 
 def _small(picture: Any, side: int = 640) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.checkpoints.resolve_checkpoint import Found
+from trainer.checkpoints.resolve_checkpoint import ResolvedCheckpoint
 from trainer.core.errors import CheckpointError, ResourceError
 from trainer.inference.predictor_base import BasePredictor
 from trainer.predictions.prediction import Prediction
@@ -35,7 +35,11 @@ class ExportedPredictor(BasePredictor):
     """
 
     def __init__(
-        self, found: Found, device: str = "auto", half: bool = False, nms_iou: float | None = None
+        self,
+        found: ResolvedCheckpoint,
+        device: str = "auto",
+        half: bool = False,
+        nms_iou: float | None = None,
     ) -> None:
         self.found = found
         self.wrapper = _open(found.path, device)

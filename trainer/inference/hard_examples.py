@@ -21,7 +21,7 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredImage:
     """An image, its score from 0 (worst) to 1, what was said and what is true; ``key`` is its id in the data set."""
 
     path: str
@@ -31,12 +31,12 @@ class Judged:
     key: Any = None
 
 
-class Worst:
+class HardExamples:
     """Keeps the worst images of those it is shown; of equally bad ones those with more that is wrong."""
 
     def __init__(self, task: str, count: int, sigmas: np.ndarray | None = None) -> None:
         self.task, self.count, self.sigmas = task, count, sigmas
-        self._heap: list[tuple[float, int, int, Judged]] = []
+        self._heap: list[tuple[float, int, int, ScoredImage]] = []
         self._seen = 0
 
     def look(
@@ -56,13 +56,13 @@ class Worst:
         if prediction.segmentation is None:
             prediction = prediction.kept(np.arange(len(prediction))[:MOST])
         self._seen += 1
-        entry = (-score, wrong, -self._seen, Judged(path, score, prediction, truth, key))
+        entry = (-score, wrong, -self._seen, ScoredImage(path, score, prediction, truth, key))
         if len(self._heap) < self.count:
             heapq.heappush(self._heap, entry)
         elif entry[:3] > self._heap[0][:3]:
             heapq.heapreplace(self._heap, entry)
 
-    def images(self) -> list[Judged]:
+    def images(self) -> list[ScoredImage]:
         """The worst first."""
         return [entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:3], reverse=True)]
 

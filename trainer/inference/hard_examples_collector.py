@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from trainer.inference.hard_examples import CONFIDENT, Judged, Worst
+from trainer.inference.hard_examples import CONFIDENT, HardExamples, ScoredImage
 from trainer.inference.predictor_base import BasePredictor
 from trainer.predictions.from_model_output import to_prediction
 from trainer.predictions.ground_truth import coco_truth
 from trainer.predictions.prediction import Prediction, joined
 
 
-class Judge:
+class HardExamplesCollector:
     """Judges each image of an evaluation.
 
     Args:
@@ -27,7 +27,7 @@ class Judge:
         self.task, self.classes = predictor.task, predictor.classes
         self._coco = next((metric for metric in evaluator.metrics if hasattr(metric, "ann_file")), None)
         sigmas = (evaluator.dataset_meta or {}).get("sigmas") if self.task == "pose" else None
-        self._worst = Worst(self.task, count, None if sigmas is None else np.asarray(sigmas, float))
+        self._worst = HardExamples(self.task, count, None if sigmas is None else np.asarray(sigmas, float))
         self._count = count
         # A top-down model's boxes of one image come one after another.
         self._current: tuple[Any, str, list[Prediction]] | None = None
@@ -54,7 +54,7 @@ class Judge:
             self._close()
             self._current = (key, str(path), [answer])
 
-    def images(self) -> list[Judged]:
+    def images(self) -> list[ScoredImage]:
         """The worst images, the worst first."""
         self._close()
         worst = self._worst.images()

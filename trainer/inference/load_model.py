@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from trainer.checkpoints.config_allowlist import check_config
-from trainer.checkpoints.resolve_checkpoint import Found, find_checkpoint
+from trainer.checkpoints.resolve_checkpoint import ResolvedCheckpoint, find_checkpoint
 from trainer.checkpoints.safe_config_parser import parse_config
-from trainer.config_tree.traverse import get_path, walk
+from trainer.config_tree.traverse import get_path, traverse
 from trainer.core.errors import CheckpointError, FrameworkError, ResourceError
-from trainer.inference.autocast import use_half
+from trainer.inference.autocast import use_half_precision
 from trainer.inference.predictor import Predictor
 from trainer.inference.predictor_base import BasePredictor
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 
 DEVICES = ("auto", "cpu", "gpu")
 # The model, its config, what is said of it, its epoch, and whether the overlap of its NMS is as it was asked for.
@@ -22,7 +22,7 @@ _Loaded = tuple[Any, dict[str, Any], dict[str, Any], int | None, bool]
 
 
 def load_model(
-    checkpoint: str | Path | Found | None = None,
+    checkpoint: str | Path | ResolvedCheckpoint | None = None,
     device: str = "auto",
     output_dir: str | Path = "runs",
     half: bool = False,
@@ -45,7 +45,9 @@ def load_model(
         ConfigError: no run, or more than one, has that name.
         ResourceError: a GPU is asked for and there is none.
     """
-    found = checkpoint if isinstance(checkpoint, Found) else find_checkpoint(checkpoint, output_dir)
+    found = (
+        checkpoint if isinstance(checkpoint, ResolvedCheckpoint) else find_checkpoint(checkpoint, output_dir)
+    )
     if found.exported:
         from trainer.inference.exported_predictor import ExportedPredictor
 
@@ -54,22 +56,22 @@ def load_model(
 
 
 def load_checkpoint(
-    found: Found, device: str = "auto", half: bool = False, nms_iou: float | None = None
+    found: ResolvedCheckpoint, device: str = "auto", half: bool = False, nms_iou: float | None = None
 ) -> Predictor:
     """The model of a ``.pth`` file, with its network and its config; raises as :func:`load_model`."""
-    with quiet():
+    with suppress_output():
         where = _prepare(device)
         model, config, about, epoch, has_nms = (_published if found.published else _own)(found, nms_iou)
         model.to(where).eval()
         if half:
-            use_half(model)
+            use_half_precision(model)
         predictor = Predictor(model=model, config=config, about=about, epoch=epoch, found=found)
         if not has_nms:
             predictor.notes.append(f"nms_iou is ignored: {predictor.name} removes no duplicates")
         return predictor
 
 
-def _own(found: Found, nms_iou: float | None) -> _Loaded:
+def _own(found: ResolvedCheckpoint, nms_iou: float | None) -> _Loaded:
     """A model that was trained here."""
     meta, weights = _read(found.path)
     about = meta["trainer"]
@@ -82,16 +84,16 @@ def _own(found: Found, nms_iou: float | None) -> _Loaded:
     return model, config, about, meta.get("epoch"), has_nms
 
 
-def _published(found: Found, nms_iou: float | None) -> _Loaded:
+def _published(found: ResolvedCheckpoint, nms_iou: float | None) -> _Loaded:
     """A model of the zoo."""
-    from trainer.inference.pretrained_model import describe, fill
+    from trainer.inference.pretrained_model import describe_pretrained, fill_pretrained
 
     assert found.published is not None
-    config, about, facts = describe(found.path, found.published)
+    config, about, facts = describe_pretrained(found.path, found.published)
     has_nms = nms_iou is None or _set_nms(config["model"], nms_iou)
     model = _build(config, found.path)
     model.dataset_meta = facts
-    fill(model, found.path, found.published, config)
+    fill_pretrained(model, found.path, found.published, config)
     return model, config, about, None, has_nms
 
 
@@ -147,7 +149,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _set_nms(model: dict[str, Any], iou: float) -> bool:
     """Change the overlap of the model's last NMS, wherever its config has it; whether it has one."""
     found = False
-    for path, value in list(walk(model)):
+    for path, value in list(traverse(model)):
         mine = "test_cfg" in path and "rpn" not in path
         if not mine or path[-1] not in ("iou_threshold", "nms_thr") or not isinstance(value, (int, float)):
             continue

@@ -13,7 +13,7 @@ SAME = 0.55
 """From this overlap (IoU) on, two boxes of a class are one thing."""
 
 
-def fuse(answers: Sequence[Prediction], top_down: bool = False) -> Prediction:
+def merge_predictions(answers: Sequence[Prediction], top_down: bool = False) -> Prediction:
     """The answers of one image's views, all in its own px, averaged.
 
     Segmentations by the mean of their probabilities; instances by weighted box fusion: boxes that overlap are one,

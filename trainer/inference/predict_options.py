@@ -9,7 +9,7 @@ from trainer.core.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
-class Options:
+class PredictOptions:
     """How images are predicted on; the same for a checkpoint and an exported file.
 
     Attributes:

@@ -15,11 +15,11 @@ import numpy as np
 
 from trainer.core.atomic_files import atomic_file, atomic_write
 from trainer.inference.predictor_base import BasePredictor
-from trainer.inference.prefetch import ahead
-from trainer.inference.stream import Answer
+from trainer.inference.prefetch import prefetch
+from trainer.inference.stream import SampleResult
 from trainer.inference.video import Video, Writer
-from trainer.predictions.contact_sheet import grid
-from trainer.predictions.draw import draw
+from trainer.predictions.contact_sheet import contact_sheet
+from trainer.predictions.draw import draw_prediction
 from trainer.predictions.formats import coco_results, yolo_lines
 
 SHEET = 12
@@ -41,7 +41,7 @@ class Written:
 
 def write(
     model: BasePredictor,
-    answers: Iterable[Answer],
+    answers: Iterable[SampleResult],
     folder: Path,
     threshold: float,
     *,
@@ -49,7 +49,7 @@ def write(
     labels: bool = False,
     video: Video | None = None,
     written: Written | None = None,
-) -> Iterator[Answer]:
+) -> Iterator[SampleResult]:
     """Write each answer as it comes, and give it on. The files have their names when the last one has come.
 
     ``predictions.json`` and, but for semantic segmentation, ``results.json`` (COCO's results format) are always
@@ -67,7 +67,7 @@ def write(
         files = _Files(stack, folder, model, threshold, pictures, labels, video)
         pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="pictures"))
         # One thread draws, in order; the network goes on meanwhile.
-        for answer, picture, truth in ahead(pool, files.drawn, files.noted(answers), _WAITING):
+        for answer, picture, truth in prefetch(pool, files.drawn, files.noted(answers), _WAITING):
             files.show(answer, picture, truth)
             written.images += 1
             written.instances += len(answer.prediction)
@@ -107,7 +107,7 @@ class _Files:
             else None
         )
 
-    def noted(self, answers: Iterable[Answer]) -> Iterator[tuple[Answer, str]]:
+    def noted(self, answers: Iterable[SampleResult]) -> Iterator[tuple[SampleResult, str]]:
         """Each answer in the JSON files, with the name of its picture."""
         for answer in answers:
             name = self.names.of(answer)
@@ -115,22 +115,24 @@ class _Files:
             self.number += 1
             yield answer, name
 
-    def drawn(self, named: tuple[Answer, str]) -> tuple[Answer, np.ndarray | None, np.ndarray | None]:
+    def drawn(
+        self, named: tuple[SampleResult, str]
+    ) -> tuple[SampleResult, np.ndarray | None, np.ndarray | None]:
         """An answer with its picture, and its ground truth's for the sheet. Called on another thread."""
         answer, name = named
         self._save(answer, Path(name).stem)
         if answer.image is None or self.pictures == "none":
             return answer, None, None
         options = (self.model.palette, self.model.skeleton)
-        picture = draw(answer.image, answer.prediction, *options, threshold=self.threshold)
+        picture = draw_prediction(answer.image, answer.prediction, *options, threshold=self.threshold)
         truth = None
         if answer.sample.truth is not None and len(self.pairs) < SHEET:
-            truth = draw(answer.image, answer.sample.truth, *options)
+            truth = draw_prediction(answer.image, answer.sample.truth, *options)
         if self.writer is None:
             save_picture(self.folder / name, picture)
         return answer, picture, truth
 
-    def show(self, answer: Answer, picture: np.ndarray | None, truth: np.ndarray | None) -> None:
+    def show(self, answer: SampleResult, picture: np.ndarray | None, truth: np.ndarray | None) -> None:
         """Keep a picture for the sheet, and add it to the video."""
         if picture is None:
             return
@@ -143,9 +145,9 @@ class _Files:
         self.predictions.write(b"\n]}\n")
         if self.results is not None:
             self.results.write(b"\n]\n")
-        return save_picture(self.folder / "sheet.png", grid(self.pairs)) if self.pairs else None
+        return save_picture(self.folder / "sheet.png", contact_sheet(self.pairs)) if self.pairs else None
 
-    def _note(self, answer: Answer, name: str) -> None:
+    def _note(self, answer: SampleResult, name: str) -> None:
         entry = self._entry(answer, name)
         lead = "," if self.number else ""
         self.predictions.write(f"{lead}\n  {json.dumps(entry, ensure_ascii=False)}".encode())
@@ -156,7 +158,7 @@ class _Files:
                 self.results.write(f"{',' if self.found else ''}\n  {json.dumps(result)}".encode())
                 self.found += 1
 
-    def _save(self, answer: Answer, stem: str) -> None:
+    def _save(self, answer: SampleResult, stem: str) -> None:
         if answer.error is not None or self.video is not None:
             return
         if answer.prediction.segmentation is not None:
@@ -165,7 +167,7 @@ class _Files:
             lines = yolo_lines(answer.prediction, scores=True)
             atomic_write(self.folder / "labels" / f"{stem}.txt", "".join(f"{line}\n" for line in lines))
 
-    def _entry(self, answer: Answer, name: str) -> dict[str, Any]:
+    def _entry(self, answer: SampleResult, name: str) -> dict[str, Any]:
         known = answer.sample.image_id
         number = self.number if known is None else known
         if answer.error is not None:
@@ -186,7 +188,7 @@ class Names:
         self._taken = {"sheet.png"}
         self._count = 0
 
-    def of(self, answer: Answer) -> str:
+    def of(self, answer: SampleResult) -> str:
         self._count += 1
         own = answer.sample.name
         stem = Path(own).stem if own and "#" not in own else f"image-{self._count:06}"

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from trainer.checkpoints.resolve_checkpoint import Found
+from trainer.checkpoints.resolve_checkpoint import ResolvedCheckpoint
 from trainer.config_tree.traverse import leaf_dataset, of_type, train_pipelines, type_name
 from trainer.core.errors import DatasetError, ResourceError
-from trainer.inference.predict_options import Options
+from trainer.inference.predict_options import PredictOptions
 from trainer.inference.predictor_base import BasePredictor
 from trainer.inference.samples import Sample, split_samples
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 from trainer.mmconfig.runtime import one_at_a_time
 from trainer.predictions.from_model_output import to_prediction
 from trainer.predictions.prediction import Prediction
@@ -36,7 +36,7 @@ class Predictor(BasePredictor):
         config: dict[str, Any],
         about: dict[str, Any],
         epoch: int | None,
-        found: Found,
+        found: ResolvedCheckpoint,
     ):
         self.model, self.config, self.about, self.epoch, self.found = model, config, about, epoch, found
         self.task, self.name, self.dataset = (
@@ -55,7 +55,7 @@ class Predictor(BasePredictor):
         self.mirrors = _mirrors(config)
         # Labels are not there to be loaded; everything else is what validation does.
         steps = [step for step, kind in zip(steps, kinds, strict=True) if kind != "LoadAnnotations"]
-        with quiet(), self.in_scope():
+        with suppress_output(), self.in_scope():
             self._load, *self._steps = [_build_step(step) for step in steps]
         self._own = threading.local()
 
@@ -86,7 +86,7 @@ class Predictor(BasePredictor):
         from trainer.inference.stream import answers
 
         samples = split_samples(self.config, split, self.task, self.classes)
-        for answer in answers(self, samples, Options(batch_size=batch_size)):
+        for answer in answers(self, samples, PredictOptions(batch_size=batch_size)):
             yield answer.sample, answer.prediction
 
     def network_input(self, samples: Iterable[Sample]) -> Any:
@@ -124,7 +124,7 @@ class Predictor(BasePredictor):
         from trainer.engine.failures import as_trainer_error
 
         try:
-            with torch.no_grad(), quiet(), self.in_scope():
+            with torch.no_grad(), suppress_output(), self.in_scope():
                 outputs = self.model.test_step(_collate(list(prepared)))
         except torch.cuda.OutOfMemoryError as error:
             raise ResourceError(

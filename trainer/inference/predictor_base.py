@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trainer.checkpoints.resolve_checkpoint import Found
+from trainer.checkpoints.resolve_checkpoint import ResolvedCheckpoint
 from trainer.core.errors import DatasetError
-from trainer.inference.predict_options import Options
+from trainer.inference.predict_options import PredictOptions
 from trainer.inference.samples import Sample
 from trainer.inference.stream import answers
 from trainer.predictions.prediction import Prediction
@@ -51,7 +51,7 @@ class BasePredictor(ABC):
     one_at_a_time: bool = False
     about: dict[str, Any]
     epoch: int | None
-    found: Found
+    found: ResolvedCheckpoint
     notes: list[str]
 
     def predict(
@@ -67,7 +67,7 @@ class BasePredictor(ABC):
             images: files, BGR uint8 arrays (H, W, 3), or :class:`Sample` (with boxes for a top-down pose model).
             batch_size: images (top-down pose: boxes) a forward pass.
             threshold: the lowest score that is kept. A top-down pose model answers for every box all the same.
-            options: the others of :class:`trainer.inference.predict_options.Options`.
+            options: the others of :class:`trainer.inference.predict_options.PredictOptions`.
 
         Raises:
             DatasetError: an image can't be read; with ``on_error="skip"`` its answer is empty, of size (0, 0).
@@ -75,7 +75,7 @@ class BasePredictor(ABC):
         """
         if isinstance(images, (str, Path, np.ndarray, Sample)):
             images = [images]
-        chosen = Options(threshold=threshold, batch_size=batch_size, **options)
+        chosen = PredictOptions(threshold=threshold, batch_size=batch_size, **options)
         for answer in answers(self, (as_sample(one) for one in images), chosen):
             yield answer.prediction
 

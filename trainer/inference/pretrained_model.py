@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoints.pretrained import Published
+from trainer.checkpoints.pretrained import PublishedModel
 from trainer.config_tree.traverse import Cfg, dicts, leaf_dataset, type_name
 from trainer.core.errors import CheckpointError
 
@@ -14,7 +14,7 @@ from trainer.core.errors import CheckpointError
 _KEPT = ("model", "default_scope", "custom_imports", "train_dataloader", "val_dataloader", "val_evaluator")
 
 
-def describe(path: Path, published: Published) -> tuple[Cfg, dict[str, Any], dict[str, Any]]:
+def describe_pretrained(path: Path, published: PublishedModel) -> tuple[Cfg, dict[str, Any], dict[str, Any]]:
     """(config, about, dataset_meta) of a published model, as a checkpoint of this trainer has them.
 
     Args:
@@ -54,19 +54,19 @@ def describe(path: Path, published: Published) -> tuple[Cfg, dict[str, Any], dic
     return config, about, {"classes": tuple(names), "palette": about["palette"]}
 
 
-def fill(model: Any, path: Path, published: Published, config: Cfg) -> None:
+def fill_pretrained(model: Any, path: Path, published: PublishedModel, config: Cfg) -> None:
     """Load published weights into ``model``: all of it, or nothing. Older layouts are understood.
 
     Raises:
         CheckpointError: unreadable, or parts of the model are missing or have another shape.
     """
     from trainer.engine.weights.loading_report import some
-    from trainer.engine.weights.match import Goal, fit_weights
+    from trainer.engine.weights.match import MatchTarget, match_weights
 
     meta = model.dataset_meta
     names = _points(meta) if published.task == "pose" else list(meta["classes"])
-    goal = Goal(config, published.task, names, published.base, published.model)
-    report = fit_weights(model, open_checkpoint(path), goal)
+    goal = MatchTarget(config, published.task, names, published.base, published.model)
+    report = match_weights(model, open_checkpoint(path), goal)
     if report.loaded < report.total:
         parts = [*report.fresh, *(one.name for one in report.anew)]
         raise CheckpointError(f"{path} isn't all of {published.model}: it lacks {some(parts)}")

@@ -16,7 +16,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Images to predict on.
 
     Attributes:
@@ -32,7 +32,7 @@ class Source:
     video: Video | None = None
 
 
-def open_source(source: str | Path) -> Source:
+def open_source(source: str | Path) -> ImageSource:
     """The images that ``source`` names.
 
     Args:
@@ -49,12 +49,12 @@ def open_source(source: str | Path) -> Source:
     path = Path(text).expanduser()
     if path.is_file() and path.suffix.lower() in VIDEOS:
         video = Video.open(path)
-        return Source(video.samples, video.frames, video=video)
+        return ImageSource(video.samples, video.frames, video=video)
     if path.is_file() and path.suffix.lower() in LISTS:
         paths = _listed(path)
     else:
         paths = _named(text)
-    return Source(
+    return ImageSource(
         lambda: (Sample(one) for one in paths), len(paths), single=path.is_file() and len(paths) == 1
     )
 
@@ -114,10 +114,10 @@ class StoredImage:
             DatasetError: it isn't there any more.
             NetworkError: the store doesn't answer, or refuses.
         """
-        from trainer.data.sources.bucket import Missing, Store
+        from trainer.data.sources.bucket import Bucket, ObjectMissing
 
         store = self.store
-        assert isinstance(store, Store)
+        assert isinstance(store, Bucket)
 
         def ask() -> bytes:
             with store.reading(store.look(self.key), 0) as (_, _, chunks):
@@ -125,30 +125,30 @@ class StoredImage:
 
         try:
             return store.again(ask)
-        except Missing:
+        except ObjectMissing:
             raise DatasetError(f"there is no {self.uri}") from None
 
 
-def _stored(uri: str) -> Source:
+def _stored(uri: str) -> ImageSource:
     try:
         return _objects(uri)
     except DatasetError as error:  # the store speaks of a data set's path
         raise DatasetError(str(error).replace("dataset.path", "source")) from None
 
 
-def _objects(uri: str) -> Source:
+def _objects(uri: str) -> ImageSource:
     from trainer.core.s3 import split_uri
-    from trainer.data.sources.bucket import Missing, Store
+    from trainer.data.sources.bucket import Bucket, ObjectMissing
 
     bucket, key = split_uri(uri)
-    store = Store(bucket)
+    store = Bucket(bucket)
     if key.lower().endswith(VIDEOS):
         raise DatasetError(f"source={uri}: a video has to be a local file")
     if key.lower().endswith(IMAGES):
-        with contextlib.suppress(Missing):
+        with contextlib.suppress(ObjectMissing):
             store.look(key)
             image = StoredImage(store, key, uri)
-            return Source(lambda: [Sample(image)], 1, single=True)
+            return ImageSource(lambda: [Sample(image)], 1, single=True)
         raise DatasetError(f"source={uri}: there is no such image")
     prefix = f"{key.strip('/')}/" if key.strip("/") else ""
     keys = [one.key for one in store.listing(prefix) if one.key.lower().endswith(IMAGES)]
@@ -159,4 +159,4 @@ def _objects(uri: str) -> Source:
         for key in keys:
             yield Sample(StoredImage(store, key, f"s3://{bucket}/{key}"))
 
-    return Source(samples, len(keys))
+    return ImageSource(samples, len(keys))

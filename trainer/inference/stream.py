@@ -14,11 +14,11 @@ import numpy as np
 from trainer.core.errors import DatasetError
 from trainer.inference import tile_merge
 from trainer.inference.image_model import WHOLE_IMAGE, ImageModel
-from trainer.inference.merge_predictions import fuse
-from trainer.inference.predict_options import Options
-from trainer.inference.prefetch import ahead
+from trainer.inference.merge_predictions import merge_predictions
+from trainer.inference.predict_options import PredictOptions
+from trainer.inference.prefetch import prefetch
 from trainer.inference.samples import Sample
-from trainer.inference.tta import View, Window, looks, windows
+from trainer.inference.tta import ImageView, Window, views, windows
 from trainer.predictions.prediction import Prediction, joined
 
 DOUBT = 0.25
@@ -29,7 +29,7 @@ NO_MIRROR = "tta=true doesn't mirror: the model was trained without mirrored ima
 
 
 @dataclass(frozen=True)
-class Answer:
+class SampleResult:
     """What a model says of one sample.
 
     Attributes:
@@ -57,8 +57,8 @@ class Timing:
 
 
 def answers(
-    model: ImageModel, samples: Iterable[Sample], options: Options, timing: Timing | None = None
-) -> Iterator[Answer]:
+    model: ImageModel, samples: Iterable[Sample], options: PredictOptions, timing: Timing | None = None
+) -> Iterator[SampleResult]:
     """The answer for each sample, in order. Of the images no more than about two batches are held in memory.
 
     Args:
@@ -101,24 +101,26 @@ class _Part:
     """What the network gets for one view, and its answers so far."""
 
     job: _Job
-    view: View
+    view: ImageView
     items: list[Any]
     answered: list[Prediction] = field(default_factory=list)
 
 
 class _Stream:
-    def __init__(self, model: ImageModel, options: Options, labels: list[int] | None, timing: Timing) -> None:
+    def __init__(
+        self, model: ImageModel, options: PredictOptions, labels: list[int] | None, timing: Timing
+    ) -> None:
         self.model, self.options, self.labels, self.timing = model, options, labels, timing
         self.batch_size = 1 if model.one_at_a_time else options.batch_size
         self.tile = None if model.top_down else options.tile
-        self.looks = looks(options.tta, model.mirrors, model.top_down)
+        self.looks = views(options.tta, model.mirrors, model.top_down)
         self.merges = len(self.looks) > 1 or self.tile is not None
         self.jobs: deque[_Job] = deque()
         self.batch: list[tuple[_Part, Any]] = []
 
-    def run(self, samples: Iterable[Sample], pool: ThreadPoolExecutor) -> Iterator[Answer]:
-        jobs = ahead(pool, self._read, samples, self.options.readers)
-        parts = ahead(pool, self._prepare, self._views(jobs), self.batch_size + self.options.readers)
+    def run(self, samples: Iterable[Sample], pool: ThreadPoolExecutor) -> Iterator[SampleResult]:
+        jobs = prefetch(pool, self._read, samples, self.options.readers)
+        parts = prefetch(pool, self._prepare, self._views(jobs), self.batch_size + self.options.readers)
         while True:
             start = time.perf_counter()
             part = next(parts, None)
@@ -158,17 +160,17 @@ class _Stream:
             job.windows.append((0, 0, width, height))  # for what is larger than a tile
         return job
 
-    def _views(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, View]]:
+    def _views(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, ImageView]]:
         for job in jobs:
             self.jobs.append(job)
             if job.boxes is not None and job.sample.boxes is None:
                 _note(self.model, WHOLE_IMAGE)
-            views = [View(window, *look) for window in job.windows for look in self.looks]
+            views = [ImageView(window, *look) for window in job.windows for look in self.looks]
             job.waiting = len(views)
             for view in views:
                 yield job, view
 
-    def _prepare(self, wanted: tuple[_Job, View]) -> _Part:
+    def _prepare(self, wanted: tuple[_Job, ImageView]) -> _Part:
         job, view = wanted
         assert job.image is not None
         boxes = None if job.boxes is None else view.boxes_of(job.boxes)
@@ -202,7 +204,7 @@ class _Stream:
         job.waiting -= 1
         if len(seen) < len(self.looks):
             return
-        whole = fuse(job.seen.pop(view.window), self.model.top_down)
+        whole = merge_predictions(job.seen.pop(view.window), self.model.top_down)
         if len(job.windows) == 1:
             job.single = whole
             return
@@ -211,7 +213,7 @@ class _Stream:
             job.merged = (tile_merge.Map if maps else tile_merge.Instances)(self.model.empty(job.size))
         job.merged.add(view.window, whole if whole.segmentation is not None else self._chosen(whole))
 
-    def _finished(self) -> Iterator[Answer]:
+    def _finished(self) -> Iterator[SampleResult]:
         while self.jobs and not self.jobs[0].waiting:
             job = self.jobs.popleft()
             start = time.perf_counter()
@@ -220,10 +222,10 @@ class _Stream:
             self.timing.images += 1
             yield answer
 
-    def _finish(self, job: _Job) -> Answer:
+    def _finish(self, job: _Job) -> SampleResult:
         if job.error is not None:
             nothing = replace(self.model.empty((0, 0)), path=job.sample.name)
-            return Answer(job.sample, nothing, None, error=job.error)
+            return SampleResult(job.sample, nothing, None, error=job.error)
         prediction = job.single
         if job.merged is not None:
             prediction = (
@@ -233,7 +235,7 @@ class _Stream:
             )
         assert prediction is not None
         prediction = replace(self._chosen(prediction), path=job.sample.name, probabilities=None)
-        return Answer(job.sample, prediction, job.image, 1000 * job.seconds)
+        return SampleResult(job.sample, prediction, job.image, 1000 * job.seconds)
 
     def _chosen(self, prediction: Prediction) -> Prediction:
         """What is asked for of an answer."""

@@ -18,7 +18,7 @@ _GREY = (114, 114, 114)
 
 
 @dataclass(frozen=True)
-class View:
+class ImageView:
     """One way to look at an image: a window of it, perhaps mirrored, perhaps with a margin that makes all smaller."""
 
     window: Window
@@ -59,7 +59,7 @@ class View:
         return _mirrored(seen, flip_pairs) if self.mirrored else seen
 
 
-def looks(tta: bool, mirrors: bool, top_down: bool) -> list[tuple[bool, float]]:
+def views(tta: bool, mirrors: bool, top_down: bool) -> list[tuple[bool, float]]:
     """(mirrored, scale) of each look at a window: one as it is, with ``tta`` also mirrored and in a smaller copy.
 
     Args:

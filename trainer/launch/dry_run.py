@@ -9,12 +9,12 @@ from typing import Any
 
 from trainer.core.secrets import masked, masked_words
 from trainer.launch.job import Job
-from trainer.schema import Launcher
-from trainer.schema.fields import leaves
+from trainer.schema import LauncherConfig
+from trainer.schema.fields import fields_of
 
 
 @dataclass(frozen=True)
-class Part:
+class DryRunPart:
     """One thing that is submitted: a command, a script, a manifest, as the text that it is."""
 
     title: str
@@ -22,16 +22,17 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DryRun:
     """All that a launcher would submit for a job; the job itself comes last, secrets masked."""
 
     launcher: str
-    parts: tuple[Part, ...]
+    parts: tuple[DryRunPart, ...]
 
     @classmethod
-    def of(cls, job: Job, parts: Sequence[Part]) -> Plan:
+    def of(cls, job: Job, parts: Sequence[DryRunPart]) -> DryRun:
         return cls(
-            job.options.name, (*parts, Part(f"{job.folder / 'job.json'} (secrets masked)", shown(job)))
+            job.options.name,
+            (*parts, DryRunPart(f"{job.folder / 'job.json'} (secrets masked)", shown_job(job))),
         )
 
     @property
@@ -39,12 +40,12 @@ class Plan:
         return "\n".join(f"# {part.title}\n{part.text.rstrip()}\n" for part in self.parts)
 
 
-def shown(job: Job) -> str:
+def shown_job(job: Job) -> str:
     """A job as ``job.json`` has it, secrets masked."""
     facts: dict[str, Any] = {**job.as_dict(), "words": masked_words(list(job.words))}
     facts["options"] = {
         key: facts["options"][key]
-        for key, leaf in leaves(Launcher).items()
+        for key, leaf in fields_of(LauncherConfig).items()
         if key != "dry_run" and job.options.name in leaf.metadata.get("only", (job.options.name,))
     }
     facts["environment"] = shown_environment(job.environment)

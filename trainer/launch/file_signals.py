@@ -19,7 +19,7 @@ SECONDS = 0.5
 _PREFIX = "signal-"
 
 
-def post(folder: Path, signum: int) -> None:
+def post_signal(folder: Path, signum: int) -> None:
     """Have the job's first process get a signal, within a second of its looking into the folder."""
     name = signal.Signals(signum).name
     atomic_write(folder / f"{_PREFIX}{name}-{secrets.token_hex(4)}", "")
@@ -47,7 +47,7 @@ def deliver(folder: Path) -> list[int]:
     return found
 
 
-def watch(folder: Path) -> None:
+def watch_signals(folder: Path) -> None:
     """Look for signals from now on, in a thread that ends with the process."""
 
     def look() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError
-from trainer.schema import Launcher
+from trainer.schema import LauncherConfig
 
 FOLDER = ".launched"
 FILE = "job.json"
@@ -40,7 +40,7 @@ class Job:
     folder: Path
     title: str
     environment: dict[str, str] = field(default_factory=dict)
-    options: Launcher = field(default_factory=Launcher)
+    options: LauncherConfig = field(default_factory=LauncherConfig)
     run_dir: Path | None = None
     device: str = "auto"
 
@@ -71,7 +71,7 @@ class Job:
         try:
             found = json.loads(path.read_bytes())
             paths = {name: Path(found[name]) for name in _PATHS if found[name]}
-            words, options = tuple(found["words"]), Launcher(**found["options"])
+            words, options = tuple(found["words"]), LauncherConfig(**found["options"])
             return cls(**{**found, **paths, "words": words, "options": options, "folder": path.parent})
         except FileNotFoundError:
             raise ConfigError(f"no job was launched from {path.parent}: it has no {FILE}") from None

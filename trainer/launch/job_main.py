@@ -13,7 +13,7 @@ from types import FrameType
 
 from trainer.launch import LAUNCHED, SEVERAL, file_signals
 from trainer.launch.job import Job
-from trainer.launch.job_status import Notes
+from trainer.launch.job_status import JobNotes
 
 
 def main(folder: str) -> int:
@@ -28,7 +28,7 @@ def main(folder: str) -> int:
         say_into(job.folder / f"rank-{rank}.log")
     os.environ.update(job.environment)
     os.chdir(job.cwd)
-    notes = Notes(job.folder, rank if several or rank else None)
+    notes = JobNotes(job.folder, rank if several or rank else None)
     # An engine's launcher says what its handle is; without one it is this process's.
     handle = os.environ.setdefault(LAUNCHED, f"local:{os.getpid()}")
     os.environ["TRAINER_FAILURE"] = str(notes.failure)
@@ -38,7 +38,7 @@ def main(folder: str) -> int:
     cancelled = notes.cancelled  # before it had a chance
     notes.started(handle)
     if not rank:
-        file_signals.watch(job.folder)
+        file_signals.watch_signals(job.folder)
     code = 1
     try:
         if cancelled:

@@ -22,7 +22,7 @@ _CANCEL = "cancel.json"
 
 
 @dataclass(frozen=True)
-class Status:
+class JobStatus:
     """How a job is doing.
 
     Attributes:
@@ -52,7 +52,7 @@ class Status:
         return {**asdict(self), "nodes": list(self.nodes)}
 
 
-class Notes:
+class JobNotes:
     """What the job itself says: ``state.json`` in its folder, with an entry for each attempt.
 
     Args:
@@ -112,7 +112,7 @@ class Notes:
     def cancelled(self) -> bool:
         return self._cancel.exists()
 
-    def status(self, alive: bool, run_dir: Path | None = None) -> Status:
+    def status(self, alive: bool, run_dir: Path | None = None) -> JobStatus:
         """What the notes say.
 
         Args:
@@ -132,7 +132,7 @@ class Notes:
             reason = None if self.cancelled else "it ended without a word; resume goes on from its checkpoint"
         else:
             state = "finished" if code == 0 else "cancelled" if code in CANCELLED else "failed"
-        return Status(
+        return JobStatus(
             state=state,
             exit_code=code,
             reason=mask_text(reason) if reason else None,

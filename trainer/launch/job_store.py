@@ -21,7 +21,7 @@ _FILE = "launched.json"
 
 
 @dataclass(frozen=True)
-class Launched:
+class LaunchedJob:
     """A job that was handed to a launcher.
 
     Attributes:
@@ -43,7 +43,7 @@ class Launched:
         return Path(found) if found else None
 
 
-def record(job: Job, handle: Handle, **facts: Any) -> Launched:
+def record_job(job: Job, handle: Handle, **facts: Any) -> LaunchedJob:
     """Note that a job was launched; ``facts`` are the launcher's own. Nothing secret is in there."""
     known = read(job.folder)
     earlier = [*known.facts["earlier"], str(known.handle)] if known else []
@@ -60,17 +60,17 @@ def record(job: Job, handle: Handle, **facts: Any) -> Launched:
         **facts,
     }
     atomic_write(job.folder / _FILE, json.dumps(mask_strings(about), indent=1, ensure_ascii=False) + "\n")
-    return Launched(handle, job.folder, about)
+    return LaunchedJob(handle, job.folder, about)
 
 
-def all_launched(output_dir: str | Path) -> list[Launched]:
+def all_jobs(output_dir: str | Path) -> list[LaunchedJob]:
     """Everything launched with this ``output_dir``, oldest first."""
     folders = (Path(output_dir).absolute() / FOLDER).glob(f"*/{_FILE}")
     found = [launched for path in folders if (launched := read(path.parent))]
     return sorted(found, key=lambda one: (one.facts.get("submitted", 0.0), str(one.handle)))
 
 
-def the_one(command: str, names: Sequence[str], output_dir: str | Path) -> Launched:
+def named_job(command: str, names: Sequence[str], output_dir: str | Path) -> LaunchedJob:
     """The job that was named for a command.
 
     Raises:
@@ -78,16 +78,16 @@ def the_one(command: str, names: Sequence[str], output_dir: str | Path) -> Launc
     """
     if len(names) != 1:
         raise ConfigError(f"{command}: name one job: python -m trainer {command} <handle>, or latest")
-    return find(output_dir, names[0])
+    return find_job(output_dir, names[0])
 
 
-def find(output_dir: str | Path, name: str) -> Launched:
+def find_job(output_dir: str | Path, name: str) -> LaunchedJob:
     """What was launched under a handle, for a run (its id, the beginning of it, its folder), or last (``latest``).
 
     Raises:
         ConfigError: nothing was, or several could be meant.
     """
-    known = all_launched(output_dir)
+    known = all_jobs(output_dir)
     if Handle.looks_like(name) and not Path(name).exists():
         handle = Handle.parse(name)
         found = [one for one in known if one.handle == handle]
@@ -111,20 +111,20 @@ def find(output_dir: str | Path, name: str) -> Launched:
     raise ConfigError(f"nothing was launched as {name!r} with output_dir={output_dir}.{hint}")
 
 
-def _trials(output_dir: str | Path) -> list[Launched]:
+def _trials(output_dir: str | Path) -> list[LaunchedJob]:
     """The jobs of sweeps' trials, which are not listed among what was launched."""
     folders = (Path(output_dir).absolute() / "sweeps").glob(f"*/trials/*.job/{_FILE}")
     return [launched for path in folders if (launched := read(path.parent))]
 
 
-def _newest(known: list[Launched]) -> str:
+def _newest(known: list[LaunchedJob]) -> str:
     return f" The newest is {known[-1].handle}." if known else " Nothing was launched there yet."
 
 
-def read(folder: Path) -> Launched | None:
+def read(folder: Path) -> LaunchedJob | None:
     """What was launched from a folder; None where nothing was."""
     try:
         facts = json.loads((folder / _FILE).read_bytes())
-        return Launched(Handle.parse(facts["handle"]), folder, facts)
+        return LaunchedJob(Handle.parse(facts["handle"]), folder, facts)
     except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return None

@@ -12,11 +12,11 @@ from typing import ClassVar
 
 from trainer.core.errors import ResourceError
 from trainer.core.secrets import mask_text
-from trainer.launch.dry_run import Plan
+from trainer.launch.dry_run import DryRun
 from trainer.launch.job import Job
-from trainer.launch.job_status import CANCELLED, Notes, Status
-from trainer.launch.job_store import Launched
-from trainer.schema import Launcher as Options
+from trainer.launch.job_status import CANCELLED, JobNotes, JobStatus
+from trainer.launch.job_store import LaunchedJob
+from trainer.schema import LauncherConfig as Options
 
 
 class Launcher(ABC):
@@ -36,11 +36,11 @@ class Launcher(ABC):
         self.options = options
 
     @abstractmethod
-    def plan(self, job: Job) -> Plan:
+    def plan(self, job: Job) -> DryRun:
         """Exactly what :meth:`submit` would submit, secrets masked. Nothing is written or asked."""
 
     @abstractmethod
-    def submit(self, job: Job) -> Launched:
+    def submit(self, job: Job) -> LaunchedJob:
         """Hand the job over; it goes on when this process ends.
 
         Raises:
@@ -48,18 +48,18 @@ class Launcher(ABC):
         """
 
     @abstractmethod
-    def status(self, launched: Launched) -> Status:
+    def status(self, launched: LaunchedJob) -> JobStatus:
         """How it is doing now."""
 
     @abstractmethod
-    def logs(self, launched: Launched, follow: bool = False) -> Iterator[str]:
+    def logs(self, launched: LaunchedJob, follow: bool = False) -> Iterator[str]:
         """What it says, in lines without their ends: so far, or until it has ended."""
 
     @abstractmethod
-    def cancel(self, launched: Launched, now: bool = False) -> None:
+    def cancel(self, launched: LaunchedJob, now: bool = False) -> None:
         """Tell the trainer to save and end, or end it at once. Doesn't wait."""
 
-    def resume(self, launched: Launched) -> Launched:
+    def resume(self, launched: LaunchedJob) -> LaunchedJob:
         """Start the same job again: the same run, from its checkpoint.
 
         Raises:
@@ -74,7 +74,7 @@ class Launcher(ABC):
         print(launched.handle, file=sys.stderr, flush=True)
         return self.wait(launched)
 
-    def wait(self, launched: Launched) -> int:
+    def wait(self, launched: LaunchedJob) -> int:
         """Print what a job says until it ends. Ctrl-C or SIGTERM cancel it, which saves; a second one kills it.
 
         Returns:
@@ -94,7 +94,7 @@ class Launcher(ABC):
         return status.exit_code
 
 
-def refuse_running(status: Status, launched: Launched) -> None:
+def refuse_running(status: JobStatus, launched: LaunchedJob) -> None:
     """Raise ResourceError for a job that hasn't ended."""
     if not status.ended:
         raise ResourceError(
@@ -106,14 +106,14 @@ def refuse_running(status: Status, launched: Launched) -> None:
 def prepared(job: Job) -> Job:
     """A job just before it is submitted: saved, and not cancelled any more."""
     job.save()
-    Notes(job.folder).uncancel()
+    JobNotes(job.folder).uncancel()
     return job
 
 
 class _Stops:
     """Ctrl-C and SIGTERM while a job is waited for: the first cancels it, the second kills it."""
 
-    def __init__(self, launcher: Launcher, launched: Launched) -> None:
+    def __init__(self, launcher: Launcher, launched: LaunchedJob) -> None:
         self._cancel = lambda now: launcher.cancel(launched, now=now)
         self._handle_name = str(launched.handle)
         self._told = 0

@@ -7,10 +7,10 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from trainer.core.errors import ResourceError
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 
 if TYPE_CHECKING:
-    from trainer.launch.job_store import Launched
+    from trainer.launch.job_store import LaunchedJob
     from trainer.launch.launcher import Launcher
 
 _CLASSES = {
@@ -29,7 +29,7 @@ _NEEDS = {
 }
 
 
-def make(options: Options) -> Launcher:
+def make_launcher(options: Options) -> Launcher:
     """The launcher of that name.
 
     Raises:
@@ -44,6 +44,6 @@ def make(options: Options) -> Launcher:
     return made
 
 
-def of(launched: Launched) -> Launcher:
+def launcher_of(launched: LaunchedJob) -> Launcher:
     """The launcher that something was launched with."""
-    return make(launched.job.options)
+    return make_launcher(launched.job.options)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from trainer.core.errors import ResourceError
 from trainer.core.installation import child_environment
-from trainer.core.processes import kill_tree, same, started_at
+from trainer.core.processes import is_same_process, kill_tree, started_at
 from trainer.launch import LAUNCHED
-from trainer.launch.dry_run import Part, Plan
+from trainer.launch.dry_run import DryRun, DryRunPart
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
-from trainer.launch.job_status import Notes, Status
-from trainer.launch.job_store import Launched, record
+from trainer.launch.job_status import JobNotes, JobStatus
+from trainer.launch.job_store import LaunchedJob, record_job
 from trainer.launch.launcher import Launcher, prepared
 
 LOG = "output.log"
@@ -33,15 +33,15 @@ class Local(Launcher):
     scheme = "local"
     poll = 0.1
 
-    def plan(self, job: Job) -> Plan:
+    def plan(self, job: Job) -> DryRun:
         where = f"cd {shlex.quote(str(job.cwd))}"
-        return Plan.of(job, [Part("in the background", f"{where}\n{shlex.join(self.command(job))}")])
+        return DryRun.of(job, [DryRunPart("in the background", f"{where}\n{shlex.join(self.command(job))}")])
 
     def command(self, job: Job) -> list[str]:
         """What is started; the words are in the job's file, where nobody else can read them."""
         return far_command(job)
 
-    def submit(self, job: Job) -> Launched:
+    def submit(self, job: Job) -> LaunchedJob:
         prepared(job)
         with (job.folder / LOG).open("ab") as log:
             try:
@@ -58,22 +58,22 @@ class Local(Launcher):
                 raise ResourceError(f"{job.title} can't be started: {error}") from error
         handle = Handle(self.scheme, str(process.pid))
         # Asked while it can't have been anybody else's: it is our child.
-        return record(job, handle, started=started_at(process.pid))
+        return record_job(job, handle, started=started_at(process.pid))
 
-    def status(self, launched: Launched) -> Status:
-        return Notes(launched.folder).status(self._alive(launched), launched.run_dir)
+    def status(self, launched: LaunchedJob) -> JobStatus:
+        return JobNotes(launched.folder).status(self._alive(launched), launched.run_dir)
 
-    def logs(self, launched: Launched, follow: bool = False) -> Iterator[str]:
+    def logs(self, launched: LaunchedJob, follow: bool = False) -> Iterator[str]:
         path = launched.folder / LOG
         if not path.exists() and launched.run_dir:  # what it says is on the terminal that it was started from
             path = launched.run_dir / "train.log"
         if path.exists():
             yield from lines(path, lambda: follow and self._alive(launched), self.poll)
 
-    def cancel(self, launched: Launched, now: bool = False) -> None:
+    def cancel(self, launched: LaunchedJob, now: bool = False) -> None:
         if not self._alive(launched):
             return
-        Notes(launched.folder).cancel()
+        JobNotes(launched.folder).cancel()
         pid = int(launched.handle.name)
         if now:
             kill_tree(pid)
@@ -81,13 +81,13 @@ class Local(Launcher):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
-    def _alive(self, launched: Launched) -> bool:
+    def _alive(self, launched: LaunchedJob) -> bool:
         if launched.facts["host"] != socket.gethostname():
             raise ResourceError(
                 f"{launched.handle} is a process of {launched.facts['host']}; ask there, this is "
                 f"{socket.gethostname()}"
             )
-        return same(int(launched.handle.name), launched.facts.get("started"))
+        return is_same_process(int(launched.handle.name), launched.facts.get("started"))
 
 
 def far_command(job: Job) -> list[str]:

@@ -17,23 +17,23 @@ from trainer.core.cli_text import program
 from trainer.core.errors import ConfigError, ResourceError
 from trainer.launch import LAUNCHED, launcher_registry
 from trainer.launch.job import FOLDER, Job, travelling
-from trainer.launch.job_store import Launched, read
+from trainer.launch.job_store import LaunchedJob, read
 from trainer.launch.launcher import Launcher
 from trainer.runs.run import Run
 from trainer.schema import Experiment
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 
 COMMANDS = ("train", "check")
 
 
-def elsewhere(command: str, config: object) -> bool:
+def runs_elsewhere(command: str, config: object) -> bool:
     """Whether a command line is to be run by a launcher: not where it was started by one, or runs here anyway."""
     if command not in COMMANDS or not isinstance(config, Experiment) or os.environ.get(LAUNCHED):
         return False
     return config.launcher.name != "local" or config.launch.detach or config.launcher.dry_run
 
 
-def start(command: str, exp: Experiment, overrides: Sequence[str], dirs: Sequence[str] = ()) -> int:
+def submit(command: str, exp: Experiment, overrides: Sequence[str], dirs: Sequence[str] = ()) -> int:
     """Launch what was typed, and stay with it unless ``launch.detach``.
 
     Returns:
@@ -43,11 +43,11 @@ def start(command: str, exp: Experiment, overrides: Sequence[str], dirs: Sequenc
         ConfigError: a run of that id is there already.
         ResourceError: the launcher's engine isn't there or refuses, or the run is launched and hasn't ended.
     """
-    launcher = launcher_registry.make(exp.launcher)
+    launcher = launcher_registry.make_launcher(exp.launcher)
     return hand_over(launcher, make_job(command, exp, overrides, dirs), exp.launch.detach)
 
 
-def start_sweep(command: str, exp: Experiment, overrides: Sequence[str], dirs: Sequence[str] = ()) -> int:
+def submit_sweep(command: str, exp: Experiment, overrides: Sequence[str], dirs: Sequence[str] = ()) -> int:
     """Launch a whole sweep in the background of this machine; its trials find their launcher by themselves."""
     options = Options(name="local", dry_run=exp.launcher.dry_run)
     id = f"sweep-{_stamp()}"
@@ -61,7 +61,7 @@ def start_sweep(command: str, exp: Experiment, overrides: Sequence[str], dirs: S
         environment=travelling(words),
         options=options,
     )
-    return hand_over(launcher_registry.make(options), job, detach=True)
+    return hand_over(launcher_registry.make_launcher(options), job, detach=True)
 
 
 def hand_over(launcher: Launcher, job: Job, detach: bool) -> int:
@@ -70,7 +70,7 @@ def hand_over(launcher: Launcher, job: Job, detach: bool) -> int:
         print(launcher.plan(job).text)
         return 0
     before = read(job.folder)
-    if before and not (status := launcher_registry.of(before).status(before)).ended:
+    if before and not (status := launcher_registry.launcher_of(before).status(before)).ended:
         raise ResourceError(f"run {job.id} is launched already, as {before.handle}, and {status.state}")
     if not detach:
         return launcher.run(job)
@@ -78,7 +78,7 @@ def hand_over(launcher: Launcher, job: Job, detach: bool) -> int:
     return 0
 
 
-def say_handle(launched: Launched) -> None:
+def say_handle(launched: LaunchedJob) -> None:
     """The handle for machines, what can be done with it for people."""
     print(launched.handle, flush=True)
     verbs = "status|logs|cancel|resume"

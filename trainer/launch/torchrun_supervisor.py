@@ -19,8 +19,8 @@ from trainer.core.processes import kill_tree, stop_with_parent
 from trainer.core.secrets import mask_text
 from trainer.launch import LAUNCHED, SEVERAL
 from trainer.launch.job import Job
-from trainer.launch.job_status import Notes
-from trainer.launch.rank_failures import Ending, end_leftovers, ending, newest
+from trainer.launch.job_status import JobNotes
+from trainer.launch.rank_failures import RankEnding, end_leftovers, ending, newest
 from trainer.launch.torchrun_command import agent_command, agent_environment
 
 
@@ -28,19 +28,19 @@ def main(folder: str) -> int:
     """Run the job of a folder through torchrun. Returns the trainer's exit code."""
     job = Job.load(folder)
     handle = os.environ.setdefault(LAUNCHED, f"local:{os.getpid()}")
-    notes = Notes(job.folder)
+    notes = JobNotes(job.folder)
     notes.started(handle)
-    end = Ending(1)
+    end = RankEnding(1)
     try:
         end = keep(agent_command(job), agent_environment(job), job)
     except SystemExit as stop:
-        end = Ending(stop.code if isinstance(stop.code, int) else 1)
+        end = RankEnding(stop.code if isinstance(stop.code, int) else 1)
     finally:
         notes.ended(end.exit_code, end.error)
     return end.exit_code
 
 
-def keep(command: Sequence[str], environment: Mapping[str, str], job: Job) -> Ending:
+def keep(command: Sequence[str], environment: Mapping[str, str], job: Job) -> RankEnding:
     """Start torchrun's agent, stay with it, pass signals on, and find out why the training ended."""
     since = time.time()
     with _Stop() as stop:
@@ -55,7 +55,7 @@ def keep(command: Sequence[str], environment: Mapping[str, str], job: Job) -> En
         )
         code = agent.wait()
     if code == 0:
-        return Ending(0)
+        return RankEnding(0)
     attempts = newest(job.folder, since)
     end_leftovers(attempts)
     end = ending(attempts, stop.received)
@@ -66,7 +66,7 @@ def keep(command: Sequence[str], environment: Mapping[str, str], job: Job) -> En
     return end
 
 
-def _told(end: Ending) -> str:
+def _told(end: RankEnding) -> str:
     assert end.error is not None
     return mask_text(f"process {end.rank}: {end.error['message']}")
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from trainer.config_tree.traverse import Cfg, Path, get_path, leaf_dataset, switch_pipelines, walk, wrappers
+from trainer.config_tree.traverse import (
+    Cfg,
+    Path,
+    get_path,
+    leaf_dataset,
+    switch_pipelines,
+    traverse,
+    wrappers,
+)
 from trainer.mmconfig.patch import apply_patch
 
 # Top-level keys that MMEngine itself reads; everything else at the top is a variable.
@@ -30,7 +38,7 @@ def find_links(cfg: Cfg) -> Links:
     containers = {key: value for key, value in cfg.items() if isinstance(value, (dict, list)) and value}
     variables = {key: value for key, value in containers.items() if key not in _RUNNER_KEYS}
     links: Links = {key: [] for key in variables}
-    for path, value in walk({key: cfg[key] for key in cfg if key in _RUNNER_KEYS}):
+    for path, value in traverse({key: cfg[key] for key in cfg if key in _RUNNER_KEYS}):
         if isinstance(value, (dict, list)):
             for key, wanted in variables.items():
                 if value == wanted:

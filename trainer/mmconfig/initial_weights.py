@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoints.weight_spec import BACKBONE, NONE, is_remote, settle
+from trainer.checkpoints.weight_spec import BACKBONE, NONE, is_remote, resolve_weights
 from trainer.config_tree.traverse import Cfg, dicts
 from trainer.core.errors import ConfigError, TrainerError
 from trainer.schema import Experiment
@@ -65,12 +65,12 @@ def fetch_all(cfg: Cfg) -> None:
     Raises:
         TrainerError: one can't be had.
     """
-    from trainer.checkpoints.download import fetch
+    from trainer.checkpoints.download import fetch_weights
 
     named = cfg.get("load_from")
     for source in [*pretrained(cfg["model"]), *([named] if isinstance(named, str) else [])]:
         if is_remote(source):
-            fetch(source)
+            fetch_weights(source)
         elif not Path(source).expanduser().is_file():
             raise ConfigError(
                 f"the weights {source} are named by this model's config, but there is no such file"
@@ -96,7 +96,7 @@ def strip_pretrained(model: Cfg) -> bool:
 
 def _settle(exp: Experiment) -> str:
     try:
-        return settle(exp.model.weights, exp.model.base, exp.output_dir)
+        return resolve_weights(exp.model.weights, exp.model.base, exp.output_dir)
     except TrainerError:
         if not exp.resume:
             raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer.config_tree.traverse import Cfg, walk
+from trainer.config_tree.traverse import Cfg, traverse
 
 _CLASS_KEYS = ("num_classes", "num_things_classes")
 _POINT_KEYS = ("num_keypoints", "out_channels", "num_joints")
@@ -21,7 +21,7 @@ def set_num_classes(model: Cfg, count: int) -> int:
     if old is None:
         return 0
     changed = 0
-    for path, value in list(walk(model)):
+    for path, value in list(traverse(model)):
         parent = _parent(model, path)
         if not isinstance(parent, dict) or _is_proposal(path):
             continue
@@ -32,7 +32,7 @@ def set_num_classes(model: Cfg, count: int) -> int:
             parent[path[-1]] = 0
         elif path[-1] == "class_weight" and isinstance(value, (list, tuple)):
             parent[path[-1]] = _class_weight(value, old, count)
-    for path, value in list(walk(model)):
+    for path, value in list(traverse(model)):
         if path[-1] == "class_weight" and value is None:
             del _parent(model, path)["class_weight"]
     return changed
@@ -41,7 +41,7 @@ def set_num_classes(model: Cfg, count: int) -> int:
 def main_num_classes(model: Cfg) -> int | None:
     """The number of classes of the head that answers: box, decode, panoptic or mask head; None when none is stated."""
     counts: list[tuple[int, int]] = []
-    for path, value in walk(model):
+    for path, value in traverse(model):
         if path[-1] in _CLASS_KEYS and isinstance(value, int) and not _is_proposal(path):
             counts.append((_rank(path), value))
     return min(counts, key=lambda item: item[0])[1] if counts else None
@@ -53,10 +53,10 @@ def set_num_keypoints(model: Cfg, count: int) -> int:
     old = next((head[key] for key in _POINT_KEYS if isinstance(head.get(key), int)), None)
     if old is None:
         return 0
-    if any(path[-1] == "heatmap_type" and value == "combined" for path, value in walk(head)):
+    if any(path[-1] == "heatmap_type" and value == "combined" for path, value in traverse(head)):
         count *= 3  # UDP's: where a keypoint is, and how far off in x and y
     changed = 0
-    for path, value in list(walk(head)):
+    for path, value in list(traverse(head)):
         if path[-1] in _POINT_KEYS and value == old:
             _parent(head, path)[path[-1]] = count
             changed += 1

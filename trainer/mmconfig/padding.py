@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from trainer.config_tree.traverse import Cfg, all_pipelines, loader_pipelines, of_type, type_name, walk
+from trainer.config_tree.traverse import Cfg, all_pipelines, loader_pipelines, of_type, traverse, type_name
 from trainer.mmconfig.image_size import as_size
 
 _EIGHTHS = ("DDRNet", "PIDNet")
@@ -55,7 +55,7 @@ def _stride(head: Any) -> int:
     """The largest stride of a head's maps."""
     head = head if isinstance(head, dict) else {}
     generator = head.get("anchor_generator") or head.get("prior_generator") or {}
-    strides = [value for _, value in walk(generator.get("strides")) if isinstance(value, int)]
+    strides = [value for _, value in traverse(generator.get("strides")) if isinstance(value, int)]
     return max(strides, default=32)
 
 

@@ -8,19 +8,24 @@ from dataclasses import Field, fields
 from typing import Any
 
 from trainer.platform.callbacks import delivery, events_to_payloads, image_results, metric_names, payloads
-from trainer.platform.callbacks.payloads import ROUTES, Body
+from trainer.platform.callbacks.payloads import ROUTES, Payload
 
-PARTS = (payloads.Metrics, payloads.ImageResult, payloads.Box, payloads.InferenceResult)
+PARTS = (
+    payloads.MetricsPayload,
+    payloads.ImageResultPayload,
+    payloads.BoxPayload,
+    payloads.InferenceResultPayload,
+)
 BODIES = (
-    payloads.Progress,
-    payloads.Validation,
-    payloads.Completion,
-    payloads.Log,
-    payloads.InferenceStarted,
-    payloads.InferenceCompletion,
-    payloads.ExportStarted,
-    payloads.ExportCompletion,
-    payloads.EvaluationCompletion,
+    payloads.ProgressPayload,
+    payloads.ValidationPayload,
+    payloads.CompletionPayload,
+    payloads.LogPayload,
+    payloads.InferenceStartedPayload,
+    payloads.InferenceCompletionPayload,
+    payloads.ExportStartedPayload,
+    payloads.ExportCompletionPayload,
+    payloads.EvaluationCompletionPayload,
 )
 TITLES = {"Progress": "Started, progress and rows"}
 
@@ -136,7 +141,7 @@ def _delivery() -> list[str]:
     ]
 
 
-def _section(body: type[Body], about: str) -> Iterator[str]:
+def _section(body: type[Payload], about: str) -> Iterator[str]:
     text = " ".join((inspect.getdoc(body) or "").split()).replace("``", "`")
     yield from ("", f"### {TITLES.get(body.__name__, body.__name__)}", "", about)
     if text and not text.startswith(f"{body.__name__}("):

@@ -16,12 +16,12 @@ from trainer.catalog import cards
 from trainer.config_tree.config_files import PACKAGES
 from trainer.core.atomic_files import atomic_write
 from trainer.core.installation import VERSION
-from trainer.platform.settings.setting_keys import NOTHING, Key
+from trainer.platform.settings.setting_keys import NOTHING, SettingKey
 from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM
 from trainer.platform.settings.task_names import LONG
 from trainer.schema import EXPORT_FORMATS, FORMATS, METRICS, TASKS, Experiment
 from trainer.schema.conf_folders import Conf
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 from trainer.zoo.requirements import needs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ _PRIMARY = ("epochs", "batch", "lr0")
 
 def capabilities() -> dict[str, Any]:
     """The content of ``capabilities.json``, in the form that the platform's upload checks (contract, section 10)."""
-    found = cards.named(Models(Conf()))
+    found = cards.named(ModelNames(Conf()))
     return {
         "framework": FRAMEWORK,
         "display_name": "OpenMMLab",
@@ -191,7 +191,7 @@ def _mmcv() -> dict[str, str]:
     return {"onedl-mmcv": rest.partition('"')[0]}
 
 
-def _field(key: Key, advanced: bool) -> dict[str, Any]:
+def _field(key: SettingKey, advanced: bool) -> dict[str, Any]:
     group = _GROUP_OF.get(key.name) or (
         _GROUPS.get(key.to.partition(".")[0], "basic") if isinstance(key.to, str) else "optimization"
     )
@@ -209,7 +209,7 @@ def _field(key: Key, advanced: bool) -> dict[str, Any]:
     return told | ({"primary": True} if key.name in _PRIMARY else {})
 
 
-def _meaning(key: Key) -> str:
+def _meaning(key: SettingKey) -> str:
     """In words: what the leaf that it sets is for, or what the table says."""
     group, _, leaf = key.to.partition(".") if isinstance(key.to, str) else ("", "", "")
     owner = Experiment.__dataclass_fields__.get(group)

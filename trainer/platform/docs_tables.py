@@ -13,7 +13,7 @@ from pathlib import Path
 from trainer.core.atomic_files import atomic_write
 from trainer.export.settings import from_export_config
 from trainer.platform.settings.environment_variables import ALIASES, OPTIONS, SHARED_OPTIONS
-from trainer.platform.settings.setting_keys import NOTHING, Key
+from trainer.platform.settings.setting_keys import NOTHING, SettingKey
 from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM, JOB, NESTED
 from trainer.platform.settings.task_names import LONG, SPELLINGS
 
@@ -112,7 +112,7 @@ def _job() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _plain(table: Sequence[Key]) -> str:
+def _plain(table: Sequence[SettingKey]) -> str:
     lines = ["| Key | Takes | Becomes |", "|---|---|---|"]
     ignored: dict[str, list[str]] = {}
     for key in table:
@@ -142,15 +142,15 @@ def _nested() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _names(key: Key) -> str:
+def _names(key: SettingKey) -> str:
     return ", ".join(f"`{name}`" for name in (key.name, *key.aliases))
 
 
-def _takes(key: Key) -> str:
+def _takes(key: SettingKey) -> str:
     return key.expected if key.to is not None else ""
 
 
-def _becomes(key: Key) -> str:
+def _becomes(key: SettingKey) -> str:
     text = key.meaning if key.to is not None else f"ignored: {key.says}"
     if key.constant is not NOTHING:
         text += f" (`{_literal(key.constant)}` beside `advanced_config`: nobody chose it)"

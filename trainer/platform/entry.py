@@ -21,7 +21,7 @@ from trainer.core.errors import ConfigError, TrainerError, UnknownError, missing
 from trainer.core.installation import package_root
 from trainer.core.secrets import MaskingFormatter, learn_environment, mask_text
 from trainer.platform import job_environment
-from trainer.platform.jobs import Job
+from trainer.platform.jobs import PlatformJob
 from trainer.platform.settings.environment_variables import Variables, read
 from trainer.platform.settings.startup_table import show
 from trainer.platform.supervisor import Supervisor, Terminated
@@ -67,17 +67,17 @@ def _main(kind: str, words: list[str], supervisor: Supervisor) -> int:
         return _failed(variables, UnknownError(f"{type(error).__name__}: {error}"), traceback.format_exc())
 
 
-def _prepared(module: Any, variables: Variables) -> Job:
+def _prepared(module: Any, variables: Variables) -> PlatformJob:
     """The job, after all that is wrong with what it was started with has been said at once."""
     mistakes: list[str] = []
     url = _attempt(variables.callback_url, mistakes)
     number = _attempt(variables.job_id, mistakes)
-    job: Job = module.prepare(variables, number or 0, url or "", mistakes)
+    job: PlatformJob = module.prepare(variables, number or 0, url or "", mistakes)
     show(job)
     if mistakes:
-        from trainer.config.override_checks import listed
+        from trainer.config.override_checks import list_mistakes
 
-        raise ConfigError(listed(mistakes))
+        raise ConfigError(list_mistakes(mistakes))
     return job
 
 

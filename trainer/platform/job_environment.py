@@ -38,12 +38,12 @@ def completed(variables: Variables) -> dict[str, str]:
 
 def hidden(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Overrides with secrets in them by way of the environment: everybody can read a command line."""
-    from trainer.config.overrides import parse
+    from trainer.config.overrides import parse_override
 
     words: list[str] = []
     environment: dict[str, str] = {}
     for index, word in enumerate(overrides):
-        value = parse(word).value if mask_text(word) != word else None
+        value = parse_override(word).value if mask_text(word) != word else None
         if isinstance(value, str):
             name = f"TRAINER_SETTING_{index}"
             environment[name] = value

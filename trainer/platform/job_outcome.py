@@ -11,9 +11,9 @@ from trainer.core.errors import TrainerError
 from trainer.platform import job_run
 from trainer.platform.callbacks import sink_process, sink_state
 from trainer.platform.callbacks.failure_callback import send
-from trainer.platform.callbacks.payloads import Completion, failure_text
+from trainer.platform.callbacks.payloads import CompletionPayload, failure_text
 from trainer.platform.callbacks.platform_sink import Failure
-from trainer.platform.jobs import Job
+from trainer.platform.jobs import PlatformJob
 from trainer.platform.supervisor import Supervisor
 from trainer.runs.run import Run
 
@@ -27,10 +27,10 @@ TRACKER_SECONDS = 70.0
 logger = logging.getLogger("trainer")
 
 
-class Watch:
+class OutcomeWatch:
     """Looks at a job's run before and after its process."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: PlatformJob) -> None:
         self.job = job
         self.report = job.work / "failure.json"
         self.job.work.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class Watch:
                 job_run.mark_ended(Run.open(self.job.run_dir))  # it was only the telling that had failed
                 return 0
         else:
-            body = Completion(
+            body = CompletionPayload(
                 self.job.id,
                 "failed",
                 0,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from trainer.core.errors import ConfigError, NetworkError
 from trainer.core.secrets import has_mask
-from trainer.core.yaml_io import load
+from trainer.core.yaml_io import load_yaml
 from trainer.platform.callbacks.sink_state import STORE_VARIABLES
-from trainer.platform.jobs import Job
+from trainer.platform.jobs import PlatformJob
 from trainer.platform.storage.run_archive import forget, restore
-from trainer.platform.storage.s3_stores import Store
+from trainer.platform.storage.s3_stores import S3Store
 from trainer.runs.run import Run
 from trainer.schema import Experiment
 
@@ -20,7 +20,7 @@ TRIES = 3
 logger = logging.getLogger("trainer")
 
 
-def find(job: Job, exp: Experiment, experiment: str) -> Run:
+def find(job: PlatformJob, exp: Experiment, experiment: str) -> Run:
     """The run to work in; where it ``exists`` it is gone on with.
 
     A run directory of this job that is still there comes first (a folder that outlives the pod), then what an earlier
@@ -35,7 +35,7 @@ def find(job: Job, exp: Experiment, experiment: str) -> Run:
         return run
     if has_store(job):
         try:
-            forget(Store(tries=1), job.id)
+            forget(S3Store(tries=1), job.id)
         except NetworkError as error:
             logger.warning("what an earlier run left for a restart can't be removed: %s", error)
     name = f"job-{job.id}" if not before else f"job-{job.id}-{len(before) + 1}"
@@ -50,7 +50,7 @@ def ended_well(run: Run) -> bool:
 def weights_of(run: Run) -> str | None:
     """What a run started from, as ``model.weights`` says it; None where nobody knows."""
     try:
-        found = load(run.dir / "config.yaml")["model"]["weights"]
+        found = load_yaml(run.dir / "config.yaml")["model"]["weights"]
     except (OSError, ConfigError, KeyError, TypeError):
         return None
     return found if isinstance(found, str) and not has_mask(found) else None
@@ -61,7 +61,7 @@ def mark_ended(run: Run) -> None:
     run.update(told=time.time())
 
 
-def has_store(job: Job) -> bool:
+def has_store(job: PlatformJob) -> bool:
     """Whether a results store is configured."""
     return any(job.environment.get(name) for name in STORE_VARIABLES)
 
@@ -78,12 +78,12 @@ def _runs(output: Path, experiment: str, job_id: int) -> list[Run]:
         number += 1
 
 
-def _restored(job: Job, exp: Experiment, output: Path) -> Run | None:
+def _restored(job: PlatformJob, exp: Experiment, output: Path) -> Run | None:
     if not has_store(job):
         return None
     same = {"model": exp.model.name, "task": exp.task.name, "dataset": exp.dataset.name}
     try:
-        return restore(Store(tries=TRIES), job.id, output, same)
+        return restore(S3Store(tries=TRIES), job.id, output, same)
     except NetworkError as error:
         logger.warning("an earlier run of this job can't be looked for: %s", error)
         return None

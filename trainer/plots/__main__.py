@@ -21,15 +21,15 @@ def main(argv: list[str] | None = None) -> int:
     log_to_stderr()
     try:
         if options.follow:
-            from trainer.plots.draw_process import follow
+            from trainer.plots.draw_process import follow_run
 
             if hasattr(os, "nice"):
                 os.nice(19)  # training comes first
-            follow(Path(options.run_dir), sys.stdin)
+            follow_run(Path(options.run_dir), sys.stdin)
             return 0
-        from trainer.plots.run_plots import Drawing
+        from trainer.plots.run_plots import RunPlots
 
-        drawing = Drawing(options.run_dir)
+        drawing = RunPlots(options.run_dir)
         written = [*drawing.draw_data(), *drawing.draw_sheets(), *drawing.draw()]
     except TrainerError as error:
         print(f"{type(error).__name__}: {error.message}", file=sys.stderr)

@@ -14,7 +14,7 @@ import numpy as np
 from trainer.core.errors import DatasetError
 from trainer.data.geometry import segmentation_mask
 from trainer.plots.style import ACCENT, BAD, COLOURS, FAINT, GRID, INK, count, extremes, page, shorten
-from trainer.predictions.draw import draw, read_image
+from trainer.predictions.draw import draw_prediction, read_image
 from trainer.predictions.prediction import Prediction
 
 PICTURE = "data_report.png"
@@ -209,7 +209,7 @@ def _sample(sample: dict[str, Any], content: dict[str, Any]) -> tuple[np.ndarray
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     palette = [tuple(colour) for colour in content["palette"]]
     skeleton = [(a, b) for a, b in content["skeleton"]]
-    picture = draw(image, _truth(sample, classes, size), palette, skeleton)
+    picture = draw_prediction(image, _truth(sample, classes, size), palette, skeleton)
     factor = CELL / max(picture.shape[:2])
     small = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
     if factor < 1:

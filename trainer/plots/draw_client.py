@@ -16,7 +16,7 @@ from trainer.core.installation import child_environment
 logger = logging.getLogger("trainer")
 
 
-class Artist:
+class DrawClient:
     """The process that draws a run's plots; without one every call does nothing."""
 
     def __init__(self, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -48,7 +48,7 @@ class Artist:
                 self.process.stdin.close()
 
 
-def start(run_dir: Path) -> Artist:
+def start_drawing(run_dir: Path) -> DrawClient:
     """Start drawing the plots of a run, in a process of its own that no Ctrl-C in the terminal reaches."""
     log = run_dir / "sinks" / "plots.log"
     environment = child_environment()
@@ -68,10 +68,10 @@ def start(run_dir: Path) -> Artist:
             )
     except OSError as error:
         logger.warning("no plots are drawn: their process can't be started (%s)", error)
-        return Artist()
+        return DrawClient()
     assert process.stdin is not None
     os.set_blocking(process.stdin.fileno(), False)
-    return Artist(process)
+    return DrawClient(process)
 
 
 @contextmanager

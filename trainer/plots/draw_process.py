@@ -19,16 +19,16 @@ PAUSE = 100.0
 """Seconds between two drawings for each second that one takes: a hundredth of a processor at most."""
 
 
-def follow(run_dir: Path, words: IO[str]) -> None:
+def follow_run(run_dir: Path, words: IO[str]) -> None:
     """Draw after validations, not too often, and once more at the end."""
     told: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(words, told), daemon=True).start()
     with mark(run_dir, os.getpid()):
         word = told.get()  # while training starts, nothing is in its way
         _warm_up()
-        from trainer.plots.run_plots import Drawing
+        from trainer.plots.run_plots import RunPlots
 
-        drawing, due, pending = Drawing(run_dir), 0.0, False
+        drawing, due, pending = RunPlots(run_dir), 0.0, False
         drawing.draw_data()
         if word == "end":
             return  # training didn't get as far as a validation

@@ -20,8 +20,8 @@ def draw_sheet(samples: Path, picture: Path) -> bool:
     """Draw ``predictions/epoch_<n>.json`` as a JPEG; False where none of its images can be read any more."""
     import cv2
 
-    from trainer.predictions.contact_sheet import grid
-    from trainer.predictions.draw import draw, read_image
+    from trainer.predictions.contact_sheet import contact_sheet
+    from trainer.predictions.draw import draw_prediction, read_image
 
     content = json.loads(samples.read_bytes())
     classes = tuple(content["classes"])
@@ -35,11 +35,11 @@ def draw_sheet(samples: Path, picture: Path) -> bool:
             continue
         said, true = (from_json(entry[key], classes) for key in ("prediction", "truth"))
         assert said is not None
-        shown = draw(image, said, palette, skeleton)
-        rows.append((shown, draw(image, true, palette, skeleton) if true is not None else None))
+        shown = draw_prediction(image, said, palette, skeleton)
+        rows.append((shown, draw_prediction(image, true, palette, skeleton) if true is not None else None))
     if not rows:
         return False
-    encoded = cv2.imencode(".jpg", grid(rows, COLUMNS, CELL), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    encoded = cv2.imencode(".jpg", contact_sheet(rows, COLUMNS, CELL), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
     atomic_write(picture, encoded.tobytes())
     return True
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from trainer.plots import metric_curves, training_curves
 from trainer.plots.prediction_sheet import draw_sheet
-from trainer.plots.run_series import History
+from trainer.plots.run_series import RunSeries
 
 logger = logging.getLogger("trainer")
 
 FOLDER, CURVES, SAMPLES = "plots", "curves", "predictions"
 
 
-class Drawing:
+class RunPlots:
     """The plots of one run directory.
 
     Raises:
@@ -26,7 +26,7 @@ class Drawing:
     """
 
     def __init__(self, run_dir: str | Path) -> None:
-        self.history = History.of(run_dir)
+        self.history = RunSeries.of(run_dir)
         self.dir = self.history.run.dir
         self._drawn: dict[str, Any] = {}
 

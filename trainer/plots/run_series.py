@@ -12,7 +12,7 @@ from trainer.runs.run import Run
 
 
 @dataclass
-class History:
+class RunSeries:
     """The events that count: those that a resume went back behind are gone.
 
     Attributes:
@@ -29,7 +29,7 @@ class History:
     offset: int = 0
 
     @classmethod
-    def of(cls, run_dir: str | Path) -> History:
+    def of(cls, run_dir: str | Path) -> RunSeries:
         """The history of a run directory.
 
         Raises:

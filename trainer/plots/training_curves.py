@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.plots.run_series import History
+from trainer.plots.run_series import RunSeries
 from trainer.plots.style import ACCENT, COLOURS, FAINT, GRID, INK, page
 from trainer.runs.events.reader import Event
 
@@ -16,7 +16,7 @@ MOST_LOSSES = 7
 MOST_METRICS = 8
 
 
-def draw_losses(history: History, path: Path) -> bool:
+def draw_losses(history: RunSeries, path: Path) -> bool:
     """The losses while training and the learning rate below them; False where there is nothing to draw."""
     events = history.train
     names = _loss_names(events)
@@ -55,7 +55,7 @@ def draw_losses(history: History, path: Path) -> bool:
     return True
 
 
-def draw_metrics(history: History, path: Path) -> bool:
+def draw_metrics(history: RunSeries, path: Path) -> bool:
     """Validation metrics over epochs, the primary one in front with its best value."""
     events = history.validations
     primary, _ = history.primary
@@ -94,7 +94,7 @@ def draw_metrics(history: History, path: Path) -> bool:
     return True
 
 
-def _subtitle(history: History) -> str:
+def _subtitle(history: RunSeries) -> str:
     return f"{history.subject} · {history.run.id}"
 
 
@@ -155,7 +155,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
     return result
 
 
-def _epoch_axis(axes: Any, history: History) -> None:
+def _epoch_axis(axes: Any, history: RunSeries) -> None:
     """Epochs along the top, where the loop counts them."""
     ends = [(event["iter"], event["epoch"]) for event in history.epochs]
     if not history.by_epoch or not ends:

@@ -13,7 +13,7 @@ from trainer.predictions.draw import font
 _GAP, _HEAD, _LINE, _INK, _PAPER = 12, 34, 26, (40, 40, 40), (255, 255, 255)
 
 
-def grid(
+def contact_sheet(
     rows: Sequence[tuple[np.ndarray, np.ndarray | None]],
     columns: int = 2,
     cell: int = 320,

@@ -44,7 +44,7 @@ def read_image(path: str | Path) -> np.ndarray:
     return image
 
 
-def draw(
+def draw_prediction(
     image: np.ndarray,
     prediction: Prediction,
     palette: Palette = (),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.core.errors import ConfigError, ResourceError, did_you_mean
-from trainer.core.locks import Held, locked
+from trainer.core.locks import LockHeld, locked
 from trainer.runs.provenance import differences, provenance
 from trainer.core.secrets import mask_strings
 from trainer.core.atomic_files import atomic_write, move_into_place
@@ -159,7 +159,7 @@ class Run:
         try:
             with locked(self.dir / "lock", LOCK_SECONDS):
                 yield
-        except Held as other:
+        except LockHeld as other:
             raise ResourceError(
                 f"{other} is training run {self.id} ({self.dir}). Stop it first, or start another run"
             ) from None
@@ -221,9 +221,9 @@ class Run:
         kept = self.earlier("config.yaml", before)
         if not before or not kept.is_file():
             return {}
-        from trainer.core.yaml_io import load
+        from trainer.core.yaml_io import load_yaml
 
-        found = differences(load(kept), load(self.dir / "config.yaml"))
+        found = differences(load_yaml(kept), load_yaml(self.dir / "config.yaml"))
         return {key: values for key, values in found.items() if key not in ("resume", "id")}
 
     def write_result(self, result: dict[str, Any]) -> Path:
@@ -269,7 +269,7 @@ def _json(content: Any) -> str:
     return json.dumps(mask_strings(content), indent=2, ensure_ascii=False, default=str) + "\n"
 
 
-def environment(belonging: Mapping[str, str]) -> dict[str, str]:
+def run_environment(belonging: Mapping[str, str]) -> dict[str, str]:
     """The variables that tell a run's process its ``parent``, ``trial``, ``label`` and ``job``."""
     return {_ENVIRONMENT[name]: value for name, value in belonging.items()}
 

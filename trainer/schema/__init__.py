@@ -25,7 +25,7 @@ from trainer.schema.groups import (
     Task,
     Tracking,
 )
-from trainer.schema.launch import LAUNCHERS, PRUNERS, SAMPLERS, Launch, Launcher, Sweep
+from trainer.schema.launch import LAUNCHERS, PRUNERS, SAMPLERS, Launch, LauncherConfig, Sweep
 
 __all__ = [
     "BOX_TASKS",
@@ -46,7 +46,7 @@ __all__ = [
     "Experiment",
     "Export",
     "Launch",
-    "Launcher",
+    "LauncherConfig",
     "Model",
     "Optimizer",
     "Predict",

@@ -64,13 +64,13 @@ class Conf:
 
     def read(self, group: str, choice: str) -> dict[str, Any]:
         """What the file of a choice says, uncomposed; empty when there is none."""
-        from trainer.core.yaml_io import load
+        from trainer.core.yaml_io import load_yaml
 
         path = self.file(group, choice)
-        return load(path) if path else {}
+        return load_yaml(path) if path else {}
 
 
-def with_dirs(folders: list[str]) -> Conf:
+def conf_with_dirs(folders: list[str]) -> Conf:
     """Our folder and the given ones; a :class:`ConfigError` names one that isn't there."""
     extra = [Path(folder).expanduser().resolve() for folder in folders]
     for folder in extra:

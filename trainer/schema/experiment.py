@@ -18,7 +18,7 @@ from trainer.schema.groups import (
     Task,
     Tracking,
 )
-from trainer.schema.launch import Launch, Launcher, Sweep
+from trainer.schema.launch import Launch, LauncherConfig, Sweep
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
@@ -36,7 +36,7 @@ class Experiment:
     runtime: Runtime = field(default_factory=Runtime)
     tracking: Tracking = field(default_factory=Tracking)
     callback: Callback = field(default_factory=Callback)
-    launcher: Launcher = field(default_factory=Launcher)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     launch: Launch = field(default_factory=Launch)
     sweep: Sweep = field(default_factory=Sweep)
     debug: Debug = field(default_factory=Debug)

@@ -17,7 +17,7 @@ _WORDS = {"true", "false", "yes", "no", "on", "off"}
 
 
 @dataclass(frozen=True)
-class Leaf:
+class Field:
     """One typed leaf. ``metadata`` is what :func:`trainer.schema.typed_field` was told."""
 
     key: str
@@ -82,19 +82,19 @@ class Leaf:
 
 
 @functools.cache
-def leaves(schema: type) -> dict[str, Leaf]:
+def fields_of(schema: type) -> dict[str, Field]:
     """All leaves of a schema by dotted name; a mapping such as ``mm`` is one leaf."""
-    found: dict[str, Leaf] = {}
+    found: dict[str, Field] = {}
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
-            for key, leaf in leaves(typing.cast(type, kind)).items():
+            for key, leaf in fields_of(typing.cast(type, kind)).items():
                 found[f"{field.name}.{key}"] = dataclasses.replace(leaf, key=f"{field.name}.{key}")
         else:
             factory = field.default_factory
             default = field.default if factory is dataclasses.MISSING else factory()
-            found[field.name] = Leaf(field.name, kind, default, field.metadata)
+            found[field.name] = Field(field.name, kind, default, field.metadata)
     return found
 
 

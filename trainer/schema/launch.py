@@ -26,7 +26,7 @@ PRUNERS = (
 
 
 @dataclass
-class Launcher:
+class LauncherConfig:
     name: str = typed_field("local", "how the run is started", choices=LAUNCHERS)
     dry_run: bool = typed_field(False, "print exactly what would be submitted, and stop")
     env: list[str] = typed_field(

@@ -19,11 +19,11 @@ from trainer.core.errors import ConfigError
 from trainer.launch import LAUNCHED
 from trainer.schema.conf_folders import Conf
 from trainer.sweep.driver.driver import Driver
-from trainer.sweep.driver.lease import Owner
-from trainer.sweep.driver.spawn_finalizer import leave_behind
+from trainer.sweep.driver.lease import LeaseOwner
+from trainer.sweep.driver.spawn_finalizer import spawn_finalizer
 from trainer.sweep.driver.trial_start import make_launch
 from trainer.sweep.space import make_plan
-from trainer.sweep.stores.study_setup import open_sweep
+from trainer.sweep.stores.study_setup import open_study
 
 logger = logging.getLogger("trainer")
 
@@ -59,13 +59,13 @@ def run_sweep(
         show(plan, command, dirs)
         return 0
     if plan.config.launch.detach and not os.environ.get(LAUNCHED):
-        from trainer.launch.submit import start_sweep
+        from trainer.launch.submit import submit_sweep
 
-        return start_sweep(command, plan.config, overrides, dirs)
+        return submit_sweep(command, plan.config, overrides, dirs)
     if command != "train":
-        from trainer.sweep.driver.sequential import run_each
+        from trainer.sweep.driver.sequential import run_sequentially
 
-        return run_each(plan, dirs, program)
+        return run_sequentially(plan, dirs, program)
     if plan.config.callback.name != "none":
         raise ConfigError(
             f"callback={plan.config.callback.name}: a sweep's trials would all answer for one job of the platform; "
@@ -73,8 +73,8 @@ def run_sweep(
         )
     from trainer.config.run_directory import experiment_name
 
-    owner = Owner()
-    opened = open_sweep(plan, overrides, experiment_name(plan.config), owner.name, dirs)
+    owner = LeaseOwner()
+    opened = open_study(plan, overrides, experiment_name(plan.config), owner.name, dirs)
     launch = make_launch(plan, opened.folder, program)
     try:
         with _logged(opened.folder.log):
@@ -83,7 +83,7 @@ def run_sweep(
         launch.close()
         opened.store.close()
     if program is None:
-        leave_behind(plan, opened.folder, wait=code in (0, 1))
+        spawn_finalizer(plan, opened.folder, wait=code in (0, 1))
     return code
 
 

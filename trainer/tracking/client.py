@@ -46,14 +46,14 @@ _FINAL = {
 }
 
 
-class Refused(NetworkError):
+class MlflowRefused(NetworkError):
     """MLflow answered, and will give the same answer again."""
 
 
-class Tracker:
+class MlflowTracker:
     """One MLflow server or database; ``uri`` is its address without credentials.
 
-    Methods raise :class:`Refused` where trying again is of no use, and whatever MLflow raises where it may be.
+    Methods raise :class:`MlflowRefused` where trying again is of no use, and whatever MLflow raises where it may be.
     """
 
     def __init__(self, uri: str) -> None:
@@ -88,7 +88,7 @@ class Tracker:
                 return False
             raise
         if run.info.lifecycle_stage == "deleted":
-            raise Refused(
+            raise MlflowRefused(
                 f"MLflow's run {run_id} was deleted; `mlflow runs restore --run-id {run_id}` brings it back"
             )
         return True
@@ -178,13 +178,15 @@ class Tracker:
                 if experiment is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         if experiment.lifecycle_stage == "deleted":
-            raise Refused(f"MLflow's experiment {name!r} was deleted; restore it or set tracking.experiment")
+            raise MlflowRefused(
+                f"MLflow's experiment {name!r} was deleted; restore it or set tracking.experiment"
+            )
         return str(experiment.experiment_id)
 
 
 def is_final(error: Exception) -> bool:
     """Whether the same call would fail the same way again."""
-    return isinstance(error, (Refused, ImportError)) or getattr(error, "error_code", None) in _FINAL
+    return isinstance(error, (MlflowRefused, ImportError)) or getattr(error, "error_code", None) in _FINAL
 
 
 def _login(uri: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.runs.events.reader import Event
-from trainer.tracking.mlflow_state import Progress
+from trainer.tracking.mlflow_state import MlflowProgress
 
 TRAIN_POINTS = 1000
 KEY_LENGTH = 250
@@ -30,7 +30,7 @@ class Point:
     step: int
 
 
-def points_of(event: Event, progress: Progress) -> tuple[list[Point], Progress]:
+def points_of(event: Event, progress: MlflowProgress) -> tuple[list[Point], MlflowProgress]:
     """What an event says as metrics, and the progress after it."""
     time_ms = int(float(event.get("time") or 0) * 1000)
     progress = replace(progress, time=time_ms / 1000)
@@ -44,14 +44,14 @@ def clean_key(name: str) -> str:
     return "/".join(part for part in parts if part.strip("."))[:KEY_LENGTH].rstrip("/") or "_"
 
 
-_Said = tuple[list[Point], Progress]
+_Said = tuple[list[Point], MlflowProgress]
 
 
-def _last_word(event: Event, progress: Progress, time_ms: int) -> _Said:
+def _last_word(event: Event, progress: MlflowProgress, time_ms: int) -> _Said:
     return [], replace(progress, status=STATUS[event["type"]], ended=time_ms / 1000)
 
 
-def _started(event: Event, progress: Progress, time_ms: int) -> _Said:
+def _started(event: Event, progress: MlflowProgress, time_ms: int) -> _Said:
     primary = event.get("primary_metric") or {}
     return [], replace(
         progress,
@@ -65,13 +65,13 @@ def _started(event: Event, progress: Progress, time_ms: int) -> _Said:
     )
 
 
-def _resumed(event: Event, progress: Progress, time_ms: int) -> _Said:
+def _resumed(event: Event, progress: MlflowProgress, time_ms: int) -> _Said:
     until = event.get("iter")
     best = tuple(one for one in progress.best if until is None or one[0] <= until)
     return [], replace(progress, status="RUNNING", ended=None, best=best)
 
 
-def _train(event: Event, progress: Progress, time_ms: int) -> _Said:
+def _train(event: Event, progress: MlflowProgress, time_ms: int) -> _Said:
     step = int(event.get("iter") or 0)
     slot = step // max(1, math.ceil((progress.iterations or 0) / TRAIN_POINTS))
     if slot == progress.slot:
@@ -82,12 +82,12 @@ def _train(event: Event, progress: Progress, time_ms: int) -> _Said:
     return list(_points("train/", values, time_ms, step)), replace(progress, slot=slot)
 
 
-def _epoch(event: Event, progress: Progress, time_ms: int) -> _Said:
+def _epoch(event: Event, progress: MlflowProgress, time_ms: int) -> _Said:
     values = {**_losses(event), "lr": event.get("lr"), "seconds": event.get("seconds")}
     return list(_points("epoch/", values, time_ms, int(event.get("epoch") or 0))), progress
 
 
-def _validation(event: Event, progress: Progress, time_ms: int) -> _Said:
+def _validation(event: Event, progress: MlflowProgress, time_ms: int) -> _Said:
     step = int(event.get("iter" if progress.by_iteration else "epoch") or 0)
     metrics = event.get("metrics") or {}
     found = list(_points("", metrics, time_ms, step))
@@ -104,7 +104,7 @@ def _validation(event: Event, progress: Progress, time_ms: int) -> _Said:
     return found, progress
 
 
-def _system(event: Event, progress: Progress, time_ms: int) -> _Said:
+def _system(event: Event, progress: MlflowProgress, time_ms: int) -> _Said:
     progress = replace(progress, samples=progress.samples + 1)
     return list(_points("system/", event.get("values") or {}, time_ms, progress.samples)), progress
 

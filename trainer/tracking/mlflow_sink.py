@@ -20,10 +20,10 @@ from trainer.runs.run import Run
 from trainer.runs.tracking_uri import scrubbed, tracking_uri, with_credentials, without_credentials
 from trainer.schema import Tracking
 from trainer.tracking import run_description
-from trainer.tracking.client import Tracker, is_final
+from trainer.tracking.client import MlflowTracker, is_final
 from trainer.tracking.metric_mapping import Point, points_of
-from trainer.tracking.mlflow_state import NAME, State, load, name_for
-from trainer.tracking.uploads import Uploads, signature
+from trainer.tracking.mlflow_state import NAME, MlflowState, load, name_for
+from trainer.tracking.uploads import ArtifactUploads, signature
 
 logger = logging.getLogger("trainer")
 
@@ -36,7 +36,7 @@ DRAWING_SECONDS = 30.0
 CHECKPOINTS = ("checkpoints/best.pth", "checkpoints/last.pth")
 
 
-def sync(run_dir: str | Path, uri: str | None = None, patience: float = 20.0) -> State:
+def sync(run_dir: str | Path, uri: str | None = None, patience: float = 20.0) -> MlflowState:
     """Tell MLflow all that the log of a run says and it doesn't know yet; returns when it is told.
 
     The result's ``error`` says why that failed, None when it did not.
@@ -64,7 +64,7 @@ class MlflowSink(sink.Sink):
     """
 
     name = NAME
-    cursor: State
+    cursor: MlflowState
 
     def __init__(self, run: Run, uri: str | None = None) -> None:
         self.uri = tracking_uri(Tracking(uri=uri), run.dir) if uri else None
@@ -72,9 +72,9 @@ class MlflowSink(sink.Sink):
         super().__init__(run, name_for(run.dir, bare))
         self.cursor = load(run.dir, self.name) or _from_config(run, bare)
         self.cursor.uri = bare or self.cursor.uri
-        self._tracker: Tracker | None = None
+        self._tracker: MlflowTracker | None = None
         self._described = False
-        self.uploads = Uploads(run.dir, self.cursor, self._send)
+        self.uploads = ArtifactUploads(run.dir, self.cursor, self._send)
 
     def open(self) -> None:
         """The server, and the run on it; made when it isn't there."""
@@ -151,9 +151,9 @@ class MlflowSink(sink.Sink):
         return scrubbed(super().words(error))
 
     @property
-    def tracker(self) -> Tracker:
+    def tracker(self) -> MlflowTracker:
         if self._tracker is None:
-            self._tracker = Tracker(self.uri or with_credentials(self.cursor.uri))
+            self._tracker = MlflowTracker(self.uri or with_credentials(self.cursor.uri))
         return self._tracker
 
     @property
@@ -199,9 +199,9 @@ class MlflowSink(sink.Sink):
             self.tracker.set_status(parent_id, "FINISHED", self.cursor.progress.ended)
 
 
-def state_for(run: Run, tracking: Tracking, uri: str, experiment: str | None = None) -> State:
+def state_for(run: Run, tracking: Tracking, uri: str, experiment: str | None = None) -> MlflowState:
     """The state of a run that nobody has been told about."""
-    return State(
+    return MlflowState(
         uri=without_credentials(uri),
         experiment=tracking.experiment or experiment or run.experiment,
         run_name=tracking.run_name or _name(run),
@@ -216,7 +216,7 @@ def _name(run: Run) -> str:
     return f"{facts['label']} {facts['model']}" if facts.get("label") and facts.get("model") else run.id
 
 
-def _from_config(run: Run, uri: str | None) -> State:
+def _from_config(run: Run, uri: str | None) -> MlflowState:
     """For an MLflow that wasn't told while the run went on: what its configuration means."""
     try:
         config = OmegaConf.create(yaml.safe_load((run.dir / "config.yaml").read_text()))

@@ -13,7 +13,7 @@ NAME = "mlflow"
 
 
 @dataclass(frozen=True)
-class Progress:
+class MlflowProgress:
     """What the events so far mean for those to come.
 
     Attributes:
@@ -42,7 +42,7 @@ class Progress:
 
 
 @dataclass
-class State(Cursor):
+class MlflowState(Cursor):
     """Where to tell it, and what has been told. Holds no credentials.
 
     Attributes:
@@ -59,7 +59,7 @@ class State(Cursor):
     log_checkpoint: bool = True
     register: str | None = None
     mlflow_run_id: str | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: MlflowProgress = field(default_factory=MlflowProgress)
     artifacts: dict[str, str] = field(default_factory=dict)
     pending: list[str] = field(default_factory=list)
     status_told: str | None = None
@@ -70,14 +70,14 @@ class State(Cursor):
 
     def forget(self) -> None:
         """Begin anew, as for a server that has never heard of the run."""
-        self.offset, self.mlflow_run_id, self.progress, self.status_told = 0, None, Progress(), None
+        self.offset, self.mlflow_run_id, self.progress, self.status_told = 0, None, MlflowProgress(), None
         self.artifacts, self.pending, self.model = {}, [], None
 
 
-def load(run_dir: str | Path, name: str = NAME) -> State | None:
+def load(run_dir: str | Path, name: str = NAME) -> MlflowState | None:
     """The state of a run, None when MLflow was never told about it or the file is damaged (then all is told again,
     which a server that knows it already doesn't count twice)."""
-    return State.load(cursor_file(Path(run_dir), name))
+    return MlflowState.load(cursor_file(Path(run_dir), name))
 
 
 def name_for(run_dir: Path, uri: str | None) -> str:
@@ -97,11 +97,11 @@ def mlflow_run_id(run_dir: str | Path) -> str | None:
     return state.mlflow_run_id if state else None
 
 
-def progress_from(value: Any) -> Progress:
-    """A :class:`Progress`, also from the mapping that JSON makes of one."""
-    if isinstance(value, Progress):
+def progress_from(value: Any) -> MlflowProgress:
+    """A :class:`MlflowProgress`, also from the mapping that JSON makes of one."""
+    if isinstance(value, MlflowProgress):
         return value
     best = tuple(
         (int(iteration), int(epoch), float(metric)) for iteration, epoch, metric in value.get("best", ())
     )
-    return Progress(**{**value, "best": best})
+    return MlflowProgress(**{**value, "best": best})

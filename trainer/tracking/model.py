@@ -20,7 +20,7 @@ from trainer.core.installation import VERSION
 from trainer.runs.events.reader import Event, events
 from trainer.runs.manifest import sha256
 from trainer.tracking.metric_mapping import points_of
-from trainer.tracking.mlflow_state import Progress
+from trainer.tracking.mlflow_state import MlflowProgress
 from trainer.tracking.model_io import CHANNELS, COLUMN, answer_keys
 
 logger = logging.getLogger("trainer")
@@ -230,7 +230,7 @@ def _connect(client: Any, run_id: str, model_id: str, facts: _Facts) -> None:
     from mlflow.entities import LoggedModelOutput, Metric
 
     event = facts.validation
-    points = points_of({**event, "per_class": {}}, Progress())[0] if event else []
+    points = points_of({**event, "per_class": {}}, MlflowProgress())[0] if event else []
     client.log_outputs(run_id, [LoggedModelOutput(model_id, step=points[0].step if points else 0)])
     metrics = [Metric(p.key, p.value, p.time_ms, p.step, model_id=model_id, run_id=run_id) for p in points]
     if metrics:

@@ -22,10 +22,10 @@ def tell_later(run_dir: Path, points: Sequence[Point], files: Iterable[Path], fo
     state = load(run_dir)
     if state is None or not state.mlflow_run_id or not state.uri:
         return None
-    from trainer.tracking.client import Tracker
+    from trainer.tracking.client import MlflowTracker
 
     try:
-        tracker = Tracker(with_credentials(state.uri))
+        tracker = MlflowTracker(with_credentials(state.uri))
         if not tracker.has_run(state.mlflow_run_id):
             return f"MLflow at {without_credentials(state.uri)} doesn't have this run"
         tracker.log(state.mlflow_run_id, list(points))

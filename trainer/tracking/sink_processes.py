@@ -23,7 +23,7 @@ logger = logging.getLogger("trainer")
 
 
 @dataclass
-class Handle:
+class SinkProcess:
     """The sinks' processes; ``process`` is MLflow's, None where nothing is tracked."""
 
     run_dir: Path
@@ -72,7 +72,9 @@ class Handle:
         return False
 
 
-def start(run: Run, tracking: Tracking, output_dir: str | Path, experiment: str | None = None) -> Handle:
+def start_sink(
+    run: Run, tracking: Tracking, output_dir: str | Path, experiment: str | None = None
+) -> SinkProcess:
     """Start telling MLflow, and TensorBoard's file, about a run, in processes that no Ctrl-C in the terminal reaches.
 
     Args:
@@ -84,7 +86,7 @@ def start(run: Run, tracking: Tracking, output_dir: str | Path, experiment: str 
     Raises:
         ConfigError: a tracking URI that MLflow can't write to.
     """
-    handle = Handle(run.dir)
+    handle = SinkProcess(run.dir)
     if int(os.environ.get("RANK") or 0) > 0:
         return handle  # of a training's processes, the first one tells
     if tracking.name != "none":

@@ -11,7 +11,7 @@ from trainer.runs.events.reader import Event
 from trainer.runs.events.sink import Cursor, Sink, cursor_file, sync
 from trainer.runs.run import Run
 from trainer.tracking.metric_mapping import Point, points_of
-from trainer.tracking.mlflow_state import Progress, progress_from
+from trainer.tracking.mlflow_state import MlflowProgress, progress_from
 from trainer.tracking.tfevents import header, scalars
 
 NAME = "tensorboard"
@@ -22,7 +22,7 @@ class TensorboardState(Cursor):
     """``size``: bytes of the file that belong to what was told; more than that is from a kill in between."""
 
     size: int = 0
-    progress: Progress = field(default_factory=Progress)
+    progress: MlflowProgress = field(default_factory=MlflowProgress)
 
     def __post_init__(self) -> None:
         self.progress = progress_from(self.progress)
@@ -55,7 +55,7 @@ class TensorboardSink(Sink):
         self.cursor.progress = progress
 
     def rewind(self) -> None:
-        self.cursor.offset, self.cursor.size, self.cursor.progress = 0, 0, Progress()
+        self.cursor.offset, self.cursor.size, self.cursor.progress = 0, 0, MlflowProgress()
 
     def _write(self, records: bytes) -> None:
         self.path.parent.mkdir(exist_ok=True)

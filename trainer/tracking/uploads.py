@@ -10,14 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.tracking.mlflow_state import State
+from trainer.tracking.mlflow_state import MlflowState
 
 BEAT_SECONDS = 1.0
 # A checkpoint that changes all the time is uploaded so seldom that this share of the time goes into it.
 SHARE = 0.1
 
 
-class Uploads:
+class ArtifactUploads:
     """Uploads what ``state.pending`` names; ``state.artifacts`` says which content of it is there.
 
     Only the calling thread touches the state. What is cut off is still pending the next time.
@@ -26,7 +26,7 @@ class Uploads:
         send: uploads a file to a folder of the run's artifacts (None: the top one); called on another thread.
     """
 
-    def __init__(self, run_dir: Path, state: State, send: Callable[[Path, str | None], None]) -> None:
+    def __init__(self, run_dir: Path, state: MlflowState, send: Callable[[Path, str | None], None]) -> None:
         self.run_dir, self.state, self.send = run_dir, state, send
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="upload")
         self._flying: tuple[str, str, Future[float]] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from trainer.config_tree.config_files import configs
+from trainer.config_tree.config_files import list_configs
 from trainer.schema import TASKS
 from trainer.zoo.metafiles import entries
 
@@ -68,7 +68,7 @@ def _other(package: str, relative: str) -> str | None:
 def _families(package: str) -> dict[str, list[str]]:
     """For each first word of a name, the tasks that nearly all published configs of that name are for."""
     seen: dict[str, list[set[str]]] = {}
-    for config in configs(package):
+    for config in list_configs(package):
         entry = entries().get(f"{package}::{config}.py")
         if entry and entry.published:
             tasks = {figure["task"] for figure in entry.published}

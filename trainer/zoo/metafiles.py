@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from trainer.config_tree.config_files import PACKAGES, configs, configs_dir, version
+from trainer.config_tree.config_files import PACKAGES, configs_dir, list_configs, package_version
 from trainer.core.atomic_files import atomic_write
 from trainer.core.cache_folder import cache_dir
 from trainer.core.errors import ConfigError
@@ -33,7 +33,7 @@ _KEPT = {"Epochs": "epochs", "Iterations": "iterations", "Training Data": "train
 
 
 @dataclass(frozen=True)
-class Entry:
+class MetafileEntry:
     """A config as its package's metafile describes it.
 
     ``published`` holds ``{task, dataset, metrics}`` each; a task is one of this trainer's where it is one, else the
@@ -65,12 +65,12 @@ def full(base: str) -> str:
 
 
 @functools.cache
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, MetafileEntry]:
     """All configs that a metafile describes, by their base."""
     path = _cached()
     if path is not None and path.is_file():
         try:
-            return {base: Entry(**values) for base, values in orjson.loads(path.read_bytes()).items()}
+            return {base: MetafileEntry(**values) for base, values in orjson.loads(path.read_bytes()).items()}
         except (ValueError, TypeError, AttributeError):
             pass  # damaged, or of another version: read anew
     found = {entry.base: entry for package in PACKAGES for entry in read(package)}
@@ -80,12 +80,12 @@ def entries() -> dict[str, Entry]:
     return found
 
 
-def read(package: str) -> Iterator[Entry]:
+def read(package: str) -> Iterator[MetafileEntry]:
     """The configs that a package's metafiles describe, each once."""
     root = configs_dir(package)
     if root is None:
         return
-    known = set(configs(package))
+    known = set(list_configs(package))
     by_name: dict[str, list[str]] = {}
     for each in known:
         by_name.setdefault(each.rpartition("/")[2], []).append(each)
@@ -128,7 +128,7 @@ def _config_of(
     return same[0] if len(same) == 1 else None
 
 
-def _entry(package: str, config: str, models: list[dict[str, Any]], papers: dict[str, str]) -> Entry:
+def _entry(package: str, config: str, models: list[dict[str, Any]], papers: dict[str, str]) -> MetafileEntry:
     name = config.rpartition("/")[2]
     # Some entries name a sibling's config by mistake: the weights' own file name tells which belongs here.
     models = sorted(models, key=lambda model: -_likeness(name, _url(model)))
@@ -138,7 +138,7 @@ def _entry(package: str, config: str, models: list[dict[str, Any]], papers: dict
     figures = list({str(figure): figure for r in results if (figure := _figure(r, name))}.values())
     metadata = best.get("Metadata") or {}
     about = {ours: metadata[theirs] for theirs, ours in _KEPT.items() if metadata.get(theirs)}
-    return Entry(
+    return MetafileEntry(
         base=f"{package}::{config}.py",
         published=figures,
         weights=_url(best),
@@ -190,7 +190,7 @@ def _cached() -> Path | None:
     for package in PACKAGES:
         root = configs_dir(package)
         if root is not None:
-            installed.append((package, version(package), str(root), root.stat().st_mtime_ns))
+            installed.append((package, package_version(package), str(root), root.stat().st_mtime_ns))
     key = hashlib.sha256(repr((_FORMAT, installed)).encode()).hexdigest()[:16]
     try:
         return cache_dir() / "zoo" / f"index-{key}.json"

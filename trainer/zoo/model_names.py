@@ -6,14 +6,14 @@ import functools
 from dataclasses import dataclass
 from functools import cached_property
 
-from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.config_tree.config_files import PACKAGES, list_configs
 from trainer.core.errors import ConfigError, fold, nearest
 from trainer.schema.conf_folders import Conf
 from trainer.zoo.config_tasks import tasks_of
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedModel:
     """A named model: its choice, what it can do (the usual task first), its other names."""
 
     name: str
@@ -26,7 +26,7 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Models:
+class ModelNames:
     """The models that can be chosen, from the given configuration folders and the installed packages."""
 
     conf: Conf
@@ -48,7 +48,10 @@ class Models:
         if hits:
             return hits[0].name
         same = [
-            f"{p}/{config}" for p in PACKAGES for config in configs(p) if squash(config.split("/")[-1]) == key
+            f"{p}/{config}"
+            for p in PACKAGES
+            for config in list_configs(p)
+            if squash(config.split("/")[-1]) == key
         ]
         if len(same) == 1:
             return same[0]
@@ -74,16 +77,18 @@ class Models:
         words = {alias: model.name for model in self.named for alias in (*model.aliases, model.name)}
         near = list(dict.fromkeys(words[hit] for hit in nearest(word, words)))
         if not near:
-            near = nearest(word, [c.split("/")[-1] for p in PACKAGES for c in configs(p)])
+            near = nearest(word, [c.split("/")[-1] for p in PACKAGES for c in list_configs(p)])
         return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
     @cached_property
-    def named(self) -> list[Named]:
+    def named(self) -> list[NamedModel]:
         """All named models, sorted by name."""
         found = []
         for name in self.conf.groups.get("model", []):
             content = self.conf.read("model", name)
-            found.append(Named(name, list(content.get("tasks") or []), list(content.get("aliases") or [])))
+            found.append(
+                NamedModel(name, list(content.get("tasks") or []), list(content.get("aliases") or []))
+            )
         return found
 
     def _of_zoo(self, word: str) -> str:
@@ -93,7 +98,7 @@ class Models:
             raise ConfigError(
                 f"there is no model {word!r}: a config's name begins with {', '.join(PACKAGES)}."
             )
-        known = configs(package)
+        known = list_configs(package)
         if relative in known:
             return choice
         if not known:

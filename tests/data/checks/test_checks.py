@@ -14,8 +14,8 @@ from PIL import Image
 from tests.data.conftest import everything, flat, image, names, write
 from trainer.core.errors import DatasetError
 from trainer.data.bundle import DataBundle
-from trainer.data.checks.rules import POLICIES, RULES, table
-from trainer.data.load_records import find_source, read
+from trainer.data.checks.rules import POLICIES, RULES, rules_table
+from trainer.data.load_records import find_source, read_records
 from trainer.data.prepare import prepare
 from trainer.schema import Dataset
 
@@ -35,7 +35,7 @@ def files(root: Path) -> dict[str, Any]:
 def rules(root: Path, document: Any, task: str = "detection", **options: Any) -> dict[str, Any]:
     """Rule -> finding of a document."""
     write(root / "annotations.json", document)
-    found = read(
+    found = read_records(
         find_source(Dataset(name="toy", format="dice", path=str(root), **options), task)
     ).problems.findings
     return {finding.rule: finding for finding in found if finding.rule}
@@ -242,7 +242,7 @@ def test_digits_are_known_to_be_good(monkeypatch):
 
 
 def test_the_manual_has_the_table():
-    assert table() in (ROOT / "docs" / "data.md").read_text()
+    assert rules_table() in (ROOT / "docs" / "data.md").read_text()
 
 
 def test_every_error_that_has_a_remedy_is_one_that_somebody_reports():

@@ -17,8 +17,8 @@ from trainer.data.dataset_report import write_report
 from trainer.data.prepare import prepare
 from trainer.engine.visualization import FOLDERS
 from trainer.plots.data_report import draw_data_report
-from trainer.plots.draw_client import start
-from trainer.plots.run_plots import Drawing
+from trainer.plots.draw_client import start_drawing
+from trainer.plots.run_plots import RunPlots
 from trainer.runs.run import Run
 from trainer.schema import Dataset
 from trainer.tracking.mlflow_sink import ALONG, AT_START
@@ -123,9 +123,9 @@ def test_a_run_draws_its_report_once(cats, tmp_path):
     run.events.write_text(
         '{"v": 1, "time": 0.0, "type": "run_started", "model": "rtmdet-s", "dataset": "cats"}\n'
     )
-    assert start(run.dir).finish(60)  # ended before any validation
+    assert start_drawing(run.dir).finish(60)  # ended before any validation
     assert (run.dir / "data_report.png").stat().st_size > 20_000
-    drawing = Drawing(run.dir)
+    drawing = RunPlots(run.dir)
     assert drawing.draw_data() == []
     os.utime(run.dir / "data_report.json", ns=(2**62, 2**62))  # a resumed run whose data have changed
     assert drawing.draw_data() == [run.dir / "data_report.png"]

@@ -44,7 +44,7 @@ def hold(name: str, size: int = 40 * KB) -> Path:
         (part / "data" / "file").write_bytes(bytes(size))
         return {"source": name}
 
-    return dataset_cache.entry(name, name, fill)
+    return dataset_cache.cache_entry(name, name, fill)
 
 
 def held() -> set[str]:

@@ -17,7 +17,7 @@ from tests.data.sources.test_archives import pack
 from trainer.core.errors import ConfigError, DatasetError, NetworkError, TrainerError
 from trainer.data.prepare import prepare
 from trainer.data.sources import dataset_cache
-from trainer.data.sources.bucket import Store
+from trainer.data.sources.bucket import Bucket
 from trainer.schema import Dataset
 
 PREFIX = "datasets/ab12/"
@@ -277,10 +277,10 @@ def test_what_was_evicted_is_fetched_again(s3, tmp_path, cache):
 
 def test_the_two_stores(s3, monkeypatch):
     monkeypatch.setenv("INTERNAL_STORAGE_ENDPOINT", "http://inside:9002")
-    assert Store("pictures").endpoint == Store(BUCKET).endpoint == s3.endpoint
-    assert Store("training-checkpoints").endpoint == "http://inside:9002"
+    assert Bucket("pictures").endpoint == Bucket(BUCKET).endpoint == s3.endpoint
+    assert Bucket("training-checkpoints").endpoint == "http://inside:9002"
     monkeypatch.delenv("EXTERNAL_STORAGE_ENDPOINT")
-    assert Store("pictures").endpoint == "http://inside:9002"
+    assert Bucket("pictures").endpoint == "http://inside:9002"
 
 
 def test_what_is_written_about_it(s3, tmp_path, capsys):

@@ -32,8 +32,8 @@ from torch import nn  # noqa: E402
 
 import trainer.engine.registered  # noqa: E402, F401
 from trainer.engine.weights.layout import open_checkpoint  # noqa: E402
-from trainer.engine.weights.loading_report import Report  # noqa: E402
-from trainer.engine.weights.match import Goal, fit_weights  # noqa: E402
+from trainer.engine.weights.loading_report import LoadingReport  # noqa: E402
+from trainer.engine.weights.match import MatchTarget, match_weights  # noqa: E402
 from trainer.engine.weights.safe_reader import read  # noqa: E402
 
 
@@ -42,7 +42,7 @@ class Ours:
     """A model for other classes, with what it is for."""
 
     model: nn.Module
-    goal: Goal
+    goal: MatchTarget
 
 
 def base_of(name: str) -> str:
@@ -73,7 +73,7 @@ def ours(name: str, names: tuple[str, ...], **leaves: Any) -> Ours:
         bundle = replace(bundle, classes=names, palette=((0, 0, 0),) * len(names))
     cfg = build_config(make_experiment(content["base"], task, **leaves), bundle).cfg
     torch.manual_seed(1)
-    return Ours(_build(cfg), Goal(cfg, task, names, content["base"], name))
+    return Ours(_build(cfg), MatchTarget(cfg, task, names, content["base"], name))
 
 
 def save(path: Path, model: nn.Module, **meta: Any) -> Path:
@@ -83,8 +83,8 @@ def save(path: Path, model: nn.Module, **meta: Any) -> Path:
     return path
 
 
-def load(path: Path, into: Ours, trust: bool = False) -> Report:
-    return fit_weights(into.model, open_checkpoint(read(path, trust), path), into.goal)
+def load(path: Path, into: Ours, trust: bool = False) -> LoadingReport:
+    return match_weights(into.model, open_checkpoint(read(path, trust), path), into.goal)
 
 
 def _build(cfg: dict[str, Any]) -> nn.Module:

@@ -29,7 +29,7 @@ _HEAD, _TAIL = 1 << 14, 1 << 16
 
 
 @dataclass(slots=True)
-class Facts:
+class ImageFacts:
     """``width`` and ``height`` are 0 where only OpenCV knows the format; ``fault`` is a rule's name or empty.
 
     ``edges`` is a digest of size, beginning and end; ``whole`` of all bytes, made only where edges are equal.
@@ -44,7 +44,7 @@ class Facts:
     whole: str = ""
 
 
-def facts_of(paths: Iterable[str], root: Path) -> dict[str, Facts]:
+def facts_of(paths: Iterable[str], root: Path) -> dict[str, ImageFacts]:
     """The facts of each file that is there; ``root`` names the data set that they are kept for."""
     listed = list(dict.fromkeys(paths))
     store = cache_dir() / "checks" / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
@@ -69,22 +69,22 @@ def facts_of(paths: Iterable[str], root: Path) -> dict[str, Facts]:
     return found
 
 
-def _read(store: Path) -> dict[str, Facts]:
+def _read(store: Path) -> dict[str, ImageFacts]:
     try:
         content = orjson.loads(store.read_bytes())
         if content["version"] == _VERSION:
-            return {name: Facts(*values) for name, values in content["files"].items()}
+            return {name: ImageFacts(*values) for name, values in content["files"].items()}
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or damaged: it is made again
         pass
     return {}
 
 
-def _look(path: str, known: Facts | None) -> Facts | None:
+def _look(path: str, known: ImageFacts | None) -> ImageFacts | None:
     try:
         state = os.stat(path)
         if known and (known.bytes, known.changed) == (state.st_size, state.st_mtime_ns):
             return known
-        facts = Facts(state.st_size, state.st_mtime_ns)
+        facts = ImageFacts(state.st_size, state.st_mtime_ns)
         with open(path, "rb") as file:
             head = file.read(_HEAD)
             file.seek(max(0, state.st_size - _TAIL))

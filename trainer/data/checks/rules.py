@@ -66,7 +66,7 @@ RULES = {
 }  # fmt: skip
 
 
-def table() -> str:
+def rules_table() -> str:
     """The rules as the manual has them (Markdown)."""
     rows = [
         f"| `{name}` | {rule.what} | {rule.level} | {rule.fix} | {rule.skip or ('as fix' if rule.fix else '')} |"

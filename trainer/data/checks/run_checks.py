@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-from trainer.data.checks.image_files import Facts, facts_of
+from trainer.data.checks.image_files import ImageFacts, facts_of
 from trainer.data.geometry import clip_box
-from trainer.data.records import Item, Picture, Problems, Records
+from trainer.data.records import Annotation, ImageRecord, Problems, Records
 from trainer.data.splits import straddling
 from trainer.schema import Dataset
 
@@ -42,7 +42,7 @@ def check_files(records: Records, problems: Problems) -> dict[str, str]:
 def check_labels(records: Records, problems: Problems) -> None:
     """Objects that are there twice, and keypoints far from their box."""
     for picture in records.pictures:
-        seen: dict[object, list[Item]] = {}
+        seen: dict[object, list[Annotation]] = {}
         items = picture.items
         kept = []
         for item in items:
@@ -64,7 +64,7 @@ def check_labels(records: Records, problems: Problems) -> None:
 
 def check_splits(
     records: Records,
-    splits: dict[str, list[Picture]],
+    splits: dict[str, list[ImageRecord]],
     digests: dict[str, str],
     dataset: Dataset,
     problems: Problems,
@@ -91,7 +91,7 @@ def check_splits(
                 problems.note("groups in several splits", f"{group}: {', '.join(names)}", "group_parted")
 
 
-def _sized(picture: Picture, found: Facts, problems: Problems) -> bool:
+def _sized(picture: ImageRecord, found: ImageFacts, problems: Problems) -> bool:
     """Whether a picture may stay: its size is right, or was put right."""
     size = (found.width, found.height)
     if size == (0, 0) or size == (picture.width, picture.height):
@@ -108,7 +108,7 @@ def _sized(picture: Picture, found: Facts, problems: Problems) -> bool:
     return True
 
 
-def _cut_to(item: Item, size: tuple[int, int], name: str, problems: Problems) -> bool:
+def _cut_to(item: Annotation, size: tuple[int, int], name: str, problems: Problems) -> bool:
     """Put an object into a picture of ``size``; False where nothing of it is inside, or its mask is of another size."""
     box = clip_box(item.bbox, *size)
     if box is None or isinstance(item.segmentation, dict):
@@ -124,7 +124,7 @@ def _cut_to(item: Item, size: tuple[int, int], name: str, problems: Problems) ->
     return True
 
 
-def _strays(item: Item) -> bool:
+def _strays(item: Annotation) -> bool:
     x, y, w, h = item.bbox
     slack = _POINT_SLACK * max(w, h)
     points = item.keypoints or []
@@ -134,16 +134,16 @@ def _strays(item: Item) -> bool:
     )
 
 
-def _path(picture: Picture) -> str:
+def _path(picture: ImageRecord) -> str:
     return os.path.join(picture.root, picture.file_name)
 
 
-def _content(picture: Picture, digests: dict[str, str]) -> object:
+def _content(picture: ImageRecord, digests: dict[str, str]) -> object:
     """What is equal for pictures of equal bytes; no new text for each of a million."""
     return digests.get(_path(picture)) or (picture.root, picture.file_name)
 
 
-def _separate(splits: dict[str, list[Picture]], digests: dict[str, str], problems: Problems) -> bool:
+def _separate(splits: dict[str, list[ImageRecord]], digests: dict[str, str], problems: Problems) -> bool:
     """Say so where validation holds nothing that isn't trained on; whether that is the case."""
     train = {_content(picture, digests) for picture in splits["train"]}
     if not splits["val"] or not all(_content(picture, digests) in train for picture in splits["val"]):
@@ -154,12 +154,12 @@ def _separate(splits: dict[str, list[Picture]], digests: dict[str, str], problem
     return True
 
 
-def _copies(splits: dict[str, list[Picture]], digests: dict[str, str], problems: Problems) -> None:
+def _copies(splits: dict[str, list[ImageRecord]], digests: dict[str, str], problems: Problems) -> None:
     """Equal images; under a remedy those of a later split leave it."""
-    held: dict[str, dict[object, Picture]] = {}
+    held: dict[str, dict[object, ImageRecord]] = {}
     remedy = problems.remedy("leak")
     for split in ("test", "val", "train"):
-        here: dict[object, Picture] = {}
+        here: dict[object, ImageRecord] = {}
         kept = []
         for picture in splits.get(split, ()):
             content = _content(picture, digests)

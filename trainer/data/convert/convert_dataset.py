@@ -13,17 +13,17 @@ from trainer.core.atomic_files import atomic_write
 from trainer.core.cache_folder import build_folder
 from trainer.core.errors import ConfigError, DatasetError
 from trainer.core.installation import VERSION
-from trainer.data.convert.copy_images import Placer
+from trainer.data.convert.copy_images import ImageCopier
 from trainer.data.convert.to_coco import write_coco
 from trainer.data.convert.to_dice import write_dice
 from trainer.data.convert.to_yolo import write_yolo
 from trainer.data.formats import yolo
 from trainer.data.formats.data_format import root_of
-from trainer.data.load_records import Loaded, find_source, load
+from trainer.data.load_records import LoadedRecords, find_source, load_records
 from trainer.schema import Dataset
 
 MARKER = "converted.json"
-_WRITERS: dict[str, Callable[[Path, str, Loaded, Placer], dict[str, int]]] = {
+_WRITERS: dict[str, Callable[[Path, str, LoadedRecords, ImageCopier], dict[str, int]]] = {
     "coco": write_coco,
     "yolo": write_yolo,
     "dice": write_dice,
@@ -64,12 +64,12 @@ def convert(
         )
     _refuse_target(target, dataset, overwrite)
     source = find_source(dataset, task)
-    loaded = load(source)
+    loaded = load_records(source)
     done: dict[str, Any] = {}
 
     def fill(folder: Path) -> None:
         (folder / "images").mkdir()
-        placer = Placer(folder / "images", link and source.origin is None, loaded.problems)
+        placer = ImageCopier(folder / "images", link and source.origin is None, loaded.problems)
         counts = _WRITERS[to](folder, task, loaded, placer)
         loaded.problems.raise_any(source.name)
         done["result"] = Converted(

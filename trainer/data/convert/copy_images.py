@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.data.records import Picture, Problems
+from trainer.data.records import ImageRecord, Problems
 
-Namer = Callable[[str, Picture], str]
+Namer = Callable[[str, ImageRecord], str]
 
 
-class Placer:
+class ImageCopier:
     """Puts pictures into ``folder`` and gives them back as pictures of that folder."""
 
     def __init__(self, folder: Path, link: bool, problems: Problems) -> None:
@@ -23,7 +23,7 @@ class Placer:
         self._problems = problems
         self._taken: dict[str, tuple[Path, str]] = {}
 
-    def place(self, split: str, pictures: list[Picture], name_of: Namer) -> list[Picture]:
+    def place(self, split: str, pictures: list[ImageRecord], name_of: Namer) -> list[ImageRecord]:
         """The same pictures with their files below ``folder``; ``name_of(split, picture)`` is the wanted name."""
         placed = []
         for picture in pictures:
@@ -53,7 +53,7 @@ class Placer:
             choices = [f"{behind}{stem if dot else file}_{number}{dot}{suffix if dot else ''}"]
             number += 1
 
-    def _put(self, picture: Picture, name: str) -> None:
+    def _put(self, picture: ImageRecord, name: str) -> None:
         source, target = os.path.realpath(picture.root / picture.file_name), self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if self._link:
@@ -77,6 +77,6 @@ class Placer:
         return "hard links" if self.linked else "copies"
 
 
-def own_name(split: str, picture: Picture) -> str:
+def own_name(split: str, picture: ImageRecord) -> str:
     """What the data set calls the file, below its folder ``images``."""
     return picture.name.removeprefix("images/")

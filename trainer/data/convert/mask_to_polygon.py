@@ -16,7 +16,7 @@ from trainer.data.geometry import segmentation_mask
 Loop = np.ndarray  # (n, 2) of x, y
 
 
-def one_outline(
+def mask_to_polygon(
     segmentation: list[list[float]] | dict[str, Any], height: int, width: int
 ) -> list[float] | None:
     """``[x1, y1, x2, y2, ...]``, or None for an empty mask."""

@@ -13,13 +13,13 @@ import orjson
 
 from trainer.core.atomic_files import atomic_write
 from trainer.data.bundle_files import coco_lists, write_lists, write_map
-from trainer.data.convert.copy_images import Placer, own_name
-from trainer.data.load_records import Loaded
-from trainer.data.records import Picture, Problems
-from trainer.data.semantic_maps import Plan, plan
+from trainer.data.convert.copy_images import ImageCopier, own_name
+from trainer.data.load_records import LoadedRecords
+from trainer.data.records import ImageRecord, Problems
+from trainer.data.semantic_maps import MapPlan, plan
 
 
-def write_coco(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[str, int]:
+def write_coco(folder: Path, task: str, loaded: LoadedRecords, placer: ImageCopier) -> dict[str, int]:
     """Fill ``folder``; the number of annotations (or masks) of each split."""
     counts = {}
     how = plan(loaded.records, loaded.problems) if task == "semantic_segmentation" else None
@@ -36,13 +36,15 @@ def write_coco(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[
     return counts
 
 
-def document(placed: list[Picture], task: str, loaded: Loaded, how: Plan | None) -> dict[str, Any]:
+def document(
+    placed: list[ImageRecord], task: str, loaded: LoadedRecords, how: MapPlan | None
+) -> dict[str, Any]:
     """COCO's three lists, with the data set's own category ids and colours beside the new ones."""
     return {name: list(entries) for name, entries in _lists(placed, task, loaded, how).items()}
 
 
 def _lists(
-    placed: list[Picture], task: str, loaded: Loaded, how: Plan | None
+    placed: list[ImageRecord], task: str, loaded: LoadedRecords, how: MapPlan | None
 ) -> dict[str, Iterable[dict[str, Any]]]:
     records = loaded.records
     classes = how.classes if how else tuple(category.name for category in records.categories)
@@ -60,7 +62,11 @@ def _lists(
 
 
 def add_masks(
-    folder: Path, content: dict[str, Any], splits: dict[str, list[Picture]], how: Plan, problems: Problems
+    folder: Path,
+    content: dict[str, Any],
+    splits: dict[str, list[ImageRecord]],
+    how: MapPlan,
+    problems: Problems,
 ) -> None:
     """Write the index PNG of each picture, and its name into the image's entry."""
     entries = iter(content["images"])

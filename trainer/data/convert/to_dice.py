@@ -7,18 +7,18 @@ from pathlib import Path
 import orjson
 
 from trainer.core.atomic_files import atomic_write
-from trainer.data.convert.copy_images import Placer, own_name
+from trainer.data.convert.copy_images import ImageCopier, own_name
 from trainer.data.convert.to_coco import add_masks, document
 from trainer.data.formats.dice import FILES
-from trainer.data.load_records import Loaded
-from trainer.data.records import Picture
+from trainer.data.load_records import LoadedRecords
+from trainer.data.records import ImageRecord
 from trainer.data.semantic_maps import plan
 
 
-def write_dice(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[str, int]:
+def write_dice(folder: Path, task: str, loaded: LoadedRecords, placer: ImageCopier) -> dict[str, int]:
     """Fill ``folder``; the number of annotations (or masks) of each split."""
     how = plan(loaded.records, loaded.problems) if task == "semantic_segmentation" else None
-    placed: dict[str, list[Picture]] = {}
+    placed: dict[str, list[ImageRecord]] = {}
     counts: dict[str, int] = {}
     listed: set[tuple[Path, str]] = set()
     for split, pictures in loaded.splits.items():

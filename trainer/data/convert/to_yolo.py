@@ -19,20 +19,20 @@ import orjson
 import yaml
 
 from trainer.core.atomic_files import atomic_write
-from trainer.data.convert.copy_images import Placer
-from trainer.data.convert.mask_to_polygon import one_outline
+from trainer.data.convert.copy_images import ImageCopier
+from trainer.data.convert.mask_to_polygon import mask_to_polygon
 from trainer.data.formats.yolo import label_name
-from trainer.data.load_records import Loaded
-from trainer.data.records import Item, Picture, Problems
+from trainer.data.load_records import LoadedRecords
+from trainer.data.records import Annotation, ImageRecord, Problems
 
 
-def write_yolo(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[str, int]:
+def write_yolo(folder: Path, task: str, loaded: LoadedRecords, placer: ImageCopier) -> dict[str, int]:
     """Fill ``folder``; the number of lines of each split."""
     counts: dict[str, int] = {}
     originals: dict[str, Any] = {}
     stems: dict[str, tuple[Path, str]] = {}
 
-    def name_of(split: str, picture: Picture) -> str:
+    def name_of(split: str, picture: ImageRecord) -> str:
         """Two images of one folder must differ in more than their suffix: they would share a label file."""
         stem, dot, suffix = f"{split}/{picture.name.removeprefix('images/')}".rpartition(".")
         source = picture.root, picture.file_name
@@ -57,7 +57,7 @@ def write_yolo(folder: Path, task: str, loaded: Loaded, placer: Placer) -> dict[
     return counts
 
 
-def _description(task: str, loaded: Loaded) -> dict[str, Any]:
+def _description(task: str, loaded: LoadedRecords) -> dict[str, Any]:
     described: dict[str, Any] = {split: f"images/{split}" for split in loaded.splits}
     described["names"] = {i: category.name for i, category in enumerate(loaded.records.categories)}
     points = loaded.records.keypoints
@@ -71,7 +71,7 @@ def _description(task: str, loaded: Loaded) -> dict[str, Any]:
     return described
 
 
-def _lines(picture: Picture, task: str, problems: Problems) -> tuple[list[str], list[Any]]:
+def _lines(picture: ImageRecord, task: str, problems: Problems) -> tuple[list[str], list[Any]]:
     """The label file's lines, and the id that each object had."""
     lines, ids = [], []
     for item in picture.items:
@@ -91,21 +91,21 @@ def _lines(picture: Picture, task: str, problems: Problems) -> tuple[list[str], 
     return lines, ids
 
 
-def _box(item: Item, picture: Picture) -> list[str]:
+def _box(item: Annotation, picture: ImageRecord) -> list[str]:
     x, y, w, h = item.bbox
     width, height = picture.width, picture.height
     return [_share(x + w / 2, width), _share(y + h / 2, height), _share(w, width), _share(h, height)]
 
 
-def _polygon(item: Item, picture: Picture) -> list[str] | None:
+def _polygon(item: Annotation, picture: ImageRecord) -> list[str] | None:
     if not item.segmentation:
         return None
-    outline = one_outline(item.segmentation, picture.height, picture.width)
+    outline = mask_to_polygon(item.segmentation, picture.height, picture.width)
     sides = (picture.width, picture.height)
     return outline and [_share(n, sides[i % 2]) for i, n in enumerate(outline)]  # type: ignore[return-value]
 
 
-def _points(keypoints: list[float], picture: Picture) -> list[str]:
+def _points(keypoints: list[float], picture: ImageRecord) -> list[str]:
     texts = []
     for x, y, visible in zip(keypoints[::3], keypoints[1::3], keypoints[2::3], strict=True):
         shown = (x, y) if visible else (0.0, 0.0)

@@ -15,9 +15,9 @@ from trainer.data.annotation_document import (
 )
 from trainer.data.files import Folder
 from trainer.data.formats import panoptic
-from trainer.data.formats.data_format import Part, folder_of, listing, named_file, opened
+from trainer.data.formats.data_format import FormatPart, folder_of, listing, named_file, opened
 from trainer.data.formats.sniff import sniff
-from trainer.data.records import Category, Picture, Problems, Records, SplitRule
+from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
 from trainer.data.splits import declared
 from trainer.schema import TASKS as ALL_TASKS
 from trainer.schema import Dataset
@@ -46,7 +46,7 @@ def spot(folder: Folder, task: str) -> str | None:
     return usual if usual and sniff(folder.root / usual) in kinds else None
 
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
     """The named files, else those of a usual layout: ``annotations/instances_train2017.json``,
     ``annotations/train.json``, ``train/_annotations.coco.json``, ``annotations.json`` and their like."""
     root = folder_of(dataset, problems)
@@ -77,11 +77,11 @@ def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
         if place and not place.is_dir():
             problems.error(f"dataset.{split}_images: {place} is not a folder")
         if path is not None:
-            parts.append(Part(path, split, place))
+            parts.append(FormatPart(path, split, place))
     return parts
 
 
-def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
     """Records of all files; one file alone is split by its own words, else drawn."""
     folder = opened(dataset)
     rule = SplitRule(dataset.val_ratio, dataset.seed)
@@ -116,8 +116,8 @@ def _categories(document: Document, task: str, problems: Problems) -> list[Categ
 
 
 def _pictures(
-    document: Document, records: Records, part: Part, dataset: Dataset, task: str, problems: Problems
-) -> list[Picture]:
+    document: Document, records: Records, part: FormatPart, dataset: Dataset, task: str, problems: Problems
+) -> list[ImageRecord]:
     locate = _locator(part, document.place, dataset.follow_links)
     if not panoptic.is_panoptic(document):
         return read_pictures(document, records.categories, locate, problems)
@@ -145,7 +145,7 @@ def _sibling(train: str, folder: Folder, split: str) -> Path | None:
     return None
 
 
-def _locator(part: Part, folder: Folder, follow_links: bool) -> Locate:
+def _locator(part: FormatPart, folder: Folder, follow_links: bool) -> Locate:
     """Look in the named folder, else in the folders that go with the annotation file's name."""
     if part.images is not None:
         places: list[Folder | Below] = [Folder(part.images, follow_links)]

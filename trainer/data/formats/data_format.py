@@ -20,7 +20,7 @@ SPLIT_FOLDERS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class FormatPart:
     """What the labels are read from: an annotation file, or the folder that holds many of them.
 
     ``split`` is the one it stands for (None: the data say), ``images`` the folder the user named for its images.
@@ -42,10 +42,10 @@ class Format(Protocol):
     def spot(self, folder: Folder, task: str) -> str | None:
         """What shows that ``folder`` is of this format and may carry ``task``; a few looks, no whole reading."""
 
-    def find(self, dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+    def find(self, dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
         """What is read for ``task``."""
 
-    def read(self, parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+    def read(self, parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
         """The records, with every mistake in ``problems``. Never raises because of what the files hold."""
 
 
@@ -79,7 +79,7 @@ def find_whole(
     problems: Problems,
     spot: Callable[[Folder, str], str | None],
     needs: str,
-) -> list[Part]:
+) -> list[FormatPart]:
     """The folder itself, for formats of many small files; ``needs`` says what it was expected to be."""
     folder = folder_of(dataset, problems)
     if folder is None:
@@ -87,7 +87,7 @@ def find_whole(
     if spot(opened(dataset), task) is None:
         problems.error(f"{folder} is no {needs}{held(folder)}")
         return []
-    return [Part(folder)]
+    return [FormatPart(folder)]
 
 
 def named_file(folder: Path, name: str, key: str, problems: Problems) -> Path | None:

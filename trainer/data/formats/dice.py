@@ -14,9 +14,9 @@ from trainer.data.annotation_document import (
     read_pictures,
 )
 from trainer.data.files import Folder
-from trainer.data.formats.data_format import Part, folder_of, listing, named_file, opened
+from trainer.data.formats.data_format import FormatPart, folder_of, listing, named_file, opened
 from trainer.data.formats.sniff import sniff
-from trainer.data.records import Picture, Problems, Records, SplitRule
+from trainer.data.records import ImageRecord, Problems, Records, SplitRule
 from trainer.data.splits import declared
 from trainer.schema import TASKS as ALL_TASKS
 from trainer.schema import Dataset
@@ -45,7 +45,7 @@ def spot(folder: Folder, task: str) -> str | None:
     return shared if folder.has(shared) and sniff(folder.root / shared) == "dice" else None
 
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
     """The task's annotation file, and ``annotations_val.json`` where there is one."""
     root = folder_of(dataset, problems)
     if root is None:
@@ -69,10 +69,10 @@ def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
     else:
         names = [f"{main.stem}_val.json", "annotations_val.json"]
         val = next((root / name for name in names if folder.has(name)), None)
-    return [Part(main, None)] + ([Part(val, "val")] if val else [])
+    return [FormatPart(main, None)] + ([FormatPart(val, "val")] if val else [])
 
 
-def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
     """Records of the main file; the split by its own words, else by ``annotations_val.json``, else drawn."""
     folder = opened(dataset)
     first, *others = parts
@@ -97,7 +97,7 @@ def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> 
     return records
 
 
-def _add_validation(records: Records, pictures: list[Picture], problems: Problems) -> None:
+def _add_validation(records: Records, pictures: list[ImageRecord], problems: Problems) -> None:
     """The validation file's pictures validate, also those that the main file lists."""
     validated = {picture.file_name for picture in pictures}
     for picture in pictures:

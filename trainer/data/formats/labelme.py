@@ -23,11 +23,11 @@ from trainer.data.files import (
     plausible_size,
 )
 from trainer.data.formats.class_lists import named_classes
-from trainer.data.formats.data_format import Part, find_whole, image_beside, opened, split_folders
+from trainer.data.formats.data_format import FormatPart, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.sniff import sniff
 from trainer.data.keypoint_sets import keypoint_order, keypoint_set
 from trainer.data.labels import read_item
-from trainer.data.records import Category, Picture, Problems, Records, SplitRule
+from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
 from trainer.schema import Dataset
 
 NAME = "LabelMe data set"
@@ -50,12 +50,12 @@ def spot(folder: Folder, task: str) -> str | None:
     return None
 
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
     """The whole folder."""
     return find_whole(dataset, task, problems, spot, f"{NAME}: it needs {LOOKS_FOR}")
 
 
-def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
     """Records of all files with shapes; the split by folders named train, val and test, else drawn."""
     folder = opened(dataset)
     rule = SplitRule(dataset.val_ratio, dataset.seed)
@@ -102,7 +102,7 @@ class _Object:
 @dataclass
 class _Drawing:
     file: str
-    picture: Picture
+    picture: ImageRecord
     objects: list[_Object]
 
 
@@ -124,7 +124,7 @@ def _drawings(folder: Folder, problems: Problems) -> Iterator[_Drawing]:
             yield _Drawing(file, picture, _objects(raw, file, problems))
 
 
-def _picture(folder: Folder, file: str, raw: dict[str, Any], problems: Problems) -> Picture | None:
+def _picture(folder: Folder, file: str, raw: dict[str, Any], problems: Problems) -> ImageRecord | None:
     """The image that ``imagePath`` names, looked for beside the JSON file, then one with the file's own name."""
     below, _, own = file.rpartition("/")
     given = raw.get("imagePath")
@@ -152,7 +152,7 @@ def _picture(folder: Folder, file: str, raw: dict[str, Any], problems: Problems)
             problems.error("image files that can't be read", name, "image_unreadable")
             return None
         size = read
-    return Picture(
+    return ImageRecord(
         original_id=name,
         name=name.removeprefix("images/"),
         root=folder.root,

@@ -15,8 +15,8 @@ from trainer.data.annotation_document import is_background
 from trainer.data.files import IMAGE_SUFFIXES, Folder, image_size, lacking_rule, read_index_png
 from trainer.data.formats import cityscapes
 from trainer.data.formats.class_lists import named_classes, text_lines
-from trainer.data.formats.data_format import Part, find_whole, opened, split_folders
-from trainer.data.records import Category, Picture, Problems, Records, SplitRule
+from trainer.data.formats.data_format import FormatPart, find_whole, opened, split_folders
+from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
 from trainer.schema import Dataset
 
 NAME = "mask PNG data set"
@@ -46,12 +46,12 @@ def spot(folder: Folder, task: str) -> str | None:
     return None
 
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
     """The whole folder."""
     return find_whole(dataset, task, problems, spot, f"{NAME}: it needs {LOOKS_FOR}")
 
 
-def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
     """Records of all images with a mask; the split by the folders' names, else ``train.txt`` lists, else drawn."""
     folder = opened(dataset)
     rule = SplitRule(dataset.val_ratio, dataset.seed)
@@ -119,7 +119,7 @@ def _lists(folder: Folder, problems: Problems) -> dict[str, str]:
     return found
 
 
-def _picture(folder: Folder, image: str, mask: str, problems: Problems) -> Picture | None:
+def _picture(folder: Folder, image: str, mask: str, problems: Problems) -> ImageRecord | None:
     for what, name in (("image", image), ("mask", mask)):
         lacking = folder.lacks(name)
         if lacking:
@@ -129,7 +129,7 @@ def _picture(folder: Folder, image: str, mask: str, problems: Problems) -> Pictu
     if size is None:
         problems.error("image files that can't be read", image, "image_unreadable")
         return None
-    return Picture(
+    return ImageRecord(
         original_id=image,
         name=image.split("/", 1)[-1] if image.split("/", 1)[0] in _IMAGES else image,
         root=folder.root,

@@ -14,15 +14,15 @@ from trainer.data import annotation_document as documents
 from trainer.data.annotation_document import Document, Locate, Lookup
 from trainer.data.files import inside, read_color_png
 from trainer.data.geometry import mask_rle
-from trainer.data.json_stream import Entries
+from trainer.data.json_stream import JsonEntries
 from trainer.data.labels import read_item
 from trainer.data.packed_labels import add
-from trainer.data.records import Category, Picture, Problems
+from trainer.data.records import Category, ImageRecord, Problems
 
 
 def is_panoptic(document: Document) -> bool:
     listed = document.raw.get("annotations")
-    first = next(iter(listed), None) if isinstance(listed, (list, Entries)) else None
+    first = next(iter(listed), None) if isinstance(listed, (list, JsonEntries)) else None
     return isinstance(first, dict) and "segments_info" in first
 
 
@@ -37,7 +37,7 @@ def read_categories(document: Document, task: str, problems: Problems) -> list[C
 
 def read_pictures(
     document: Document, categories: list[Category], locate: Locate, task: str, problems: Problems
-) -> list[Picture]:
+) -> list[ImageRecord]:
     """The pictures with a mask a segment; the PNGs are only opened when the task needs masks."""
     file, listed = document.path.name, document.raw["annotations"]
     bare = Document(document.path, {**document.raw, "annotations": []}, document.place)
@@ -87,7 +87,7 @@ def _stuff(document: Document) -> set[str]:
 
 
 def _segment_ids(
-    document: Document, entry: dict[str, Any], picture: Picture, problems: Problems
+    document: Document, entry: dict[str, Any], picture: ImageRecord, problems: Problems
 ) -> np.ndarray | None:
     """(height, width) int: the segment each pixel belongs to, 0 for none."""
     file, name = document.path.name, inside(entry.get("file_name"))

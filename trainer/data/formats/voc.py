@@ -14,11 +14,11 @@ from xml.etree.ElementTree import Element
 from trainer.data.annotation_document import is_background
 from trainer.data.files import Folder, image_size, inside, lacking_rule, plausible_size
 from trainer.data.formats.class_lists import named_classes, text_lines
-from trainer.data.formats.data_format import Part, find_whole, image_beside, opened, split_folders
+from trainer.data.formats.data_format import FormatPart, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.voc_masks import instances
 from trainer.data.formats.xml import parse_xml
 from trainer.data.labels import read_item
-from trainer.data.records import Category, Picture, Problems, Records, SplitRule
+from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
 from trainer.schema import Dataset
 
 NAME = "Pascal VOC data set"
@@ -49,12 +49,12 @@ def spot(folder: Folder, task: str) -> str | None:
     return found[0] if found else None
 
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
     """The whole folder."""
     return find_whole(dataset, task, problems, spot, f"{NAME} for task={task}: it needs {LOOKS_FOR}")
 
 
-def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
     """Records of the images that ``ImageSets`` list, else of all that have an annotation."""
     folder = opened(dataset)
     base = _base(folder) or ""
@@ -67,7 +67,7 @@ def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> 
         {stem: split for stem, split in splits.items() if stem in files} if splits else dict.fromkeys(files)
     )
     _remark(files, splits, problems)
-    found: list[tuple[Picture, list[dict[str, Any]]]] = []
+    found: list[tuple[ImageRecord, list[dict[str, Any]]]] = []
     for stem, split in listed.items():
         if task.endswith("segmentation"):
             picture = _picture(folder, base, stem, None, None, problems)
@@ -159,7 +159,7 @@ def _remark(files: dict[str, str], splits: dict[str, str | None], problems: Prob
 
 def _annotated(
     folder: Folder, base: str, stem: str, file: str, problems: Problems
-) -> tuple[Picture, list[dict[str, Any]]] | None:
+) -> tuple[ImageRecord, list[dict[str, Any]]] | None:
     content = folder.read(file, problems)
     root = parse_xml(content, file, problems) if content is not None else None
     if root is None:
@@ -192,7 +192,7 @@ def _objects(root: Element, file: str, problems: Problems) -> Iterator[dict[str,
 
 def _picture(
     folder: Folder, base: str, stem: str, filename: str | None, size: Element | None, problems: Problems
-) -> Picture | None:
+) -> ImageRecord | None:
     clean = inside(filename) if filename else None
     if filename and clean is None:
         problems.error("filename must be a path inside the data set's folder", f"{stem}: {filename[:120]!r}")
@@ -214,7 +214,7 @@ def _picture(
         problems.error("image files that can't be read", name, "image_unreadable")
         return None
     short = next((name[len(p) + 1 :] for p in places if p and name.startswith(f"{p}/")), name)
-    return Picture(
+    return ImageRecord(
         original_id=stem, name=short, root=folder.root, file_name=name, width=read[0], height=read[1]
     )
 
@@ -235,7 +235,7 @@ def _size(element: Element | None) -> tuple[int, int] | None:
 
 def _label(
     records: Records,
-    found: list[tuple[Picture, list[dict[str, Any]]]],
+    found: list[tuple[ImageRecord, list[dict[str, Any]]]],
     names: list[str],
     problems: Problems,
 ) -> None:

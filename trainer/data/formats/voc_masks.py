@@ -7,7 +7,7 @@ import numpy as np
 from trainer.data.files import Folder, read_index_png
 from trainer.data.geometry import mask_rle
 from trainer.data.labels import read_item
-from trainer.data.records import Picture, Problems, Records
+from trainer.data.records import ImageRecord, Problems, Records
 
 _VOID = 255  # the outline that VOC draws around each object
 
@@ -32,7 +32,7 @@ def instances(records: Records, folder: Folder, objects: str, problems: Problems
 
 
 def _add(
-    picture: Picture,
+    picture: ImageRecord,
     classes: np.ndarray,
     numbers: np.ndarray,
     labels: dict[int, int],

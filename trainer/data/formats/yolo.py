@@ -13,11 +13,11 @@ from typing import Any
 
 from trainer.data.files import Folder, decode, image_size, lacking_rule
 from trainer.data.formats import data_format
-from trainer.data.formats.data_format import Part, find_whole, opened
+from trainer.data.formats.data_format import FormatPart, find_whole, opened
 from trainer.data.formats.yolo_yaml import Description, describe, yaml_file
 from trainer.data.keypoint_sets import keypoint_set
 from trainer.data.labels import read_item
-from trainer.data.records import Picture, Problems, Records, SplitRule
+from trainer.data.records import ImageRecord, Problems, Records, SplitRule
 from trainer.schema import Dataset
 
 NAME = "YOLO data set"
@@ -38,12 +38,12 @@ def spot(folder: Folder, task: str) -> str | None:
     return None
 
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[Part]:
+def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
     """The whole folder."""
     return find_whole(dataset, task, problems, spot, f"{NAME} for task={task}: it needs {LOOKS_FOR}")
 
 
-def read(parts: list[Part], dataset: Dataset, task: str, problems: Problems) -> Records:
+def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
     """Records of all images that ``data.yaml`` (or the folders' names) lead to."""
     folder = opened(dataset)
     described = describe(folder, dataset.classes, problems)
@@ -85,7 +85,7 @@ def label_name(image: str) -> str:
 
 def _picture(
     folder: Folder, image: str, described: Description, split: str, problems: Problems
-) -> Picture | None:
+) -> ImageRecord | None:
     lacking = folder.lacks(image)
     if lacking:
         problems.error(f"image files {lacking}", image, lacking_rule(lacking))
@@ -99,7 +99,7 @@ def _picture(
         if image.startswith(f"{prefix}/"):
             name = image[len(prefix) + 1 :]
             break
-    return Picture(
+    return ImageRecord(
         original_id=image,
         name=name,
         root=folder.root,
@@ -120,7 +120,7 @@ class _Lines:
     files: int = 0
     _unlabelled: list[str] = field(default_factory=list)
 
-    def items(self, folder: Folder, picture: Picture) -> Iterator[Any]:
+    def items(self, folder: Folder, picture: ImageRecord) -> Iterator[Any]:
         name = label_name(picture.file_name)
         if not folder.has(name):
             self._unlabelled.append(picture.name)
@@ -164,7 +164,7 @@ class _Lines:
             )
         return label
 
-    def _raw(self, words: list[str], picture: Picture, where: str) -> dict[str, Any] | None:
+    def _raw(self, words: list[str], picture: ImageRecord, where: str) -> dict[str, Any] | None:
         """A line as an annotation with px, or None after noting what is wrong with it."""
         try:
             numbers = [float(word) for word in words[1:]]
@@ -200,7 +200,7 @@ class _Lines:
         return {"segmentation": [[n * sides[i % 2] for i, n in enumerate(numbers)]]}
 
     def _in_px(
-        self, box: list[float], points: list[float] | None, picture: Picture, where: str
+        self, box: list[float], points: list[float] | None, picture: ImageRecord, where: str
     ) -> dict[str, Any] | None:
         x, y, w, h = box
         if not self._shares([x, y, w, h], where):

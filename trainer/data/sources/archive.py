@@ -68,7 +68,7 @@ def unpacked(archive: Path, report: Report = lambda done, of: None) -> Path:
             raise
         return {"source": str(archive), "sha256": digest.hexdigest(), "files": files}
 
-    return data_root(dataset_cache.entry(f"archive-{digest.hexdigest()[:16]}", str(archive), fill))
+    return data_root(dataset_cache.cache_entry(f"archive-{digest.hexdigest()[:16]}", str(archive), fill))
 
 
 def unpack(archive: Path, target: Path, shown: str, report: Report = lambda done, of: None) -> int:

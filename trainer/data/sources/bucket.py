@@ -25,16 +25,16 @@ _BUSY = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "T
 T = TypeVar("T")
 
 
-class Fault(Exception):
+class TransferFault(Exception):
     """Something that may go better at the next try."""
 
 
-class Missing(Exception):
+class ObjectMissing(Exception):
     """There is no such object."""
 
 
 @dataclass(frozen=True)
-class Thing:
+class StoredObject:
     """An object: its key, its size in bytes, and the ETag, which changes when it does."""
 
     key: str
@@ -42,7 +42,7 @@ class Thing:
     etag: str
 
 
-class Store:
+class Bucket:
     """The objects of one bucket. Used from many threads."""
 
     def __init__(self, bucket: str) -> None:
@@ -73,7 +73,7 @@ class Store:
             raise NetworkError(f"s3://{bucket}: {_line(error)}") from None
         self.endpoint = mask_urls(str(self._client.meta.endpoint_url))
 
-    def listing(self, prefix: str) -> Iterator[Thing]:
+    def listing(self, prefix: str) -> Iterator[StoredObject]:
         """All objects whose key begins with ``prefix``, page by page, in the order of their keys.
 
         Raises:
@@ -84,23 +84,23 @@ class Store:
         while True:
             page = self.again(functools.partial(self._page, prefix, token))
             for entry in page.get("Contents", ()):
-                yield Thing(entry["Key"], entry["Size"], entry.get("ETag", ""))
+                yield StoredObject(entry["Key"], entry["Size"], entry.get("ETag", ""))
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def look(self, key: str) -> Thing:
-        """One object. Raises :class:`Missing`, and as :meth:`listing`."""
+    def look(self, key: str) -> StoredObject:
+        """One object. Raises :class:`ObjectMissing`, and as :meth:`listing`."""
 
-        def ask() -> Thing:
+        def ask() -> StoredObject:
             with self._errors():
                 answer = self._client.head_object(Bucket=self.bucket, Key=key)
-            return Thing(key, answer["ContentLength"], answer.get("ETag", ""))
+            return StoredObject(key, answer["ContentLength"], answer.get("ETag", ""))
 
         return self.again(ask)
 
     @contextmanager
-    def reading(self, thing: Thing, start: int) -> Iterator[tuple[int, bool, Iterator[bytes]]]:
+    def reading(self, thing: StoredObject, start: int) -> Iterator[tuple[int, bool, Iterator[bytes]]]:
         """(first byte, whether the ETag is the content's MD5, the content) from byte ``start`` or from 0 on.
 
         Raises:
@@ -127,7 +127,7 @@ class Store:
         for attempt in range(TRIES):
             try:
                 return action()
-            except Fault as fault:
+            except TransferFault as fault:
                 why = str(fault)
             if attempt + 1 < TRIES:
                 time.sleep(delay(attempt))
@@ -146,7 +146,7 @@ class Store:
                 found: dict[str, Any] = self._client.list_objects_v2(
                     Bucket=self.bucket, Prefix=prefix, **token
                 )
-        except Missing:
+        except ObjectMissing:
             raise self._no_bucket() from None
         return found
 
@@ -168,7 +168,7 @@ class Store:
         except exceptions.ParamValidationError:
             raise DatasetError(f"dataset.path: {self.bucket!r} can't be a bucket's name") from None
         except (exceptions.BotoCoreError, ResponseParserError, OSError) as error:
-            raise Fault(_line(error)) from None
+            raise TransferFault(_line(error)) from None
 
     def _answer(self, response: dict[str, Any]) -> Exception:
         """What an answer that is an error means."""
@@ -177,9 +177,9 @@ class Store:
         if code == "NoSuchBucket":
             return self._no_bucket()
         if status == 404:
-            return Missing(code)
+            return ObjectMissing(code)
         if status == 429 or status >= 500 or code in _BUSY:
-            return Fault(f"the store answers {status} {code}".rstrip())
+            return TransferFault(f"the store answers {status} {code}".rstrip())
         if status in (401, 403):
             return NetworkError(
                 f"s3://{self.bucket}: the store at {self.endpoint} refuses ({code}); check {self._key_variables()}"

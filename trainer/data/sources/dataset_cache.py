@@ -26,7 +26,7 @@ from typing import IO, Any
 from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.cache_folder import cache_dir
 from trainer.core.errors import ConfigError, ResourceError
-from trainer.core.locks import Held, locked
+from trainer.core.locks import LockHeld, locked
 
 GB = 10**9
 _LIMIT_GB = 50.0
@@ -60,7 +60,7 @@ def limit_bytes() -> int:
     return int(_LIMIT_GB * GB)
 
 
-def entry(name: str, what: str, fill: Callable[[Path], dict[str, Any]]) -> Path:
+def cache_entry(name: str, what: str, fill: Callable[[Path], dict[str, Any]]) -> Path:
     """The folder of the data set ``name``, made by ``fill(<name>.part)`` unless it is there.
 
     ``fill`` puts the data set into ``data`` of the folder it is given, may find there what an earlier call left, and
@@ -169,7 +169,7 @@ def _making(target: Path, what: str) -> Iterator[None]:
         with locked(lock, wait=0.2):
             yield
             return
-    except Held as holder:
+    except LockHeld as holder:
         _log.info("waiting for %s, which brings %s into the cache", holder, what)
     with locked(lock, wait=_WAIT):
         yield
@@ -184,7 +184,7 @@ def _remove(path: Path) -> bool:
                 return False
             gone = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.gone")
             move_into_place(path, gone, flush=False)
-    except (Held, OSError):
+    except (LockHeld, OSError):
         return False
     shutil.rmtree(gone, ignore_errors=True)
     return True

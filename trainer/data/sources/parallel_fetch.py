@@ -14,13 +14,13 @@ from trainer.core.atomic_files import move_into_place
 from trainer.core.errors import DatasetError
 from trainer.core.progress import Progress
 from trainer.data.sources import bucket as stores
-from trainer.data.sources.bucket import Fault, Missing, Store, Thing, delay
+from trainer.data.sources.bucket import Bucket, ObjectMissing, StoredObject, TransferFault, delay
 
 _SHOWN = 3
 _TELL_AFTER = 1.0  # seconds; what is done sooner needs no bar
 
 
-def fetch(store: Store, wanted: Iterable[tuple[Thing, Path]], progress: Progress) -> None:
+def fetch_objects(store: Bucket, wanted: Iterable[tuple[StoredObject, Path]], progress: Progress) -> None:
     """Every object in its file. Files that are there with the object's size are taken for done.
 
     Raises:
@@ -66,8 +66,8 @@ def fetch(store: Store, wanted: Iterable[tuple[Thing, Path]], progress: Progress
 class _Work:
     """What the threads share."""
 
-    store: Store
-    todo: Iterator[tuple[Thing, Path]]
+    store: Bucket
+    todo: Iterator[tuple[StoredObject, Path]]
     done: int = 0
     missing: list[str] = field(default_factory=list)
     error: BaseException | None = None
@@ -83,13 +83,13 @@ class _Work:
                 return
             try:
                 self._one(*pair)
-            except Missing:
+            except ObjectMissing:
                 self.missing.append(pair[0].key)
             except BaseException as error:  # told by the thread that waits
                 self.error = self.error or error
                 self.stop.set()
 
-    def _one(self, thing: Thing, path: Path) -> None:
+    def _one(self, thing: StoredObject, path: Path) -> None:
         part = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.part")
         idle = 0
         while not self.stop.is_set():
@@ -98,7 +98,7 @@ class _Work:
                 if self._try(thing, part):
                     move_into_place(part, path, flush=False)  # many small files: its size is checked
                 return
-            except Fault as fault:
+            except TransferFault as fault:
                 why = str(fault)
             after = part.stat().st_size if part.exists() else 0
             idle = 0 if after > before else idle + 1
@@ -106,7 +106,7 @@ class _Work:
                 raise self.store.gone(why)
             self.stop.wait(delay(max(0, idle - 1)))
 
-    def _try(self, thing: Thing, part: Path) -> bool:
+    def _try(self, thing: StoredObject, part: Path) -> bool:
         """Go on with a part; whether it is whole, or the work was stopped."""
         have = part.stat().st_size if part.exists() else 0
         if have >= thing.size:  # a kill before the new name, or after a damaged one
@@ -126,15 +126,15 @@ class _Work:
                     return False
             size = file.tell()
         if size < thing.size:
-            raise Fault(f"the connection ended at byte {size} of {thing.size}")
+            raise TransferFault(f"the connection ended at byte {size} of {thing.size}")
         if size != thing.size or (plain and digest.hexdigest() != thing.etag.strip('"')):
             with contextlib.suppress(FileNotFoundError):
                 part.unlink()
-            raise Fault(f"{thing.key} came damaged")
+            raise TransferFault(f"{thing.key} came damaged")
         return True
 
 
-def _there(thing: Thing, path: Path) -> bool:
+def _there(thing: StoredObject, path: Path) -> bool:
     try:
         return path.stat().st_size == thing.size
     except OSError:

@@ -10,12 +10,12 @@ from trainer.data.sources.archive import is_archive, stem, unpacked
 from trainer.schema import Dataset
 
 
-def named(path: str) -> str:
+def name_source(path: str) -> str:
     """What a data set at this place is called: the last part of its path, without an archive's suffix."""
     return stem(Path(path).name)
 
 
-def brought(dataset: Dataset, task: str, name: str) -> Dataset:
+def resolve_source(dataset: Dataset, task: str, name: str) -> Dataset:
     """The same options with ``path`` a local folder: archives and what lies on S3 in the cache, folders as they are.
 
     Raises:

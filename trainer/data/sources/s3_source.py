@@ -23,19 +23,19 @@ from trainer.core.progress import Progress, megabytes
 from trainer.core.s3 import split_uri
 from trainer.data.annotation_document import open_document
 from trainer.data.files import inside
-from trainer.data.formats.data_format import Part, opened
+from trainer.data.formats.data_format import FormatPart, opened
 from trainer.data.records import Problems
 from trainer.data.sources import dataset_cache, select_objects
 from trainer.data.sources.archive import data_root, is_archive, unpack
-from trainer.data.sources.bucket import Missing, Store, Thing
-from trainer.data.sources.parallel_fetch import fetch
+from trainer.data.sources.bucket import Bucket, ObjectMissing, StoredObject
+from trainer.data.sources.parallel_fetch import fetch_objects
 from trainer.schema import Dataset
 
 _VERSIONS = 3  # older ones that are looked through for files that didn't change
 _HASH = re.compile(r"[0-9a-f]{16,}")
 _log = logging.getLogger("trainer")
 
-Things = dict[str, Thing]  # by the name below the prefix
+Things = dict[str, StoredObject]  # by the name below the prefix
 
 
 def fetched(dataset: Dataset, task: str, name: str) -> Path:
@@ -47,24 +47,24 @@ def fetched(dataset: Dataset, task: str, name: str) -> Path:
         ResourceError: no room for it.
     """
     bucket, key = split_uri(dataset.path or "")
-    store = Store(bucket)
+    store = Bucket(bucket)
     with Progress(name) as progress:
         if is_archive(key):
             return _archive(store, key, progress)
         return _Fetch(store, key, dataset, task, name, progress).folder()
 
 
-def _archive(store: Store, key: str, progress: Progress) -> Path:
+def _archive(store: Bucket, key: str, progress: Progress) -> Path:
     uri = f"s3://{store.bucket}/{key}"
     try:
         thing = store.look(key)
-    except Missing:
+    except ObjectMissing:
         raise DatasetError(f"dataset.path: there is no {uri}") from None
 
     def fill(part: Path) -> dict[str, Any]:
         file = part / f"archive{key[-7:].lower()}"
         dataset_cache.make_room(thing.size, part)
-        fetch(store, [(thing, file)], progress)
+        fetch_objects(store, [(thing, file)], progress)
         try:
             files = unpack(file, part / "data", uri, progress.at)
         except BaseException:
@@ -74,14 +74,14 @@ def _archive(store: Store, key: str, progress: Progress) -> Path:
         return {"source": uri, "etag": thing.etag, "files": files}
 
     name = f"s3-{_digest(store.endpoint, store.bucket, key)[:8]}-{_digest(thing.etag, thing.size)[:16]}"
-    return data_root(dataset_cache.entry(name, uri, fill))
+    return data_root(dataset_cache.cache_entry(name, uri, fill))
 
 
 class _Fetch:
     """One data set below a prefix."""
 
     def __init__(
-        self, store: Store, key: str, dataset: Dataset, task: str, name: str, progress: Progress
+        self, store: Bucket, key: str, dataset: Dataset, task: str, name: str, progress: Progress
     ) -> None:
         self._store, self._dataset, self._task, self._name = store, dataset, task, name
         self._progress = progress
@@ -100,7 +100,7 @@ class _Fetch:
             self._list()
             version = _digest(*sorted((n, t.size, t.etag) for n, t in self._things.items()))
         try:
-            return dataset_cache.entry(f"{self._source}-{version[:16]}-{what}", self._uri, self._fill)
+            return dataset_cache.cache_entry(f"{self._source}-{version[:16]}-{what}", self._uri, self._fill)
         except DatasetError as error:  # what was read lies in the cache, where nobody put it
             text = re.sub(
                 rf"{re.escape(str(dataset_cache.datasets_dir()))}/{self._source}[^/]*/data/?",
@@ -182,8 +182,8 @@ class _Fetch:
         return list(wanted)
 
     def _named(
-        self, kind: str, part: Part, document: dict[str, Any], data: Path, problems: Problems
-    ) -> select_objects.Named:
+        self, kind: str, part: FormatPart, document: dict[str, Any], data: Path, problems: Problems
+    ) -> select_objects.ReferencedImages:
         has = self._things.__contains__
         return select_objects.named_images(
             kind, part, document, data, self._prefix, has, self._task, problems
@@ -209,7 +209,7 @@ class _Fetch:
             self._progress.say(
                 f"{self._name}: fetching {files} of {megabytes(sum(lacking))} from {self._uri}"
             )
-        fetch(self._store, ((thing, data / name) for name, thing in wanted.items()), self._progress)
+        fetch_objects(self._store, ((thing, data / name) for name, thing in wanted.items()), self._progress)
 
     def _link_known(self, wanted: Things, data: Path) -> None:
         """Take from other versions in the cache what is the same there."""
@@ -236,7 +236,7 @@ def _stated_version() -> str | None:
     return version if _HASH.fullmatch(version) else None
 
 
-def _by_name(things: Iterable[Thing], prefix: str, uri: str) -> Things:
+def _by_name(things: Iterable[StoredObject], prefix: str, uri: str) -> Things:
     found: Things = {}
     bad: list[str] = []
     for thing in things:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.files import IMAGE_SUFFIXES, inside
-from trainer.data.formats.data_format import Part, opened
+from trainer.data.formats.data_format import FormatPart, opened
 from trainer.data.formats.format_registry import FORMATS
 from trainer.data.formats.sniff import sniff
 from trainer.data.records import Problems
@@ -28,7 +28,7 @@ Has = Callable[[str], bool]
 
 
 @dataclass
-class Named:
+class ReferencedImages:
     """What a document names: objects that are there, and the names of those that aren't."""
 
     found: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ def label_files(names: Iterable[str], dataset: Dataset, task: str) -> list[str]:
     ]
 
 
-def documents(dataset: Dataset, task: str, problems: Problems) -> list[tuple[str, Part]]:
+def documents(dataset: Dataset, task: str, problems: Problems) -> list[tuple[str, FormatPart]]:
     """(format, file) of the annotation documents that will be read for ``task``; none in the formats without any.
 
     ``dataset.path`` is the folder with the label files.
@@ -93,14 +93,14 @@ def image_root(document: dict[str, Any]) -> str:
 
 def named_images(
     kind: str,
-    part: Part,
+    part: FormatPart,
     document: dict[str, Any],
     root: Path,
     prefix: str,
     has: Has,
     task: str,
     problems: Problems,
-) -> Named:
+) -> ReferencedImages:
     """The images and masks that a document needs.
 
     Args:
@@ -109,7 +109,7 @@ def named_images(
         prefix: the data set's own, which an image root begins with.
         has: whether there is an object of this name, relative to the prefix.
     """
-    named = Named()
+    named = ReferencedImages()
     if kind == "coco" and part.split == "test" and not document.get("annotations"):
         return named  # COCO's own test files have no labels, and are not read
     places = _dice_places(document, prefix) if kind == "dice" else _coco_places(part, root)
@@ -134,14 +134,14 @@ def _dice_places(document: dict[str, Any], prefix: str) -> list[str]:
     return [*places, *([_DATASET.sub("", root)] if root else []), "images", ""]
 
 
-def _coco_places(part: Part, root: Path) -> list[str]:
+def _coco_places(part: FormatPart, root: Path) -> list[str]:
     if part.images is not None:
         return [part.images.relative_to(root).as_posix()] if part.images.is_relative_to(root) else []
     word = re.sub("^(instances|person_keypoints|keypoints|panoptic|stuff)_", "", part.path.stem)
     return [word, f"images/{word}", f"{part.split}", f"images/{part.split}", "images", "", _near(part, root)]
 
 
-def _near(part: Part, root: Path) -> str:
+def _near(part: FormatPart, root: Path) -> str:
     """The folder of an annotation file."""
     return part.path.parent.relative_to(root).as_posix() if part.path.is_relative_to(root) else "."
 
@@ -158,7 +158,7 @@ def _with_masks(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
                         yield one
 
 
-def _panoptic(document: dict[str, Any], part: Part, problems: Problems) -> Iterator[str]:
+def _panoptic(document: dict[str, Any], part: FormatPart, problems: Problems) -> Iterator[str]:
     for entry in _entries(document, "annotations"):
         if "segments_info" in entry:
             name = _clean(entry, "file_name", part, problems)
@@ -174,7 +174,7 @@ def _entries(document: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def _clean(entry: dict[str, Any], key: str, part: Part, problems: Problems) -> str | None:
+def _clean(entry: dict[str, Any], key: str, part: FormatPart, problems: Problems) -> str | None:
     name = inside(entry.get(key))
     if name is None:
         problems.error(

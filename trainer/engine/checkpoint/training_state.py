@@ -19,7 +19,7 @@ def rank_state(runner: Any, rng: dict[str, Any] | None = None, batches: int = 0)
     """What each process has for itself: random generators, gradients that wait for more to be added, and the losses
     of the running epoch's ``batches`` so far, of which averages are still to be told.
 
-    The first process's losses are among what :func:`take` keeps.
+    The first process's losses are among what :func:`take_state` keeps.
     """
     wrapper = runner.optim_wrapper
     counts = getattr(wrapper, "_accumulative_counts", 1)
@@ -48,7 +48,7 @@ def restore_rank(runner: Any, state: dict[str, Any]) -> None:
             weight.grad = gradients[name].to(weight.device, copy=True)
 
 
-def take(
+def take_state(
     runner: Any,
     epoch: int,
     iteration: int,

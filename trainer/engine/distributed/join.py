@@ -29,10 +29,10 @@ def join(exp: Experiment) -> Ranks:
     prepare_process(exp)
     import torch
 
-    from trainer.engine.distributed.process_group import Together
+    from trainer.engine.distributed.process_group import ProcessGroup
 
     try:
-        return Together(torch.cuda.is_available())
+        return ProcessGroup(torch.cuda.is_available())
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ResourceError(

@@ -9,15 +9,15 @@ from typing import Any
 
 from trainer.core.errors import ResourceError, TrainerError
 from trainer.core.secrets import mask_text
-from trainer.engine.distributed.rank_watchdog import Watch
-from trainer.engine.distributed.ranks import End, FailedElsewhere
-from trainer.engine.failure_record import say_last_word
+from trainer.engine.distributed.rank_watchdog import RankWatchdog
+from trainer.engine.distributed.ranks import FirstRankFailed, RankEnd
+from trainer.engine.failure_record import write_failure_record
 from trainer.runs.result import Result
 
 HEAR_SECONDS = 3.0  # as the first process waits to hear why a connection has ended
 
 
-def follow(session: Any, train: Callable[[Any], None], size: int) -> Result:
+def train_nonzero_rank(session: Any, train: Callable[[Any], None], size: int) -> Result:
     """Train with the others.
 
     The first process tells people how a training ends. Where it was killed, one of the others says so in its place.
@@ -36,8 +36,8 @@ def follow(session: Any, train: Callable[[Any], None], size: int) -> Result:
     from trainer.engine.stop_signals import OutOfTime, Stopped
 
     ranks, signals, result = session.ranks, session.signals, Result()
-    end: End | None = None
-    with session.file, signals, Watch(ranks, lambda end: _give_up(session, end, size)):
+    end: RankEnd | None = None
+    with session.file, signals, RankWatchdog(ranks, lambda end: _give_up(session, end, size)):
         try:
             train(session)
         except OutOfTime:
@@ -50,7 +50,7 @@ def follow(session: Any, train: Callable[[Any], None], size: int) -> Result:
                 ranks.wait_for_first()
             elif (end := ranks.other_end()) is None:
                 ranks.stopped(reason.signum)
-        except FailedElsewhere as reason:
+        except FirstRankFailed as reason:
             signals.ending()
             result.exit_code = reason.error.exit_code
         except Exception as reason:
@@ -67,23 +67,23 @@ def follow(session: Any, train: Callable[[Any], None], size: int) -> Result:
     return result
 
 
-def _code(end: End) -> int:
+def _code(end: RankEnd) -> int:
     return end.error.exit_code if end.error is not None else 128 + (end.signum or 0)
 
 
-def _speak_for_first(session: Any, end: End, size: int) -> TrainerError | None:
+def _speak_for_first(session: Any, end: RankEnd, size: int) -> TrainerError | None:
     """Write the end of a training whose first process was killed; None where that isn't so, or another one did."""
     if not end.lost or end.rank != 0 or end.error is None:
         return None
     try:
         with session.run.held():  # a dead process holds nothing
-            wrote = say_last_word(session.run, session.exp, end.error, size)
+            wrote = write_failure_record(session.run, session.exp, end.error, size)
     except (ResourceError, OSError):
         return None
     return end.error if wrote else None
 
 
-def _give_up(session: Any, end: End, size: int) -> None:
+def _give_up(session: Any, end: RankEnd, size: int) -> None:
     """End this process: its training thread waits, in a step that nothing interrupts, for one that has ended."""
     error = _speak_for_first(session, end, size)
     if error is not None:

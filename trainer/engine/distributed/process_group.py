@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from trainer.core.errors import ResourceError, TrainerError, UnknownError
-from trainer.engine.distributed.ranks import End, FailedElsewhere, Ranks
+from trainer.engine.distributed.ranks import FirstRankFailed, RankEnd, Ranks
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1
@@ -27,7 +27,7 @@ WRITING_SECONDS = 600.0
 HEARD_SECONDS = 2.0
 
 
-class Together(Ranks):
+class ProcessGroup(Ranks):
     """Joining starts torch's process group.
 
     Args:
@@ -49,7 +49,7 @@ class Together(Ranks):
         dist.all_gather_object(self._places, _place(), group=self._side)
         # A connection of its own: endings are looked for on another thread than the training's.
         self._ends: Any = self._store.clone()
-        self._end: End | None = None
+        self._end: RankEnd | None = None
         self._heard = False
         self._count = 0
         self._asked: tuple[Any, Any] | None = None
@@ -74,7 +74,7 @@ class Together(Ranks):
             return value
         value, failure = pickle.loads(self._from_first(key))
         if failure is not None:
-            raise FailedElsewhere(failure[0](failure[1]))
+            raise FirstRankFailed(failure[0](failure[1]))
         return value
 
     def after_first(self, make: Callable[[], T]) -> T:
@@ -121,7 +121,7 @@ class Together(Ranks):
     def stopped(self, signum: int) -> None:
         self._say(None, signum, None)
 
-    def other_end(self, seconds: float = 0.0) -> End | None:
+    def other_end(self, seconds: float = 0.0) -> RankEnd | None:
         until = time.monotonic() + seconds
         while True:
             if (end := self._told() or self._lost()) is not None or time.monotonic() >= until:
@@ -164,7 +164,7 @@ class Together(Ranks):
                     look += LOOK_SECONDS
                     end = self._told()
                     if end is not None and end.rank == 0 and end.error is not None:
-                        raise FailedElsewhere(end.error)
+                        raise FirstRankFailed(end.error)
                     if self._is_lost(0):
                         raise self._loss(0)
                 time.sleep(POLL_SECONDS)
@@ -186,7 +186,7 @@ class Together(Ranks):
             self._store.set(f"trainer/ended/{self.rank}", told)
             self._store.set("trainer/ended", b"")
 
-    def _told(self) -> End | None:
+    def _told(self) -> RankEnd | None:
         if self._end is not None:
             return self._end
         found = []
@@ -204,12 +204,12 @@ class Together(Ranks):
             return None
         _, error, signum, trace, rank = min(found, key=lambda one: one[0])
         told = error and error[0](f"process {rank}: {error[1]}")
-        self._end = End(rank, told, signum, trace)
+        self._end = RankEnd(rank, told, signum, trace)
         return self._end
 
-    def _lost(self) -> End | None:
+    def _lost(self) -> RankEnd | None:
         gone = self._gone()
-        return End(gone[0], self._loss(gone[0]), lost=True) if gone else None
+        return RankEnd(gone[0], self._loss(gone[0]), lost=True) if gone else None
 
     def _gone(self) -> list[int]:
         return [rank for rank in range(self.size) if rank != self.rank and self._is_lost(rank)]

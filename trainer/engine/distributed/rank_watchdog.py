@@ -10,14 +10,14 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from trainer.engine.distributed.ranks import End, Ranks
+from trainer.engine.distributed.ranks import RankEnd, Ranks
 
 LOOK_SECONDS = 1.0
 # For the training thread to notice by itself.
 GRACE_SECONDS = 15.0
 
 
-class Watch:
+class RankWatchdog:
     """While the block runs, looks for other processes that have ended.
 
     Args:
@@ -25,12 +25,12 @@ class Watch:
         grace: those seconds; None for the usual ones.
     """
 
-    def __init__(self, ranks: Ranks, give_up: Callable[[End], None], grace: float | None = None) -> None:
+    def __init__(self, ranks: Ranks, give_up: Callable[[RankEnd], None], grace: float | None = None) -> None:
         self._ranks, self._give_up, self._grace = ranks, give_up, GRACE_SECONDS if grace is None else grace
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="other-processes", daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> RankWatchdog:
         if self._ranks.size > 1:
             self._thread.start()
         return self

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class FailedElsewhere(Exception):
+class FirstRankFailed(Exception):
     """The first process failed, and says so itself; ``error`` is why."""
 
     def __init__(self, error: TrainerError) -> None:
@@ -27,7 +27,7 @@ class FailedElsewhere(Exception):
 
 
 @dataclass
-class End:
+class RankEnd:
     """How another process ended before its time.
 
     Args:
@@ -96,7 +96,7 @@ class Ranks:
     def stopped(self, signum: int) -> None:
         """Tell the others that a signal has ended this process without their having agreed on it."""
 
-    def other_end(self, seconds: float = 0.0) -> End | None:
+    def other_end(self, seconds: float = 0.0) -> RankEnd | None:
         """How another process ended, the earliest if several did; None while none has after so many seconds."""
         return None
 

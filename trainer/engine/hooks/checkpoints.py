@@ -22,7 +22,7 @@ from trainer.engine.checkpoint.training_state import (
     restore_hooks,
     restore_rank,
     statistics,
-    take,
+    take_state,
 )
 from trainer.engine.checkpoint.writer import CheckpointWriter, Save
 from trainer.engine.data_order import DataOrderHook
@@ -244,7 +244,7 @@ class CheckpointsHook(Hook):
             "batches": self.order.places.whole,
             **place,
         }
-        content = take(runner, epoch, iteration, states, self.about, **progress)
+        content = take_state(runner, epoch, iteration, states, self.about, **progress)
         content["meta"]["events"] = self.log.cursor
         facts = {"epoch": epoch, "iter": iteration, "metric": self.save_best, "value": self._value, **place}
         if pending:

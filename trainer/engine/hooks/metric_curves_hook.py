@@ -11,9 +11,9 @@ import orjson
 from mmengine.hooks import Hook
 
 from trainer.core.atomic_files import atomic_write
-from trainer.engine.background_queue import Aside
+from trainer.engine.background_queue import BackgroundQueue
 from trainer.engine.metrics import take_curves
-from trainer.engine.validation_point import milestone
+from trainer.engine.validation_point import validation_point
 from trainer.runs.events.log import EventLog
 
 VERSION = 1
@@ -36,7 +36,7 @@ class CurvesHook(Hook):
     def __init__(
         self,
         folder: Path,
-        aside: Aside,
+        aside: BackgroundQueue,
         log: EventLog,
         about: dict[str, Any],
         metric: str,
@@ -53,7 +53,7 @@ class CurvesHook(Hook):
                 file.unlink(missing_ok=True)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        at, value = milestone(runner), (metrics or {}).get(self.metric)
+        at, value = validation_point(runner), (metrics or {}).get(self.metric)
         compute = take_curves(runner.val_evaluator)
 
         def job() -> None:

@@ -13,8 +13,8 @@ import orjson
 from mmengine.hooks import Hook
 
 from trainer.core.atomic_files import atomic_write
-from trainer.engine.background_queue import Aside
-from trainer.engine.validation_point import milestone
+from trainer.engine.background_queue import BackgroundQueue
+from trainer.engine.validation_point import validation_point
 from trainer.predictions.from_model_output import to_prediction
 from trainer.predictions.ground_truth import coco_truth
 from trainer.predictions.prediction import Prediction
@@ -45,7 +45,7 @@ class SamplesHook(Hook):
     def __init__(
         self,
         folder: Path,
-        aside: Aside,
+        aside: BackgroundQueue,
         about: dict[str, Any],
         every: int | None,
         drawn: Callable[[], object],
@@ -58,7 +58,7 @@ class SamplesHook(Hook):
         self._due = False
 
     def before_val_epoch(self, runner: Any) -> None:
-        at = milestone(runner)
+        at = validation_point(runner)
         if self.every is None:
             slot = at.iter * SHEETS // max(1, runner.max_iters)
         else:
@@ -83,7 +83,7 @@ class SamplesHook(Hook):
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         if not self._shown:
             return
-        at, shown = milestone(runner), self._shown
+        at, shown = validation_point(runner), self._shown
         truths = self._truths or self._annotated(runner.val_evaluator)
         self._shown, self._truths = {}, {}
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from trainer.core.errors import CheckpointError
 from trainer.engine.weights.layout import counts, open_checkpoint
-from trainer.engine.weights.loading_report import Report, some
+from trainer.engine.weights.loading_report import LoadingReport, some
 
 SCHEME = "trainer-weights:"
 # Below this share of its tensors a module isn't the one that the file was made for.
@@ -36,7 +36,7 @@ def pretrained_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, Path]
                 break
 
 
-def check_backbone(name: str, module: nn.Module, content: Any, path: Path) -> Report:
+def check_backbone(name: str, module: nn.Module, content: Any, path: Path) -> LoadingReport:
     """How much of a module came from a file.
 
     Raises:
@@ -45,7 +45,7 @@ def check_backbone(name: str, module: nn.Module, content: Any, path: Path) -> Re
     known = {_print(tensor) for tensor in open_checkpoint(content, path).tensors.values()}
     own = {key: value for key, value in module.state_dict().items() if counts(key) and _tells(value)}
     strangers = [f"{name}.{key}" for key, value in own.items() if _print(value) not in known]
-    report = Report(f"{name} from {path.name}", total=len(own), loaded=len(own) - len(strangers))
+    report = LoadingReport(f"{name} from {path.name}", total=len(own), loaded=len(own) - len(strangers))
     if report.loaded < ENOUGH * report.total:
         raise CheckpointError(
             f"{path} doesn't fit the model's {name}: only {report.loaded} of its {report.total} tensors are in the "
@@ -56,7 +56,7 @@ def check_backbone(name: str, module: nn.Module, content: Any, path: Path) -> Re
     return report
 
 
-def all_reports(model: nn.Module, contents: Mapping[Path, Any]) -> list[Report]:
+def all_reports(model: nn.Module, contents: Mapping[Path, Any]) -> list[LoadingReport]:
     """A report for each pretrained part of the model."""
     return [
         check_backbone(name, module, contents[path], path)

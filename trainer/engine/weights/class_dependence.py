@@ -24,7 +24,7 @@ LEADING = {0: 0, 1: 0, 5: 5}
 
 
 @dataclass(frozen=True)
-class Axis:
+class ClassAxis:
     """How one tensor depends on the number of classes ``n``: its ``dim`` has ``times * (n + extra)`` entries.
 
     ``by_class``: the ``times`` entries of a class lie together (4 numbers of its box), rather than the classes
@@ -47,7 +47,9 @@ class Axis:
         return self.extra in LEADING
 
 
-def class_axes(model: nn.Module, cfg: Mapping[str, Any], count: int, pose: bool) -> dict[str, Axis | None]:
+def class_axes(
+    model: nn.Module, cfg: Mapping[str, Any], count: int, pose: bool
+) -> dict[str, ClassAxis | None]:
     """The tensors of ``model``, built from ``cfg["model"]``, that depend on its ``count`` classes (or keypoints).
 
     None for one that depends on them in more than one dimension.
@@ -80,7 +82,7 @@ def shapes(model: nn.Module) -> Shapes:
 
 def _axis(
     model: nn.Module, key: str, here: tuple[int, ...], there: tuple[int, ...], count: int, pose: bool
-) -> Axis | None:
+) -> ClassAxis | None:
     moved = [dim for dim, sizes in enumerate(zip(here, there, strict=False)) if sizes[0] != sizes[1]]
     if len(here) != len(there) or len(moved) != 1:
         return None
@@ -90,7 +92,7 @@ def _axis(
         return None
     owner: Any = model.get_submodule(key.rpartition(".")[0])
     # A layer over all positions answers anchor by anchor; one for a box, class by class.
-    return Axis(dim, times, here[dim] // times - count, by_class=pose or isinstance(owner, nn.Linear))
+    return ClassAxis(dim, times, here[dim] // times - count, by_class=pose or isinstance(owner, nn.Linear))
 
 
 def _shapes_of(model: dict[str, Any], cfg: Mapping[str, Any]) -> Shapes:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from trainer.engine.weights.class_dependence import LEADING, Axis
+from trainer.engine.weights.class_dependence import LEADING, ClassAxis
 
 
-def mixed(
-    own: torch.Tensor, given: torch.Tensor, axis: Axis, rows: Sequence[int | None]
+def mix_rows(
+    own: torch.Tensor, given: torch.Tensor, axis: ClassAxis, rows: Sequence[int | None]
 ) -> torch.Tensor | None:
     """``own`` with the rows of ``given`` where ``rows`` says so; None when no row of it can be taken.
 
@@ -34,7 +34,7 @@ def mixed(
     return _back(ours, own.shape, axis)
 
 
-def _by_class(tensor: torch.Tensor, axis: Axis) -> torch.Tensor:
+def _by_class(tensor: torch.Tensor, axis: ClassAxis) -> torch.Tensor:
     """(classes + extra, times, ...)"""
     first = tensor.detach().movedim(axis.dim, 0)
     rest = first.shape[1:]
@@ -43,7 +43,7 @@ def _by_class(tensor: torch.Tensor, axis: Axis) -> torch.Tensor:
     return first.reshape(axis.times, -1, *rest).transpose(0, 1)
 
 
-def _back(tensor: torch.Tensor, shape: torch.Size, axis: Axis) -> torch.Tensor:
+def _back(tensor: torch.Tensor, shape: torch.Size, axis: ClassAxis) -> torch.Tensor:
     ordered = tensor if axis.by_class else tensor.transpose(0, 1)
     moved = ordered.reshape(shape[axis.dim], *tensor.shape[2:])
     return moved.movedim(0, axis.dim).contiguous()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.config_tree.config_files import PACKAGES, configs
+from trainer.config_tree.config_files import PACKAGES, list_configs
 from trainer.schema.conf_folders import Conf
 from trainer.zoo.model_names import squash
 
@@ -15,7 +15,7 @@ _TYPE = re.compile(r"^model\s*=\s*dict\((?:.|\n){0,4000}?^    type=['\"](\w+)['\
 _TAIL = re.compile(r"([_-](20\d{6}|\d{6}|[0-9a-f]{8}))+$")
 
 
-def likely_model(meta: Mapping[str, Any], path: Path) -> str | None:
+def identify_model(meta: Mapping[str, Any], path: Path) -> str | None:
     """A model's name here, a config of the installed packages, or a class of theirs; None where nothing says."""
     ours = meta.get("trainer")
     if isinstance(ours, Mapping) and isinstance(ours.get("model"), str):
@@ -34,7 +34,7 @@ def _config(name: str) -> str | None:
     stem = re.sub(r"\.(py|pth|pt)$", "", name)
     for wanted in {squash(stem), squash(_TAIL.sub("", stem))}:
         for package in PACKAGES:
-            for config in configs(package):
+            for config in list_configs(package):
                 if squash(config.rpartition("/")[2]) == wanted:
                     return f"{package}/{config}"
     return None

@@ -96,7 +96,7 @@ def load_tensors(
     return complaints
 
 
-def today(name: str, module: nn.Module) -> Mapping[str, Any]:
+def current_names(name: str, module: nn.Module) -> Mapping[str, Any]:
     """The versions of weights whose names are today's."""
     return {"version": getattr(module, "_version", None)}
 
@@ -187,7 +187,7 @@ def _as_loaded(model: nn.Module, tensors: Tensors, versions: dict[str, Any], old
     def noted(name: str, module: nn.Module) -> Mapping[str, Any]:
         if name in versions:
             return versions[name]
-        return {} if old else today(name, module)
+        return {} if old else current_names(name, module)
 
     tensors = dict(tensors)
     with warnings.catch_warnings(), torch.no_grad():

@@ -10,7 +10,7 @@ SHOWN = 4  # tensors that a message names
 
 
 @dataclass(frozen=True)
-class Anew:
+class NewTensor:
     """A tensor that keeps its initial values, wholly or in some rows: shapes there and here, and why."""
 
     name: str
@@ -23,7 +23,7 @@ class Anew:
 
 
 @dataclass
-class Report:
+class LoadingReport:
     """One file's.
 
     Attributes:
@@ -39,7 +39,7 @@ class Report:
     source: str
     total: int = 0
     loaded: int = 0
-    anew: list[Anew] = field(default_factory=list)
+    anew: list[NewTensor] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     fresh: dict[str, int] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
@@ -73,8 +73,8 @@ class Report:
             each["there"], each["here"] = each["there"] and list(each["there"]), list(each["here"])
         return found
 
-    def _reasons(self) -> dict[str, list[Anew]]:
-        grouped: dict[str, list[Anew]] = {}
+    def _reasons(self) -> dict[str, list[NewTensor]]:
+        grouped: dict[str, list[NewTensor]] = {}
         for each in self.anew:
             grouped.setdefault(each.why, []).append(each)
         return grouped

@@ -10,19 +10,19 @@ import torch
 from torch import nn
 
 from trainer.core.errors import CheckpointError
-from trainer.engine.weights.class_dependence import Axis, class_axes, size_dependent
+from trainer.engine.weights.class_dependence import ClassAxis, class_axes, size_dependent
 from trainer.engine.weights.class_names import names_in, names_of_base, rows
-from trainer.engine.weights.head_rows import mixed
-from trainer.engine.weights.identify import likely_model
-from trainer.engine.weights.layout import Checkpoint, Tensors, counts, load_tensors, place_in, today
-from trainer.engine.weights.loading_report import Anew, Report, dims, some
+from trainer.engine.weights.head_rows import mix_rows
+from trainer.engine.weights.identify import identify_model
+from trainer.engine.weights.layout import Checkpoint, Tensors, counts, current_names, load_tensors, place_in
+from trainer.engine.weights.loading_report import LoadingReport, NewTensor, dims, some
 
 # Share of the file's backbone that may be left over before it is another, larger backbone.
 LEFT_OVER = 0.2
 
 
 @dataclass(frozen=True)
-class Goal:
+class MatchTarget:
     """What the model is for.
 
     Attributes:
@@ -44,7 +44,9 @@ class Goal:
         return self.task == "pose"
 
 
-def fit_weights(model: nn.Module, checkpoint: Checkpoint, goal: Goal, source: str | None = None) -> Report:
+def match_weights(
+    model: nn.Module, checkpoint: Checkpoint, goal: MatchTarget, source: str | None = None
+) -> LoadingReport:
     """Load what fits; heads of other classes (or keypoints) keep the rows of those that both have.
 
     The model is as it was when an error is raised.
@@ -65,15 +67,15 @@ def fit_weights(model: nn.Module, checkpoint: Checkpoint, goal: Goal, source: st
 class _Fitting:
     model: nn.Module
     checkpoint: Checkpoint
-    goal: Goal
+    goal: MatchTarget
     source: str
     final: Tensors = field(default_factory=dict)
 
-    def run(self) -> Report:
+    def run(self) -> LoadingReport:
         self.tensors = place_in(self.model, self.checkpoint)
         self.whole = self.model.state_dict()
         self.target = {key: value for key, value in self.whole.items() if counts(key) and not _of_data(key)}
-        self.report = Report(self.source, total=len(self.target))
+        self.report = LoadingReport(self.source, total=len(self.target))
         self.report.what = "keypoints" if self.goal.pose else "classes"
         self.report.here = len(self.goal.names)
         for key, value in self.whole.items():
@@ -88,7 +90,7 @@ class _Fitting:
         if self._misfits():
             self._leave_out_sizes()
         self._refuse()
-        load_tensors(self.model, dict(self.final), today)
+        load_tensors(self.model, dict(self.final), current_names)
         changed = {each.name for each in self.report.anew}
         self.report.loaded = sum(key in self.final and key not in changed for key in self.target)
         return self.report
@@ -104,7 +106,7 @@ class _Fitting:
         if given == {"backbone"}:
             self.report.fresh = {part: count for part, count in parts.items() if part != "backbone"}
 
-    def _fit_classes(self, axes: Mapping[str, Axis | None]) -> None:
+    def _fit_classes(self, axes: Mapping[str, ClassAxis | None]) -> None:
         """Heads of other classes keep the rows of those that both have."""
         there, count = self._count_there(axes), len(self.goal.names)
         if there is None:
@@ -125,11 +127,11 @@ class _Fitting:
             if given is None or key in self._fresh_keys() or not _alike(given, self.target[key], axis):
                 continue
             own = self.target[key]
-            value = mixed(own, given, axis, places) if axis is not None else None
+            value = mix_rows(own, given, axis, places) if axis is not None else None
             self.final.pop(key, None)
             if value is not None:
                 self.final[key] = value
-            self.report.anew.append(Anew(key, tuple(given.shape), tuple(own.shape), why))
+            self.report.anew.append(NewTensor(key, tuple(given.shape), tuple(own.shape), why))
 
     def _leave_out_sizes(self) -> None:
         """What is as large as the image can't be taken from a model for another size."""
@@ -137,7 +139,7 @@ class _Fitting:
         for key in self._misfits():
             if key in depends:
                 there, here = tuple(self.tensors[key].shape), tuple(self.target[key].shape)
-                self.report.anew.append(Anew(key, there, here, "made for another image size"))
+                self.report.anew.append(NewTensor(key, there, here, "made for another image size"))
 
     # --- what isn't -----------------------------------------------------------------------------------------
 
@@ -160,7 +162,7 @@ class _Fitting:
             wrong.append(f"{len(misfits)} have another shape ({some(shown)})")
         if larger:
             wrong.append(f"the file's backbone has {len(larger)} tensors more ({some(larger)})")
-        likely = likely_model(self.checkpoint.meta, self.checkpoint.path)
+        likely = identify_model(self.checkpoint.meta, self.checkpoint.path)
         hint = f". It says that it is of {likely}" if likely and likely != self.goal.model else ""
         raise CheckpointError(
             f"{self.checkpoint.path} doesn't fit the model {self.goal.model}: {'; '.join(wrong)}{hint}"
@@ -198,7 +200,7 @@ class _Fitting:
             theirs = names_of_base(self.goal.base, self.goal.pose)
         return theirs if theirs is not None and len(theirs) == count else None
 
-    def _count_there(self, axes: Mapping[str, Axis | None]) -> int | None:
+    def _count_there(self, axes: Mapping[str, ClassAxis | None]) -> int | None:
         """The number of classes in the file: what all of its tensors agree on; None when they don't."""
         counted = {
             axis.classes(given.shape[axis.dim])
@@ -210,7 +212,7 @@ class _Fitting:
         return counted.pop() if len(counted) == 1 else None
 
 
-def _alike(given: torch.Tensor, own: torch.Tensor, axis: Axis | None) -> bool:
+def _alike(given: torch.Tensor, own: torch.Tensor, axis: ClassAxis | None) -> bool:
     """Whether two tensors have the same shape but for the dimension of the classes."""
     if given.dim() != own.dim():
         return False

@@ -20,7 +20,7 @@ from numpy._core import multiarray as _multiarray
 from trainer.core.errors import CheckpointError
 
 
-class Ignored:
+class IgnoredObject:
     """Stands for an object of a file that isn't needed: takes everything, does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -64,7 +64,7 @@ def allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
         argparse.Namespace,
         # mmengine's logged values, in every file that it saved while training. The class keeps functions in its
         # state, and getattr, which brings them along, could reach further: neither is the real one here.
-        (Ignored, "mmengine.logging.history_buffer.HistoryBuffer"),
+        (IgnoredObject, "mmengine.logging.history_buffer.HistoryBuffer"),
         (ignored_call, "builtins.getattr"),
     ]
     return names

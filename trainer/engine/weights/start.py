@@ -12,13 +12,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from trainer.checkpoints import fetch, is_remote
+from trainer.checkpoints import fetch_weights, is_remote
 from trainer.core.errors import CheckpointError, TrainerError
 from trainer.data.bundle import DataBundle
 from trainer.engine.weights.backbone import SCHEME, all_reports
 from trainer.engine.weights.layout import open_checkpoint
-from trainer.engine.weights.loading_report import Report
-from trainer.engine.weights.match import Goal, fit_weights
+from trainer.engine.weights.loading_report import LoadingReport
+from trainer.engine.weights.match import MatchTarget, match_weights
 from trainer.engine.weights.safe_reader import read
 from trainer.mmconfig.initial_weights import pretrained_places, strip_pretrained
 from trainer.schema import Experiment
@@ -35,13 +35,13 @@ class StartingWeights:
     """
 
     def __init__(
-        self, cfg: Any, exp: Experiment, bundle: DataBundle, tell: Callable[[list[Report]], None]
+        self, cfg: Any, exp: Experiment, bundle: DataBundle, tell: Callable[[list[LoadingReport]], None]
     ) -> None:
         self.source = cfg.get("load_from")
         self.path: Path | None = None
         self.trust, self.tell = exp.model.trust_weights, tell
         names = bundle.keypoints.names if bundle.keypoints is not None else bundle.classes
-        self.goal = Goal(cfg, exp.task.name, names, exp.model.base, exp.model.name)
+        self.goal = MatchTarget(cfg, exp.task.name, names, exp.model.base, exp.model.name)
         self._contents: dict[Path, Any] = {}
 
     def take_over(self, cfg: Any, resumed: bool = False) -> None:
@@ -90,7 +90,7 @@ class StartingWeights:
         self._contents.clear()
         if self.path is not None:
             checkpoint = open_checkpoint(read(self.path, self.trust), self.path)
-            reports.append(fit_weights(model, checkpoint, self.goal, self.path.name))
+            reports.append(match_weights(model, checkpoint, self.goal, self.path.name))
         if not reports:
             return
         for hook in runner.hooks:
@@ -110,7 +110,7 @@ class StartingWeights:
 
 def _local(source: str) -> Path:
     """The file that a URL or path means, downloaded where it isn't there."""
-    path = fetch(source) if is_remote(source) else Path(source).expanduser()
+    path = fetch_weights(source) if is_remote(source) else Path(source).expanduser()
     if not path.is_file():
         raise CheckpointError(f"there is no file {source}, which this model's weights are named by")
     return path.absolute()

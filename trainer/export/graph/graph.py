@@ -32,7 +32,7 @@ from trainer.export.graph.layers import make_exportable
 from trainer.export.graph.options import GraphOptions
 from trainer.export.graph.padding_mask import valid_sides
 from trainer.export.graph.preprocess import Preprocess
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 
 DETECTION = ("boxes", "scores", "labels")
 INSTANCES = (*DETECTION, "masks")
@@ -107,7 +107,7 @@ class Graph(nn.Module):
         """What ``part(pixels)`` gives for a float tensor (1, 3, H, W) of zeros: to learn the sizes of feature maps
         when a graph is built, without gradients."""
         width, height = self.options.size
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), suppress_output():
             return part(torch.zeros(1, 3, height, width))
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
@@ -133,6 +133,6 @@ def _network(predictor: Any) -> nn.Module:
     """A copy of the model to be traced: on the CPU, float32, synchronised batch norms as plain ones."""
     from mmengine.model import revert_sync_batchnorm
 
-    with quiet(), predictor.in_scope():
+    with suppress_output(), predictor.in_scope():
         model = revert_sync_batchnorm(copy.deepcopy(predictor.model).cpu().float())
     return model.eval().requires_grad_(False)

@@ -17,10 +17,10 @@ from trainer.export.proof.run_exported import Look
 from trainer.export.runtimes.python.model_wrapper import Result
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import split_loader
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 
 
-class Validation:
+class ValidationMetrics:
     """The validation split, or ``most`` of its items spread over it, with its evaluator.
 
     Attributes:
@@ -36,7 +36,7 @@ class Validation:
 
         self.predictor = predictor
         loader = copy.deepcopy(split_loader(predictor.config, "val"))
-        with quiet(), predictor.in_scope():
+        with suppress_output(), predictor.in_scope():
             self._dataset: Any = DATASETS.build(ConfigDict(loader["dataset"]))
             self._dataset.full_init()
         self._items = [int(item) for item in spread(range(len(self._dataset)), most)]
@@ -91,7 +91,7 @@ class Validation:
 
         config = copy.deepcopy(self.predictor.config["val_evaluator"])
         many = [ConfigDict(one) for one in config] if isinstance(config, list) else ConfigDict(config)
-        with quiet(), self.predictor.in_scope(), torch.no_grad():
+        with suppress_output(), self.predictor.in_scope(), torch.no_grad():
             evaluator = Evaluator(many)
             evaluator.dataset_meta = self._dataset.metainfo
             for batch in batches:

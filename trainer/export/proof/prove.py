@@ -18,7 +18,7 @@ from trainer.export.metadata import Metadata
 from trainer.export.proof.compare import compare
 from trainer.export.proof.compiled import compiled_seconds
 from trainer.export.proof.images import looks_of
-from trainer.export.proof.metric import Validation, without_flip
+from trainer.export.proof.metric import ValidationMetrics, without_flip
 from trainer.export.proof.process import median_seconds
 from trainer.export.proof.proof import Latency, Limits, Metric, Proof
 from trainer.export.proof.rounding import TOLERANCE, Rounding, nudged
@@ -26,7 +26,7 @@ from trainer.export.proof.run_exported import Answers, Look, run_file
 from trainer.export.runtimes.python.model_wrapper import Model, Result, read_image
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import Sample
-from trainer.inference.suppress_output import quiet
+from trainer.inference.suppress_output import suppress_output
 from trainer.schema import Export
 
 BATCHES = (1, 8)
@@ -42,7 +42,7 @@ class Eager:
         self.graph = graph
 
     def run(self, name: str, outputs: Sequence[str], batch: np.ndarray) -> list[np.ndarray]:
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), suppress_output():
             return [value.numpy() for value in self.graph(torch.from_numpy(batch))]
 
 
@@ -190,17 +190,17 @@ def prepared(model: Model, look: Look) -> np.ndarray:
     return model.prepare(read_image(look.image), box)[0]
 
 
-def _validation(predictor: Predictor, config: Export) -> tuple[Validation | None, str | None]:
+def _validation(predictor: Predictor, config: Export) -> tuple[ValidationMetrics | None, str | None]:
     if config.images is not None:
         return None, "images=... have no ground truth"
     try:
-        return Validation(predictor, config.max_images), None
+        return ValidationMetrics(predictor, config.max_images), None
     except DatasetError:
         return None, "the run's validation split is not here"
 
 
 def _metric(
-    validation: Validation,
+    validation: ValidationMetrics,
     answers: Answers,
     eager: Model,
     config: Export,
@@ -238,7 +238,7 @@ def _answered(model: Model, looks: Sequence[Look], batch: int = 8) -> Iterator[R
         yield from model.predict([one.image for one in some], 0.0, boxes, batch)
 
 
-def _apart(validation: Validation, eager: Model, config: Export, metadata: Metadata) -> Iterator[str]:
+def _apart(validation: ValidationMetrics, eager: Model, config: Export, metadata: Metadata) -> Iterator[str]:
     """Why the graph needn't answer as training's validation did."""
     for name in ("score_threshold", "nms_iou", "max_detections"):
         if getattr(config, name) is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.core.errors import ConfigError, NetworkError, ResourceError, TrainerError
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 
 Object = dict[str, Any]
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from trainer.launch.job_status import CANCELLED as TOLD_TO_STOP
-from trainer.launch.job_status import Status
+from trainer.launch.job_status import JobStatus
 from trainer.launch.k8s.api import Object
 from trainer.launch.k8s.job_manifest import ATTEMPTS, CANCELLED, CONFIG_ERROR
 
@@ -14,7 +14,7 @@ _ENDED = ("Succeeded", "Failed")
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 
 
-def read(job: Object, pods: list[Object]) -> Status:
+def read(job: Object, pods: list[Object]) -> JobStatus:
     """How a job is doing.
 
     Args:
@@ -26,27 +26,27 @@ def read(job: Object, pods: list[Object]) -> Status:
     nodes = tuple(dict.fromkeys(name for pod in newest if (name := pod.get("spec", {}).get("nodeName"))))
     common: dict[str, Any] = {"attempts": attempts(job, pods), "nodes": nodes}
     if done := conditions.get("Complete") or conditions.get("Succeeded"):
-        return Status("finished", 0, since=_time(done.get("lastTransitionTime")), **common)
+        return JobStatus("finished", 0, since=_time(done.get("lastTransitionTime")), **common)
     if failed := conditions.get("Failed"):
         code, why = _failure(pods)
         state = "cancelled" if code in TOLD_TO_STOP and is_cancelled(job) else "failed"
         reason = _why_failed(failed, why)
-        return Status(state, code, reason, since=_time(failed.get("lastTransitionTime")), **common)
+        return JobStatus(state, code, reason, since=_time(failed.get("lastTransitionTime")), **common)
     if is_cancelled(job):
         if active:
-            return Status("running", reason="saving before it ends", since=_started(active), **common)
+            return JobStatus("running", reason="saving before it ends", since=_started(active), **common)
         at = _time(job["metadata"]["annotations"][CANCELLED])
-        return Status("cancelled", TOLD_TO_STOP[1], since=at, **common)
+        return JobStatus("cancelled", TOLD_TO_STOP[1], since=at, **common)
     if any(_running(pod) for pod in active):
         waiting = [reason for pod in active if not _running(pod) and (reason := _why_waiting(pod))]
-        return Status("running", reason=waiting[0] if waiting else None, since=_started(active), **common)
+        return JobStatus("running", reason=waiting[0] if waiting else None, since=_started(active), **common)
     if conditions.get("Suspended") or suspended(job):
-        return Status("queued", reason="suspended: its queue, or somebody, lets it start", **common)
+        return JobStatus("queued", reason="suspended: its queue, or somebody, lets it start", **common)
     waiting = [reason for pod in active if (reason := _why_waiting(pod))]
     if not waiting and (last := _failure(pods)[1]):
         waiting = [f"starting again: {last}"]
     since = _time(job["metadata"].get("creationTimestamp"))
-    return Status("queued", reason=waiting[0] if waiting else None, since=since, **common)
+    return JobStatus("queued", reason=waiting[0] if waiting else None, since=since, **common)
 
 
 def attempts(job: Object, pods: list[Object]) -> int:

@@ -14,11 +14,11 @@ import yaml
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError, ResourceError, TrainerError
-from trainer.launch.dry_run import Part, Plan
+from trainer.launch.dry_run import DryRun, DryRunPart
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
-from trainer.launch.job_status import Notes, Status
-from trainer.launch.job_store import Launched, record
+from trainer.launch.job_status import JobNotes, JobStatus
+from trainer.launch.job_store import LaunchedJob, record_job
 from trainer.launch.k8s import job_conditions
 from trainer.launch.k8s.api import Api, namespace_of
 from trainer.launch.k8s.job_manifest import ATTEMPTS, CANCELLED, CONTAINERS, KINDS, OF_JOB, manifests
@@ -27,7 +27,7 @@ from trainer.launch.k8s.pod_job import far_run_dir, name_of, not_kept
 from trainer.launch.k8s.pod_logs import follow as follow_pods
 from trainer.launch.k8s.pod_logs import so_far
 from trainer.launch.launcher import Launcher, prepared, refuse_running
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 
 _LAST = "status.json"  # the status of a job that had ended: the cluster forgets it in time
 _PATIENCE = 600.0  # seconds that somebody who stays with a job waits for a cluster that doesn't answer
@@ -49,14 +49,14 @@ class Kubernetes(Launcher):
         super().__init__(options)
         self._api: Api | None = None
 
-    def plan(self, job: Job) -> Plan:
+    def plan(self, job: Job) -> DryRun:
         _check(job)
         made = manifests(job, namespace_of(job.options))
         text = "---\n".join(as_yaml(one) for one in made)
         title = "kubectl apply -f - takes this as it is; secrets in job.json are masked here, and sent as they are"
-        return Plan(job.options.name, (Part(title, text),))
+        return DryRun(job.options.name, (DryRunPart(title, text),))
 
-    def submit(self, job: Job) -> Launched:
+    def submit(self, job: Job) -> LaunchedJob:
         _check(job)
         prepared(job)
         api = self._connected(job)
@@ -77,12 +77,12 @@ class Kubernetes(Launcher):
         for body in parts:  # they go when the job does
             api.patch(body["kind"], body["metadata"]["name"], {"metadata": {"ownerReferences": [owner]}})
         run_dir = {"run_dir": str(far_run_dir(job))} if job.run_dir else {}
-        return record(job, Handle(self.scheme, f"{api.namespace}/{name_of(job)}"), **run_dir)
+        return record_job(job, Handle(self.scheme, f"{api.namespace}/{name_of(job)}"), **run_dir)
 
-    def status(self, launched: Launched) -> Status:
+    def status(self, launched: LaunchedJob) -> JobStatus:
         return self._status(self._found(launched)[0], launched)
 
-    def _status(self, api: Api, launched: Launched) -> Status:
+    def _status(self, api: Api, launched: LaunchedJob) -> JobStatus:
         name = _name(launched)
         job = api.get(self._kind, name)
         if job is None:
@@ -101,7 +101,7 @@ class Kubernetes(Launcher):
                 atomic_write(launched.folder / _LAST, json.dumps(status.as_dict()) + "\n")
         return status
 
-    def logs(self, launched: Launched, follow: bool = False) -> Iterator[str]:
+    def logs(self, launched: LaunchedJob, follow: bool = False) -> Iterator[str]:
         api, name = self._found(launched)
         label, container = f"{OF_JOB}={name}", CONTAINERS[self.options.kind]
         if not follow:
@@ -109,35 +109,35 @@ class Kubernetes(Launcher):
             return
         yield from follow_pods(api, label, container, lambda: not self.status(launched).ended)
 
-    def cancel(self, launched: Launched, now: bool = False) -> None:
+    def cancel(self, launched: LaunchedJob, now: bool = False) -> None:
         # A connection of its own: it may be asked for amid a call, by a signal's handler.
         api, name = Api(launched.job.options, _namespace(launched)), _name(launched)
         status = self._status(api, launched)
         if status.ended:
             return
-        Notes(launched.folder).cancel()
+        JobNotes(launched.folder).cancel()
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._suspend(api, name, True, {CANCELLED: since, ATTEMPTS: str(status.attempts)})
         if now:
             for pod in api.pods(f"{OF_JOB}={name}"):
                 api.delete("Pod", pod["metadata"]["name"], grace=0)
 
-    def resume(self, launched: Launched) -> Launched:
+    def resume(self, launched: LaunchedJob) -> LaunchedJob:
         api, name = self._found(launched)
         status = self.status(launched)
         refuse_running(status, launched)
         job = api.get(self._kind, name)
         if job is not None and job_conditions.is_cancelled(job) and job_conditions.suspended(job):
-            Notes(launched.folder).uncancel()
+            JobNotes(launched.folder).uncancel()
             (launched.folder / _LAST).unlink(missing_ok=True)
             here = len(job_conditions.first_pods(api.pods(f"{OF_JOB}={name}")))
             self._suspend(api, name, False, {CANCELLED: None, ATTEMPTS: str(status.attempts - here)})
-            return record(launched.job, launched.handle, run_dir=launched.facts.get("run_dir"))
+            return record_job(launched.job, launched.handle, run_dir=launched.facts.get("run_dir"))
         again = self.submit(launched.job)
         api.patch(self._kind, name, {"metadata": {"annotations": {ATTEMPTS: str(status.attempts)}}})
         return again
 
-    def wait(self, launched: Launched) -> int:
+    def wait(self, launched: LaunchedJob) -> int:
         api, _ = self._found(launched)
         api.patience = _PATIENCE
         return super().wait(launched)
@@ -167,28 +167,28 @@ class Kubernetes(Launcher):
             self._api = Api(job.options, namespace)
         return self._api
 
-    def _found(self, launched: Launched) -> tuple[Api, str]:
+    def _found(self, launched: LaunchedJob) -> tuple[Api, str]:
         """The cluster of a job, and the job's name there."""
         return self._connected(launched.job, _namespace(launched)), _name(launched)
 
-    def _remembered(self, launched: Launched) -> Status:
+    def _remembered(self, launched: LaunchedJob) -> JobStatus:
         """How a job ended that the cluster doesn't have any more."""
         with suppress(OSError, ValueError, TypeError):
             found = json.loads((launched.folder / _LAST).read_bytes())
-            return Status(**{**found, "nodes": tuple(found["nodes"])})
-        if Notes(launched.folder).cancelled:
-            return Status("cancelled", 143)
-        return Status(
+            return JobStatus(**{**found, "nodes": tuple(found["nodes"])})
+        if JobNotes(launched.folder).cancelled:
+            return JobStatus("cancelled", 143)
+        return JobStatus(
             "lost",
             reason="the cluster has no such job any more: somebody deleted it, or its time there ended",
         )
 
 
-def _namespace(launched: Launched) -> str:
+def _namespace(launched: LaunchedJob) -> str:
     return launched.handle.name.partition("/")[0]
 
 
-def _name(launched: Launched) -> str:
+def _name(launched: LaunchedJob) -> str:
     return launched.handle.name.partition("/")[2]
 
 

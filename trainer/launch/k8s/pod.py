@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.launch import LAUNCHED
 from trainer.launch.k8s.mounts import mounts, tolerations
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 
 JOB_FOLDER = "/etc/openmmlab-trainer"  # where the Secret with job.json is
 GIB = 1024**3

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from trainer.config.overrides import key_of
-from trainer.launch.dry_run import shown
+from trainer.launch.dry_run import shown_job
 from trainer.launch.job import Job
 from trainer.launch.k8s.mounts import mounts
 from trainer.launch.k8s.pod import ranks
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 
 # Paths and addresses of this machine; named in launcher.env they travel all the same.
 _OF_HERE = {
@@ -80,7 +80,7 @@ def _far_options(job: Job) -> Options:
 def far_text(job: Job, *, secret: bool) -> str:
     """What ``job.json`` holds for the pods; without secrets where it is only to be shown."""
     far = far_job(job)
-    return json.dumps(far.as_dict(), indent=1, ensure_ascii=False) if secret else shown(far)
+    return json.dumps(far.as_dict(), indent=1, ensure_ascii=False) if secret else shown_job(far)
 
 
 def far_output(job: Job) -> PurePosixPath:

@@ -33,7 +33,7 @@ def main(mounted: str) -> int:
 
     # What a sweep's driver has to say lies in the job's own folder, which the pods may share.
     if (shared := Path(json.loads((folder / FILE).read_bytes())["folder"])).is_dir():
-        file_signals.watch(shared)
+        file_signals.watch_signals(shared)
     return job_main.main(str(folder))
 
 

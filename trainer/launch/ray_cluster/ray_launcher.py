@@ -24,15 +24,15 @@ from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError, NetworkError, ResourceError
 from trainer.core.secrets import mask_text, masked
 from trainer.launch import LAUNCHED, file_signals
-from trainer.launch.dry_run import Part, Plan
+from trainer.launch.dry_run import DryRun, DryRunPart
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
-from trainer.launch.job_status import Notes, Status
-from trainer.launch.job_store import Launched, record
+from trainer.launch.job_status import JobNotes, JobStatus
+from trainer.launch.job_store import LaunchedJob, record_job
 from trainer.launch.launcher import Launcher, prepared
 from trainer.launch.local import background_environment
 from trainer.launch.ray_cluster.nodes import Node, fitting
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 
 logger = logging.getLogger("trainer")
 
@@ -51,24 +51,24 @@ class RayCluster(Launcher):
         super().__init__(options)
         self._client: Any = None
 
-    def plan(self, job: Job) -> Plan:
+    def plan(self, job: Job) -> DryRun:
         request = self.request(job, "<id>")
-        return Plan.of(
+        return DryRun.of(
             job,
             [
-                Part(f"the job for Ray's job server ({self.options.address})", _text(request)),
-                *([Part("its workers", _text(workers(self.options)))] if several(self.options) else []),
+                DryRunPart(f"the job for Ray's job server ({self.options.address})", _text(request)),
+                *([DryRunPart("its workers", _text(workers(self.options)))] if several(self.options) else []),
             ],
         )
 
-    def submit(self, job: Job) -> Launched:
+    def submit(self, job: Job) -> LaunchedJob:
         self._look_at_room()
         id = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', job.id)}-{secrets.token_hex(3)}"
         prepared(job)
         file_signals.empty(job.folder)
         request = self.request(job, id)
         self._asked(lambda client: client.submit_job(submission_id=id, **request))
-        return record(job, Handle(self.scheme, id), address=self.options.address)
+        return record_job(job, Handle(self.scheme, id), address=self.options.address)
 
     def request(self, job: Job, id: str) -> dict[str, Any]:
         """What Ray's job server is asked for, besides the id. No word and no variable of the job is in it."""
@@ -95,9 +95,11 @@ class RayCluster(Launcher):
             **held,
         }
 
-    def status(self, launched: Launched) -> Status:
+    def status(self, launched: LaunchedJob) -> JobStatus:
         info = self._info(launched)
-        found = Notes(launched.folder).status(info is not None and info.status in _RUNNING, launched.run_dir)
+        found = JobNotes(launched.folder).status(
+            info is not None and info.status in _RUNNING, launched.run_dir
+        )
         if info is None or found.state not in ("lost", "queued"):
             return found
         code = info.driver_exit_code
@@ -113,23 +115,23 @@ class RayCluster(Launcher):
             state, reason = "failed" if code else "finished", _last_line(info.message) if code else None
         return _with(found, state, code, reason)
 
-    def logs(self, launched: Launched, follow: bool = False) -> Iterator[str]:
+    def logs(self, launched: LaunchedJob, follow: bool = False) -> Iterator[str]:
         id = launched.handle.name
         if follow:
             yield from self._followed(id)
         else:
             yield from str(self._asked(lambda client: client.get_job_logs(id))).splitlines()
 
-    def cancel(self, launched: Launched, now: bool = False) -> None:
+    def cancel(self, launched: LaunchedJob, now: bool = False) -> None:
         info = self._info(launched)
         if info is None or info.status not in _RUNNING:
             return
-        notes = Notes(launched.folder)
+        notes = JobNotes(launched.folder)
         notes.cancel()
         started = bool(notes.last) and notes.last["ended"] is None
         if started:
             # Ray would tell data workers too, and kill all of them soon after.
-            file_signals.post(launched.folder, signal.SIGKILL if now else signal.SIGTERM)
+            file_signals.post_signal(launched.folder, signal.SIGKILL if now else signal.SIGTERM)
         else:
             # Ray can't stop what waits for room; should room come, it ends by itself.
             atomic_write(_withdrawn(launched.folder, launched.handle.name), "")
@@ -170,7 +172,7 @@ class RayCluster(Launcher):
         elif not self.options.num_gpus and (gpus := sum(node.resources.get("GPU", 0) for node in nodes)):
             logger.warning("the Ray cluster has %g GPUs and none is asked for: launcher.num_gpus=1", gpus)
 
-    def _info(self, launched: Launched) -> Any:
+    def _info(self, launched: LaunchedJob) -> Any:
         """What Ray says of a job; None where it doesn't know it any more, as after a restart of the cluster."""
         try:
             return self._asked(lambda client: client.get_job_info(launched.handle.name))
@@ -295,7 +297,7 @@ def _client(address: str) -> Any:
     return JobSubmissionClient(None if address == "auto" else address)
 
 
-def _with(status: Status, state: str, code: int | None, reason: str | None) -> Status:
+def _with(status: JobStatus, state: str, code: int | None, reason: str | None) -> JobStatus:
     from dataclasses import replace
 
     return replace(status, state=state, exit_code=code, reason=mask_text(reason) if reason else None)

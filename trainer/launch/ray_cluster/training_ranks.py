@@ -22,7 +22,7 @@ from typing import Any
 
 from trainer.launch import file_signals
 from trainer.launch.job import Job
-from trainer.launch.job_status import CANCELLED, Notes
+from trainer.launch.job_status import CANCELLED, JobNotes
 from trainer.launch.ray_cluster.ray_launcher import workers
 
 FAREWELL_SECONDS = 10.0  # for the others, once one has failed
@@ -37,7 +37,7 @@ def main(folder: str) -> int:
     ray.init(address="auto", log_to_driver=False, logging_level=40)
     # The first rank tells the others by itself, after the same iteration.
     signal.signal(signal.SIGTERM, lambda signum, frame: _pass_on(job.folder, signum, frame))
-    notes = Notes(job.folder)
+    notes = JobNotes(job.folder)
     for attempt in range(job.options.max_restarts + 1):
         code = _train(job)
         if code == 0 or code in CANCELLED or notes.cancelled:
@@ -211,9 +211,9 @@ def _wait(ready: Any, count: int) -> None:
 
 
 def _pass_on(folder: Path, signum: int, frame: FrameType | None) -> None:
-    if Notes(folder).last.get("ended", 0) is not None:
+    if JobNotes(folder).last.get("ended", 0) is not None:
         raise SystemExit(128 + signum)  # nothing runs: it still waits
-    file_signals.post(folder, signum)
+    file_signals.post_signal(folder, signum)
 
 
 if __name__ == "__main__":

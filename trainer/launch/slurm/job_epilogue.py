@@ -17,7 +17,7 @@ from typing import Any
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import NetworkError, ResourceError
 from trainer.launch.job import Job
-from trainer.launch.job_status import CANCELLED, Notes
+from trainer.launch.job_status import CANCELLED, JobNotes
 from trainer.launch.slurm.cli import ask
 from trainer.launch.slurm.rank_main import AGAIN, attempt
 
@@ -39,7 +39,7 @@ def main(folder: str, code: int) -> int:
 
 def wants_again(folder: Path, code: int, environment: Mapping[str, str]) -> str | None:
     """Why a job that ended with this code has to be started again; None where it hasn't."""
-    notes = Notes(folder)
+    notes = JobNotes(folder)
     if code == 0 or notes.cancelled:
         return None
     job = Job.load(folder)
@@ -53,13 +53,13 @@ def wants_again(folder: Path, code: int, environment: Mapping[str, str]) -> str 
     return None
 
 
-def _failures(notes: Notes, handle: str) -> int:
+def _failures(notes: JobNotes, handle: str) -> int:
     """Starts of this job that failed, the last one among them."""
     codes = [one["exit_code"] for one in notes.attempts if one["handle"] == handle]
     return max(sum(code not in (0, *CANCELLED) for code in codes), 1)
 
 
-def _gets_on(job: Job, notes: Notes) -> bool:
+def _gets_on(job: Job, notes: JobNotes) -> bool:
     """Whether there is a point in another start: not when several in a row have saved nothing."""
     if job.run_dir is None:
         return True

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError, ResourceError, TrainerError, did_you_mean
-from trainer.launch.dry_run import Part, Plan
+from trainer.launch.dry_run import DryRun, DryRunPart
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
-from trainer.launch.job_status import CANCELLED, Notes, Status
-from trainer.launch.job_store import Launched, record
+from trainer.launch.job_status import CANCELLED, JobNotes, JobStatus
+from trainer.launch.job_store import LaunchedJob, record_job
 from trainer.launch.launcher import Launcher, prepared
 from trainer.launch.local import background_environment, lines
 from trainer.launch.slurm.cli import About, about, ask, partitions
@@ -29,10 +29,10 @@ class Slurm(Launcher):
     scheme = "slurm"
     poll = 2.0
 
-    def plan(self, job: Job) -> Plan:
-        return Plan.of(job, [Part(f"sbatch --parsable {job.folder / FILE}", script(job))])
+    def plan(self, job: Job) -> DryRun:
+        return DryRun.of(job, [DryRunPart(f"sbatch --parsable {job.folder / FILE}", script(job))])
 
-    def submit(self, job: Job) -> Launched:
+    def submit(self, job: Job) -> LaunchedJob:
         text, new = script(job), not job.folder.exists()
         prepared(job)
         try:
@@ -43,11 +43,11 @@ class Slurm(Launcher):
                 shutil.rmtree(job.folder, ignore_errors=True)
             raise _refused(error, job) from None
         # the number, and the cluster's name where there are several
-        return record(job, Handle(self.scheme, said.strip().partition(";")[0]))
+        return record_job(job, Handle(self.scheme, said.strip().partition(";")[0]))
 
-    def status(self, launched: Launched) -> Status:
+    def status(self, launched: LaunchedJob) -> JobStatus:
         known = about(launched.handle.name)
-        noted = Notes(launched.folder).status(known is not None and known.runs, launched.run_dir)
+        noted = JobNotes(launched.folder).status(known is not None and known.runs, launched.run_dir)
         if known is None:
             return noted
         noted = replace(noted, nodes=known.nodes or noted.nodes)
@@ -57,7 +57,7 @@ class Slurm(Launcher):
             return replace(noted, state="running", since=known.since)
         return _ended(noted, known, launched)
 
-    def logs(self, launched: Launched, follow: bool = False) -> Iterator[str]:
+    def logs(self, launched: LaunchedJob, follow: bool = False) -> Iterator[str]:
         path = launched.folder / LOG
         while not path.exists():
             if not follow or self.status(launched).ended:
@@ -65,11 +65,11 @@ class Slurm(Launcher):
             time.sleep(self.poll)
         yield from lines(path, lambda: follow and not self.status(launched).ended, self.poll)
 
-    def cancel(self, launched: Launched, now: bool = False) -> None:
+    def cancel(self, launched: LaunchedJob, now: bool = False) -> None:
         job = launched.handle.name
         if (known := about(job)) is None or not (known.waits or known.runs):
             return
-        Notes(launched.folder).cancel()
+        JobNotes(launched.folder).cancel()
         with suppress(ResourceError):  # it may have ended meanwhile
             if known.waits:
                 ask("scancel", job)
@@ -88,9 +88,9 @@ def waiting(known: About) -> str:
     return f"waiting: {word} ({meaning})" if meaning else f"waiting: {word}"
 
 
-def _ended(noted: Status, known: About, launched: Launched) -> Status:
+def _ended(noted: JobStatus, known: About, launched: LaunchedJob) -> JobStatus:
     """What the job said last, unless SLURM knows better: it was killed, or another of its processes failed."""
-    cancelled = Notes(launched.folder).cancelled
+    cancelled = JobNotes(launched.folder).cancelled
     if noted.exit_code is not None and noted.state not in ("finished", "cancelled"):
         return noted
     if known.state == "COMPLETED":
@@ -106,11 +106,11 @@ def _ended(noted: Status, known: About, launched: Launched) -> Status:
     return replace(noted, state="failed", exit_code=code, reason=reason, since=known.since)
 
 
-def _other_process(launched: Launched) -> str | None:
+def _other_process(launched: LaunchedJob) -> str | None:
     """What a process said that isn't the first one."""
     options = launched.job.options
     for rank in range(1, options.nodes * processes(launched.job)):
-        if error := Notes(launched.folder, rank).why():
+        if error := JobNotes(launched.folder, rank).why():
             return f"process {rank}: {error['kind']}: {error['message']}"
     return None
 

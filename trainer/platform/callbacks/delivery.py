@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.core.secrets import mask_text, mask_urls
-from trainer.platform.callbacks.outbox import Entry, Outbox
-from trainer.platform.callbacks.payloads import ROUTES, Body
+from trainer.platform.callbacks.outbox import Outbox, OutboxEntry
+from trainer.platform.callbacks.payloads import ROUTES, Payload
 
 logger = logging.getLogger("trainer")
 
@@ -47,7 +47,7 @@ class Retry:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CallbackResponse:
     """What became of one try.
 
     Attributes:
@@ -96,7 +96,7 @@ class Delivery:
         retry: Retry | None = None,
         *,
         silent: Callable[[], bool] = lambda: False,
-        sending: Callable[[Entry], None] = lambda entry: None,
+        sending: Callable[[OutboxEntry], None] = lambda entry: None,
     ) -> None:
         self.outbox = Outbox(folder)
         self.address, self.retry = address.rstrip("/"), retry or Retry()
@@ -113,12 +113,12 @@ class Delivery:
             self._thread = threading.Thread(target=self._go, name="callbacks", daemon=True)
             self._thread.start()
 
-    def tell(self, key: str, kind: str, job_id: int, body: Body) -> bool:
+    def tell(self, key: str, kind: str, job_id: int, body: Payload) -> bool:
         """Put a body into the outbox; False when the key is known already. Safe on disk when this returns.
 
         Args:
             key: what it tells, once: ``row:3``.
-            kind: see :class:`trainer.platform.callbacks.outbox.Entry`.
+            kind: see :class:`trainer.platform.callbacks.outbox.OutboxEntry`.
 
         Raises:
             ValidationError: the backend would refuse it.
@@ -169,7 +169,7 @@ class Delivery:
                 logger.warning("callbacks: %s", self.trouble)
                 self._stop.wait(1.0)
 
-    def _deliver(self, entry: Entry) -> None:
+    def _deliver(self, entry: OutboxEntry) -> None:
         """Try until something is done about the entry."""
         tries = rounds = 0
         while not self._stop.is_set() and not self.silent():
@@ -192,7 +192,7 @@ class Delivery:
                 )
             self._pause(min(pause, LONGEST_PAUSE), answer.retry_after)
 
-    def _settled(self, entry: Entry, answer: Answer) -> bool:
+    def _settled(self, entry: OutboxEntry, answer: CallbackResponse) -> bool:
         if answer.taken:
             self.trouble = None
             self.outbox.done(entry.key)
@@ -209,7 +209,7 @@ class Delivery:
         self.outbox.back(entry.key)
         return False
 
-    def _given_up(self, entry: Entry, answer: Answer, rounds: int) -> bool:
+    def _given_up(self, entry: OutboxEntry, answer: CallbackResponse, rounds: int) -> bool:
         """After a round of 5xx answers: whether the body is what the backend can't cope with."""
         if entry.kind == "log":
             self._give_up(entry, answer)
@@ -224,7 +224,7 @@ class Delivery:
             self._give_up(entry, answer)
         return True
 
-    def _give_up(self, entry: Entry, answer: Answer) -> None:
+    def _give_up(self, entry: OutboxEntry, answer: CallbackResponse) -> None:
         logger.error("callbacks: the backend fails at %s, which is given up: %s", entry.key, answer.text)
         self.outbox.done(entry.key, f"failed: {answer.text}")
 
@@ -237,7 +237,7 @@ class Delivery:
             if self._stop.wait(min(left, 0.5)):
                 return
 
-    def _try(self, entry: Entry) -> Answer:
+    def _try(self, entry: OutboxEntry) -> CallbackResponse:
         import httpx
 
         sent = False
@@ -259,9 +259,9 @@ class Delivery:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
             reason = mask_urls(str(error)) or "no answer"
             text = mask_text(f"{type(error).__name__} at {mask_urls(self.address)}: {reason}")
-            return Answer(None, text, sent, isinstance(error, httpx.ReadTimeout))
+            return CallbackResponse(None, text, sent, isinstance(error, httpx.ReadTimeout))
         text = mask_text(f"{response.status_code}: {response.text[:ANSWER_CHARACTERS]}")
-        return Answer(response.status_code, text, True, retry_after=_seconds(response.headers))
+        return CallbackResponse(response.status_code, text, True, retry_after=_seconds(response.headers))
 
     def _http(self) -> Any:
         if self._client is None:

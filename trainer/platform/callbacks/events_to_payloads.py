@@ -17,10 +17,17 @@ from typing import Any
 
 from trainer.platform.callbacks.image_results import image_results
 from trainer.platform.callbacks.metric_names import Scores, headline
-from trainer.platform.callbacks.payloads import Body, Log, Metrics, Progress, Validation, timestamp
+from trainer.platform.callbacks.payloads import (
+    LogPayload,
+    MetricsPayload,
+    Payload,
+    ProgressPayload,
+    ValidationPayload,
+    timestamp,
+)
 from trainer.platform.callbacks.run_info import Training
 from trainer.platform.settings.task_names import LONG
-from trainer.runs.events.event_text import describe
+from trainer.runs.events.event_text import event_text
 from trainer.runs.events.reader import Event
 
 logger = logging.getLogger("trainer")
@@ -39,11 +46,11 @@ class Message:
 
     key: str
     kind: str
-    body: Body
+    body: Payload
 
 
 @dataclass
-class Row:
+class MetricRow:
     """An epoch that has ended, or the part of it that is through."""
 
     epoch: int
@@ -72,7 +79,7 @@ class _Sums:
         return {name: value / max(1, self.iterations) for name, value in self.losses.items()}
 
 
-class Narrator:
+class EventTranslator:
     """Hears a run's events, oldest first.
 
     Args:
@@ -92,11 +99,11 @@ class Narrator:
         self.job_id, self.interval, self.links = job_id, max(1, interval), links
         self.last_word: Event | None = None
         self.epochs = 0  # that are through
-        self.final: Metrics | None = None
-        self._validated: list[tuple[int, float, Metrics]] = []
+        self.final: MetricsPayload | None = None
+        self._validated: list[tuple[int, float, MetricsPayload]] = []
         self.training = Training(run_dir)
-        self._row: Row | None = None
-        self._behind: list[Row] = []  # that ended while a validation waits
+        self._row: MetricRow | None = None
+        self._behind: list[MetricRow] = []  # that ended while a validation waits
         self._scores: tuple[Event, float] | None = None
         self._known: dict[str, float] = {}
         self._sums = _Sums()
@@ -107,7 +114,7 @@ class Narrator:
         self._before: list[tuple[Event, str, str]] = []
 
     @property
-    def best(self) -> tuple[int, Metrics] | None:
+    def best(self) -> tuple[int, MetricsPayload] | None:
         """The epoch with the best primary metric and its metrics."""
         sign = -1 if self.training.primary[1] == "min" else 1
         found = max(self._validated, key=lambda one: sign * one[1], default=None)
@@ -152,7 +159,7 @@ class Narrator:
             self._behind = []
             yield self._begin(event, 0)
         yield from self._early()
-        yield from self._line(event, "INFO", describe(event) or "training starts")
+        yield from self._line(event, "INFO", event_text(event) or "training starts")
 
     def _resumed(self, event: Event) -> Iterator[Message]:
         self.epochs = min(self.training.total, int(event.get("epoch") or 0))
@@ -183,7 +190,7 @@ class Narrator:
         """A loop that counts iterations has trained on."""
         if epoch > self._sums.epoch:
             if self._sums.iterations:
-                row = Row(self._sums.epoch, self._sums.means, event.get("lr"), None, self._eta)
+                row = MetricRow(self._sums.epoch, self._sums.means, event.get("lr"), None, self._eta)
                 if self._scores is None:
                     yield from self._tell_row(row)
                 else:
@@ -194,7 +201,7 @@ class Narrator:
     def _epoch(self, event: Event) -> Iterator[Message]:
         yield from self.release()
         epoch = int(event["epoch"])
-        self._row = Row(
+        self._row = MetricRow(
             epoch, dict(event.get("losses") or {}), event.get("lr"), event.get("seconds"), self._eta
         )
         self.epochs, self._told_at = max(self.epochs, epoch), float(event["time"])
@@ -227,10 +234,10 @@ class Narrator:
         yield from self._early()
         if event["type"] != "cancelled":  # what is held back then may be told when it is gone on with
             if self.training.by_iteration and self._sums.iterations and self._row is None:
-                self._row = Row(min(self.training.total, self._sums.epoch), self._sums.means, None)
+                self._row = MetricRow(min(self.training.total, self._sums.epoch), self._sums.means, None)
             yield from self.release()
 
-    _HEAR: dict[str, Callable[[Narrator, Event], Iterator[Message]]] = {
+    _HEAR: dict[str, Callable[[EventTranslator, Event], Iterator[Message]]] = {
         "run_started": _run_started,
         "resumed": _resumed,
         "train": _train,
@@ -245,11 +252,11 @@ class Narrator:
     # --- bodies ---------------------------------------------------------------------------------------------
 
     def _begin(self, event: Event, epoch: int) -> Message:
-        body = Progress(self.job_id, epoch, self.training.total)
+        body = ProgressPayload(self.job_id, epoch, self.training.total)
         return Message(f"started:{_stamp(event)}", "started", body)
 
     def _progress(self, event: Event, epoch: int) -> Message:
-        body = Progress(
+        body = ProgressPayload(
             self.job_id,
             min(epoch, self.training.total),
             self.training.total,
@@ -259,13 +266,13 @@ class Narrator:
         )
         return Message(f"progress:{_stamp(event)}", "progress", body)
 
-    def _tell_row(self, row: Row) -> Iterator[Message]:
+    def _tell_row(self, row: MetricRow) -> Iterator[Message]:
         epoch = min(row.epoch, self.training.total)
         self.epochs = max(self.epochs, epoch)
         self.final = self._metrics(row)
         if epoch < 1 or (epoch % self.interval and epoch != self.training.total):
             return
-        body = Progress(
+        body = ProgressPayload(
             self.job_id,
             epoch,
             self.training.total,
@@ -276,7 +283,7 @@ class Narrator:
         )
         yield Message(f"row:{epoch}", "row", body)
 
-    def _metrics(self, row: Row) -> Metrics:
+    def _metrics(self, row: MetricRow) -> MetricsPayload:
         losses = {name: value for name, value in row.losses.items() if value is not None}
         parts = [float(value) for name, value in losses.items() if "loss" in name]
         loss = losses.get("loss", sum(parts) if parts and "loss" not in row.losses else None)
@@ -284,13 +291,13 @@ class Narrator:
         extra = {**losses, **({} if loss is None else {"loss": loss})}
         if row.lr is not None:
             extra["learning_rate"] = row.lr
-        return Metrics(loss, accuracy, row.lr, {**extra, **self._known})
+        return MetricsPayload(loss, accuracy, row.lr, {**extra, **self._known})
 
     def _validation(self, event: Event, scores: Scores) -> Message:
         name, value = headline(self.training.task, scores.named, *self.training.primary)
         images = image_results(self.training.file("predictions", event))
         links = {key: link for key, link in self.links().items() if key not in ("best", "last")}
-        body = Validation(
+        body = ValidationPayload(
             self.job_id,
             min(int(event["epoch"]), self.training.total),
             LONG.get(self.training.task, self.training.task),
@@ -322,23 +329,25 @@ class Narrator:
             return
         if self._logs == MOST_LOGS:
             message = "no further lines are passed on; the run directory's train.log has them all"
-        body = Log(self.job_id, "trainer", message, level, timestamp=timestamp(float(event["time"])))
+        body = LogPayload(self.job_id, "trainer", message, level, timestamp=timestamp(float(event["time"])))
         yield Message(f"log:{_stamp(event)}", "log", body)
 
     # --- what is known --------------------------------------------------------------------------------------
 
-    def _part(self, event: Event) -> Row | None:
+    def _part(self, event: Event) -> MetricRow | None:
         """The epoch that a validation falls into, where the loop doesn't tell of epochs."""
         if not self.training.by_iteration or not self._sums.iterations:
             return None
-        return Row(min(self.training.total, int(event["epoch"])), self._sums.means, None, None, self._eta)
+        return MetricRow(
+            min(self.training.total, int(event["epoch"])), self._sums.means, None, None, self._eta
+        )
 
     def _note_best(self, event: Event, scores: Scores) -> None:
         value = scores.named.get(self.training.primary[0])
         if value is None or not math.isfinite(value):
             return
         epoch = min(self.training.total, int(event["epoch"]))
-        row = self._row or Row(epoch, {}, None)
+        row = self._row or MetricRow(epoch, {}, None)
         self._validated = [one for one in self._validated if one[0] != epoch]
         self._validated.append((epoch, float(value), self._metrics(row)))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from trainer.core.errors import TrainerError
 from trainer.core.secrets import mask_text, mask_urls
 from trainer.platform.callbacks.delivery import Delivery, Retry
-from trainer.platform.callbacks.payloads import Body
+from trainer.platform.callbacks.payloads import Payload
 from trainer.platform.job_environment import work_root
 from trainer.platform.settings.environment_variables import Variables, as_number
 
@@ -26,7 +26,7 @@ def failure(variables: Variables, job_id: int, url: str, error: TrainerError, tr
     )
 
 
-def send(variables: Variables, job_id: int, url: str, body: Body) -> bool:
+def send(variables: Variables, job_id: int, url: str, body: Payload) -> bool:
     """Send one body that nothing else depends on; False, with a word in the log, when the backend can't be told.
 
     Raises nothing: a backend that is away must not hide what went wrong.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from trainer.platform.callbacks.payloads import Box, ImageResult
+from trainer.platform.callbacks.payloads import BoxPayload, ImageResultPayload
 
 MOST_IMAGES = 50
 MOST_BOXES = 100
@@ -17,7 +17,7 @@ IOU = 0.5
 Instance = Mapping[str, Any]
 
 
-def image_results(samples: Mapping[str, Any]) -> list[ImageResult]:
+def image_results(samples: Mapping[str, Any]) -> list[ImageResultPayload]:
     """Results of at most ``MOST_IMAGES`` images.
 
     An image of boxes is correct when each true one is found at an IoU of 0.5 with its class and nothing else was said;
@@ -35,7 +35,7 @@ def image_results(samples: Mapping[str, Any]) -> list[ImageResult]:
     return results
 
 
-def _instances(name: str, place: int, said: Mapping[str, Any], true: Mapping[str, Any]) -> ImageResult:
+def _instances(name: str, place: int, said: Mapping[str, Any], true: Mapping[str, Any]) -> ImageResultPayload:
     found, truths = list(said.get("predictions", ())), list(true.get("predictions", ()))
     found.sort(key=lambda one: -(one.get("score") or 0.0))
     overlaps = _matched(found, truths)
@@ -48,7 +48,7 @@ def _instances(name: str, place: int, said: Mapping[str, Any], true: Mapping[str
     if any("keypoints" in one for one in (*found, *truths)):
         extra["predicted_keypoints"] = [_points(one) for one in found[:MOST_BOXES]]
         extra["true_keypoints"] = [_points(one) for one in truths[:MOST_BOXES]]
-    return ImageResult(
+    return ImageResultPayload(
         image_name=name,
         image_index=place,
         is_correct=len(overlaps) == len(found) == len(truths),
@@ -60,7 +60,7 @@ def _instances(name: str, place: int, said: Mapping[str, Any], true: Mapping[str
     )
 
 
-def _pixels(name: str, place: int, said: Mapping[str, Any], true: Mapping[str, Any]) -> ImageResult:
+def _pixels(name: str, place: int, said: Mapping[str, Any], true: Mapping[str, Any]) -> ImageResultPayload:
     from faster_coco_eval import mask as rle
 
     masks = [{one["category_id"]: one for one in side.get("segments", ())} for side in (said, true)]
@@ -74,7 +74,7 @@ def _pixels(name: str, place: int, said: Mapping[str, Any], true: Mapping[str, A
             pair = [side["segmentation"] for side in sides if side]
             overlaps[label] = float(rle.iou([pair[0]], [pair[1]], [0])[0][0])
     mean = sum(overlaps.values()) / len(overlaps) if overlaps else None
-    return ImageResult(
+    return ImageResultPayload(
         image_name=name,
         image_index=place,
         is_correct=mean is not None and mean >= IOU,
@@ -108,9 +108,9 @@ def _iou(one: Sequence[float], other: Sequence[float]) -> float:
     return shared / whole if whole > 0 else 0.0
 
 
-def _box(one: Instance, said: bool) -> Box:
+def _box(one: Instance, said: bool) -> BoxPayload:
     score = one.get("score") if said else None
-    return Box(
+    return BoxPayload(
         class_id=max(0, int(one.get("category_id", 1)) - 1),
         bbox=list(one["bbox"]),
         confidence=None if score is None else min(1.0, max(0.0, float(score))),

@@ -30,7 +30,7 @@ COMPACT_BYTES = 1 << 20
 
 
 @dataclass
-class Entry:
+class OutboxEntry:
     """A body that waits.
 
     Attributes:
@@ -63,7 +63,7 @@ class Outbox:
         self.path = Path(folder) / FILE
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
-        self._waiting: dict[str, Entry] = {}
+        self._waiting: dict[str, OutboxEntry] = {}
         self._done: dict[str, str] = {}
         self._load()
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -78,13 +78,13 @@ class Outbox:
                 self._supersede(key)
             elif kind == "started":
                 self._take_back(key)
-            entry = Entry(key, kind, path, _masked(body))
+            entry = OutboxEntry(key, kind, path, _masked(body))
             self._note({"do": "put", "key": key, "kind": kind, "path": path, "body": entry.body})
             self._waiting[key] = entry
             self.changed.set()
             return True
 
-    def first(self, after: str | None = None) -> Entry | None:
+    def first(self, after: str | None = None) -> OutboxEntry | None:
         """The oldest body that waits, or the one behind ``after``."""
         with self._lock:
             keys = list(self._waiting)
@@ -129,7 +129,7 @@ class Outbox:
         with self._lock:
             return len(self._waiting)
 
-    def waiting(self) -> list[Entry]:
+    def waiting(self) -> list[OutboxEntry]:
         with self._lock:
             return list(self._waiting.values())
 
@@ -180,7 +180,7 @@ class Outbox:
     def _replay(self, record: dict[str, Any]) -> None:
         key, what = record["key"], record["do"]
         if what == "put":
-            self._waiting[key] = Entry(key, record["kind"], record["path"], record["body"])
+            self._waiting[key] = OutboxEntry(key, record["kind"], record["path"], record["body"])
         elif what == "done":
             self._waiting.pop(key, None)
             self._done[key] = str(record.get("why"))

@@ -50,7 +50,7 @@ ROUTES = {
     "export_completion": "export/jobs/{id}/callback/completion",
     "evaluation_completion": "test_inference/test/{id}/results",
 }
-"""Behind the callback address, by :attr:`Body.route`."""
+"""Behind the callback address, by :attr:`Payload.route`."""
 
 
 def part(
@@ -84,7 +84,7 @@ def part(
 # ruff: noqa: RUF009  part() makes a dataclass field
 
 
-class Body:
+class Payload:
     """Base of the bodies; ``route`` is the key of :data:`ROUTES` that they are sent to, empty for a part of one."""
 
     route: ClassVar[str] = ""
@@ -108,7 +108,7 @@ class Body:
 
 
 @dataclass
-class Metrics(Body):
+class MetricsPayload(Payload):
     """The figures of an epoch: appends one row to the job's chart."""
 
     loss: float | None = part()
@@ -118,7 +118,7 @@ class Metrics(Body):
 
 
 @dataclass
-class Progress(Body):
+class ProgressPayload(Payload):
     """``started`` (epoch 0, no metrics), an epoch's row (with metrics), or how far it is by now (without)."""
 
     route: ClassVar[str] = "progress"
@@ -127,7 +127,7 @@ class Progress(Body):
     total_epochs: int = part(required=True, gt=0)
     status: str = part("running", required=True, longest=STATUS)
     progress_percent: float | None = part(ge=0, le=100)
-    metrics: Metrics | None = part()
+    metrics: MetricsPayload | None = part()
     checkpoint_path: str | None = part(longest=PATH)
     best_checkpoint_path: str | None = part(longest=PATH)
     epoch_duration_seconds: float | None = part(ge=0)
@@ -146,7 +146,7 @@ class Progress(Body):
 
 
 @dataclass
-class Box(Body):
+class BoxPayload(Payload):
     """A box in a picture: ``bbox`` four numbers in the ``format``'s order."""
 
     class_id: int = part(required=True, ge=0)
@@ -156,7 +156,7 @@ class Box(Body):
 
 
 @dataclass
-class ImageResult(Body):
+class ImageResultPayload(Payload):
     """One picture of a validation."""
 
     image_name: str = part(required=True, longest=NAME, keep="end")
@@ -168,13 +168,13 @@ class ImageResult(Body):
     predicted_label_id: int | None = part()
     confidence: float | None = part(ge=0, le=1)
     iou: float | None = part(ge=0, le=1)
-    true_boxes: list[Box] | None = part()
-    predicted_boxes: list[Box] | None = part()
+    true_boxes: list[BoxPayload] | None = part()
+    predicted_boxes: list[BoxPayload] | None = part()
     extra_data: dict[str, Any] | None = part(check=plain)
 
 
 @dataclass
-class Validation(Body):
+class ValidationPayload(Payload):
     """An evaluation's results; a second one of the same epoch takes the place of the first."""
 
     route: ClassVar[str] = "validation"
@@ -192,19 +192,19 @@ class Validation(Body):
     visualization_urls: dict[str, str] | None = part(check=links)
     sample_correct_images: list[str] | None = part(check=texts)
     sample_incorrect_images: list[str] | None = part(check=texts)
-    image_results: list[ImageResult] | None = part()
+    image_results: list[ImageResultPayload] | None = part()
 
 
 @dataclass
-class Completion(Body):
+class CompletionPayload(Payload):
     """How a training ended: the last thing that is said of it. ``exit_code`` decides the job's status."""
 
     route: ClassVar[str] = "completion"
     job_id: int = part(required=True)
     status: str = part(required=True, longest=STATUS)
     total_epochs_completed: int = part(required=True, ge=0)
-    final_metrics: Metrics | None = part()
-    best_metrics: Metrics | None = part()
+    final_metrics: MetricsPayload | None = part()
+    best_metrics: MetricsPayload | None = part()
     best_epoch: int | None = part(ge=0)
     final_checkpoint_path: str | None = part(longest=PATH)
     best_checkpoint_path: str | None = part(longest=PATH)
@@ -218,7 +218,7 @@ class Completion(Body):
 
 
 @dataclass
-class Log(Body):
+class LogPayload(Payload):
     """A line for the job's log."""
 
     route: ClassVar[str] = "log"
@@ -231,7 +231,7 @@ class Log(Body):
 
 
 @dataclass
-class InferenceStarted(Body):
+class InferenceStartedPayload(Payload):
     route: ClassVar[str] = "inference_started"
     job_id: int = part(required=True)
     type: str = part("started")
@@ -240,7 +240,7 @@ class InferenceStarted(Body):
 
 
 @dataclass
-class InferenceResult(Body):
+class InferenceResultPayload(Payload):
     """What was found in one image; the time has to be a number, or the whole job's results are lost.
 
     Each of ``predictions``: ``class_id``, ``class_name``, ``confidence`` and, where there is one, ``bbox`` [x1, y1,
@@ -256,7 +256,7 @@ class InferenceResult(Body):
 
 
 @dataclass
-class InferenceCompletion(Body):
+class InferenceCompletionPayload(Payload):
     route: ClassVar[str] = "inference_completion"
     job_id: int = part(required=True)
     status: str = part(required=True, choices=("completed", "failed"))
@@ -264,7 +264,7 @@ class InferenceCompletion(Body):
     total_images: int | None = part(ge=0)
     total_inference_time_ms: float | None = part(ge=0)
     avg_inference_time_ms: float | None = part(ge=0)
-    results: list[InferenceResult] | None = part()
+    results: list[InferenceResultPayload] | None = part()
     result_urls: dict[str, str] | None = part(check=links)
     error_message: str | None = part(longest=MESSAGE, keep="start")
     traceback: str | None = part(longest=TRACEBACK, keep="end")
@@ -273,7 +273,7 @@ class InferenceCompletion(Body):
 
 
 @dataclass
-class ExportStarted(Body):
+class ExportStartedPayload(Payload):
     route: ClassVar[str] = "export_started"
     job_id: int = part(required=True)
     type: str = part("started")
@@ -282,7 +282,7 @@ class ExportStarted(Body):
 
 
 @dataclass
-class ExportCompletion(Body):
+class ExportCompletionPayload(Payload):
     """``file_size_bytes`` is the model's own size, a number, not the package's."""
 
     route: ClassVar[str] = "export_completion"
@@ -306,7 +306,7 @@ class ExportCompletion(Body):
 
 
 @dataclass
-class EvaluationCompletion(Body):
+class EvaluationCompletionPayload(Payload):
     """``task_type`` is required of a failure too. A headline is shown for ``mAP50-95`` or ``mAP50`` alone."""
 
     route: ClassVar[str] = "evaluation_completion"
@@ -340,9 +340,9 @@ def failure_text(kind: str, message: str) -> str:
 def _value(owner: str, one: Any, value: Any) -> Any:
     """A field's value as it is sent; None to leave it out."""
     rule, name = one.metadata, f"{owner}.{one.name}"
-    if isinstance(value, Body):
+    if isinstance(value, Payload):
         return value.content()
-    if isinstance(value, list) and value and all(isinstance(item, Body) for item in value):
+    if isinstance(value, list) and value and all(isinstance(item, Payload) for item in value):
         return [item.content() for item in value]
     kind = str(one.type).partition(" |")[0].partition("[")[0]
     if value is not None:

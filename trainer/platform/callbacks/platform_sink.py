@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from trainer.core.errors import NetworkError, TrainerError, ValidationError
 from trainer.platform.callbacks import sink_state as states
 from trainer.platform.callbacks.delivery import Delivery, Retry
-from trainer.platform.callbacks.events_to_payloads import Message, Narrator
-from trainer.platform.callbacks.outbox import Entry
-from trainer.platform.callbacks.payloads import Completion, Validation, failure_text
-from trainer.platform.callbacks.sink_state import State, folder, is_silent, silence
-from trainer.platform.storage.result_uploads import CHECKPOINTS, DELIVERED, PLOTS, Uploading
+from trainer.platform.callbacks.events_to_payloads import EventTranslator, Message
+from trainer.platform.callbacks.outbox import OutboxEntry
+from trainer.platform.callbacks.payloads import CompletionPayload, ValidationPayload, failure_text
+from trainer.platform.callbacks.sink_state import PlatformSinkState, folder, is_silent, silence
+from trainer.platform.storage.result_uploads import CHECKPOINTS, DELIVERED, PLOTS, ResultUploads
 from trainer.plots.draw_client import wait_until_drawn
 from trainer.runs.events import sink
 from trainer.runs.events.reader import Event
@@ -62,7 +62,7 @@ class PlatformSink(sink.Sink):
     """
 
     name = states.NAME
-    cursor: State
+    cursor: PlatformSinkState
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class PlatformSink(sink.Sink):
         if self._open:
             return
         state = self.cursor
-        self.narrator = Narrator(self.run.dir, state.job_id, state.interval, lambda: dict(state.links))
+        self.narrator = EventTranslator(self.run.dir, state.job_id, state.interval, lambda: dict(state.links))
         new = not folder(self.run.dir).exists()
         self.delivery = Delivery(
             folder(self.run.dir),
@@ -94,7 +94,7 @@ class PlatformSink(sink.Sink):
             silent=lambda: is_silent(self.run.dir),
             sending=self._sending,
         )
-        self.uploads = Uploading(self.run, state, self.delivery.outbox.told)
+        self.uploads = ResultUploads(self.run, state, self.delivery.outbox.told)
         if new:
             self.delivery.outbox.adopt(self.uploads.recall())
         self.delivery.start()
@@ -196,7 +196,7 @@ class PlatformSink(sink.Sink):
     def _let_go(self) -> None:
         held, self._held = self._held, []
         for one in held:
-            if isinstance(one.body, Validation):
+            if isinstance(one.body, ValidationPayload):
                 one.body.visualization_urls = self._pictures() or None
             self._tell(one)
 
@@ -214,7 +214,7 @@ class PlatformSink(sink.Sink):
         except ValidationError as error:
             logger.error("callbacks: %s isn't sent: %s", message.key, error.message)
 
-    def _sending(self, entry: Entry) -> None:
+    def _sending(self, entry: OutboxEntry) -> None:
         # Where another pod goes on, it must know: a row is added each time it is sent.
         if entry.kind == "row":
             self.uploads.mark()
@@ -229,11 +229,11 @@ class PlatformSink(sink.Sink):
             logger.error("callbacks: %s", trouble)
         self.save()
 
-    def _completion(self, word: Event | None) -> tuple[str, Completion]:
+    def _completion(self, word: Event | None) -> tuple[str, CompletionPayload]:
         narrator, links, facts = self.narrator, self.cursor.links, self.run.facts
         result = (word or {}).get("result") or {}
         best = narrator.best
-        body = Completion(
+        body = CompletionPayload(
             self.cursor.job_id,
             "failed",
             int(result.get("epochs_completed") or narrator.epochs),

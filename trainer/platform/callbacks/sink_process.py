@@ -20,9 +20,9 @@ from trainer.core.installation import child_environment
 from trainer.core.secrets import log_to_stderr
 from trainer.platform.callbacks import sink_state as states
 from trainer.platform.callbacks.delivery import Delivery, Retry
-from trainer.platform.callbacks.payloads import Completion, failure_text
+from trainer.platform.callbacks.payloads import CompletionPayload, failure_text
 from trainer.platform.callbacks.platform_sink import Failure, PlatformSink
-from trainer.platform.callbacks.sink_state import State, is_silent
+from trainer.platform.callbacks.sink_state import PlatformSinkState, is_silent
 from trainer.runs.events import sink
 from trainer.runs.run import Run
 from trainer.schema import Callback
@@ -35,7 +35,7 @@ MARGIN_SECONDS = 330.0
 
 
 @dataclass
-class Handle:
+class PlatformSinkProcess:
     """The sink's process; None where there is none."""
 
     run_dir: Path
@@ -56,7 +56,7 @@ class Handle:
             code = None
         if code == 0 or is_silent(self.run_dir):
             return None
-        state = State.load(self.run_dir / "sinks" / f"{states.NAME}.json")
+        state = PlatformSinkState.load(self.run_dir / "sinks" / f"{states.NAME}.json")
         reason = state.error if state and state.error else f"see {log_file(self.run_dir)}"
         return (
             f"the platform isn't told all of this run: {reason.splitlines()[0][:300]}; "
@@ -74,25 +74,27 @@ class Handle:
             raise NetworkError(missing)
 
 
-def start(run: Run, callback: Callback) -> Handle:
+def start(run: Run, callback: Callback) -> PlatformSinkProcess:
     """Start telling the platform about a run, in a process that no Ctrl-C in the terminal reaches.
 
     Raises:
         ConfigError: the address or the job's number is missing or wrong.
     """
     if int(os.environ.get("RANK") or 0) > 0:
-        return Handle(run.dir)  # of a training's processes, the first one tells
-    new = State.of(callback)
+        return PlatformSinkProcess(run.dir)  # of a training's processes, the first one tells
+    new = PlatformSinkState.of(callback)
     new.since = time.time()
-    before = State.load(run.dir / "sinks" / f"{states.NAME}.json")
+    before = PlatformSinkState.load(run.dir / "sinks" / f"{states.NAME}.json")
     if before is not None and (before.address, before.job_id) == (new.address, new.job_id):
         new.uploaded, new.links = before.uploaded, before.links
     states.save(run, new)
     states.speak(run.dir)
-    return Handle(run.dir, _spawn(run, str(callback.url)), new.flush_seconds)
+    return PlatformSinkProcess(run.dir, _spawn(run, str(callback.url)), new.flush_seconds)
 
 
-def sync(run: Run, uri: str | None = None, seconds: float = 20.0, failure: Failure | None = None) -> State:
+def sync(
+    run: Run, uri: str | None = None, seconds: float = 20.0, failure: Failure | None = None
+) -> PlatformSinkState:
     """Tell the platform all that the log of a run says and it doesn't know yet; the result's ``error`` says why that
     failed, None when it did not. Nothing is told about a job that was cancelled.
 
@@ -107,7 +109,7 @@ def sync(run: Run, uri: str | None = None, seconds: float = 20.0, failure: Failu
     """
     platform = PlatformSink(run, uri, seconds, failure)
     try:
-        state: State = sink.sync(platform, seconds)
+        state: PlatformSinkState = sink.sync(platform, seconds)
         return state
     finally:
         platform.close()
@@ -118,7 +120,7 @@ def report_failure(address: str, job_id: int, failure: Failure, retry: Retry, se
     with tempfile.TemporaryDirectory(prefix="trainer-callback-") as folder:
         delivery = Delivery(folder, address, retry)
         text = failure_text(failure.kind, failure.message)
-        body = Completion(job_id, "failed", 0, error_message=text, exit_code=failure.exit_code)
+        body = CompletionPayload(job_id, "failed", 0, error_message=text, exit_code=failure.exit_code)
         delivery.tell("completion", "completion", job_id, body)
         delivery.flush(seconds)
         delivery.close()

@@ -26,7 +26,7 @@ STORE_VARIABLES = ("INTERNAL_STORAGE_ENDPOINT", "S3_ENDPOINT", "AWS_ACCESS_KEY_I
 
 
 @dataclass
-class State(Cursor):
+class PlatformSinkState(Cursor):
     """The job and its settings, and what has been uploaded. Holds no credentials.
 
     Attributes:
@@ -49,7 +49,7 @@ class State(Cursor):
     links: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, callback: Callback, environment: Mapping[str, str] = os.environ) -> State:
+    def of(cls, callback: Callback, environment: Mapping[str, str] = os.environ) -> PlatformSinkState:
         """The state of a job that nobody has been told about.
 
         Raises:
@@ -86,7 +86,7 @@ class State(Cursor):
         return self.address
 
 
-def load(run: Run, uri: str | None = None) -> State:
+def load(run: Run, uri: str | None = None) -> PlatformSinkState:
     """The state of a run's job: as it was left, or from its configuration.
 
     Args:
@@ -95,16 +95,16 @@ def load(run: Run, uri: str | None = None) -> State:
     Raises:
         ConfigError: the run is no job of a platform.
     """
-    state = State.load(cursor_file(run.dir, NAME))
+    state = PlatformSinkState.load(cursor_file(run.dir, NAME))
     if state is None or not state.address:
-        state = State.of(_configured(run, uri))
+        state = PlatformSinkState.of(_configured(run, uri))
     if uri is not None:
         state.address = without_credentials(callback_url(Given(uri, "uri")))
         os.environ[ENVIRONMENT] = uri
     return state
 
 
-def save(run: Run, state: State) -> None:
+def save(run: Run, state: PlatformSinkState) -> None:
     state.save(cursor_file(run.dir, NAME))
 
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.platform.settings.environment_variables import Variables
-from trainer.platform.settings.setting_keys import Row
+from trainer.platform.settings.setting_keys import SettingRow
 
 
 @dataclass
-class Job:
+class PlatformJob:
     """What a script is to do.
 
     Attributes:
@@ -44,6 +44,6 @@ class Job:
     environment: dict[str, str]
     work: Path
     overrides: list[str] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[SettingRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     run_dir: Path = field(default_factory=Path)

@@ -8,24 +8,24 @@ from typing import Any
 from trainer.core.errors import ConfigError, FrameworkError, TrainerError
 from trainer.core.secrets import mask_urls
 from trainer.platform.callbacks.metric_names import Scores
-from trainer.platform.callbacks.payloads import Body, EvaluationCompletion
-from trainer.platform.jobs import Job
+from trainer.platform.callbacks.payloads import EvaluationCompletionPayload, Payload
+from trainer.platform.jobs import PlatformJob
 from trainer.platform.jobs.operation import Operation, device, elsewhere, said, upload
 from trainer.platform.settings.datasets import find_dataset, split_of
 from trainer.platform.settings.environment_variables import Variables
-from trainer.platform.settings.setting_keys import Facts, Key, Pair, Reader
+from trainer.platform.settings.setting_keys import JobFacts, Pair, Reader, SettingKey
 from trainer.platform.settings.task_names import LONG
 from trainer.platform.storage.result_uploads import PLOTS
 from trainer.platform.supervisor import Supervisor
 
 
-def _split(value: Any, facts: Facts) -> list[Pair]:
+def _split(value: Any, facts: JobFacts) -> list[Pair]:
     """The backend writes ``test`` when nobody chose, whether there is such a split or not."""
     return [("split", "auto" if value == "test" else value)]
 
 
 SETTINGS = (
-    Key(
+    SettingKey(
         "dataset_split",
         _split,
         "`split`; test, also when nobody chose: val where the data set has no test split",
@@ -33,24 +33,26 @@ SETTINGS = (
         choices=("train", "val", "test"),
         aliases=("split",),
     ),
-    Key("batch_size", "batch_size", type="int", low=1, aliases=("batch",)),
-    Key("workers", "workers", type="int", low=0, high=256),
-    Key("device", device, "`device`: cpu, or the GPU where there is one", type="text", sample="0"),
-    Key("half", "half", type="bool", aliases=("fp16",)),
-    Key("conf_threshold", None, "metrics take every score", aliases=("conf", "confidence_threshold")),
-    Key("iou_threshold", None, "metrics have overlaps of their own", aliases=("iou",)),
-    Key("imgsz", None, "images get the size that the model was validated with", aliases=("image_size",)),
-    Key("split_config", elsewhere, "`dataset.split_file`, written from it", type="object"),
-    Key("task_type", None, "the checkpoint says its task"),
-    Key("model_name", None, "the checkpoint says its model"),
+    SettingKey("batch_size", "batch_size", type="int", low=1, aliases=("batch",)),
+    SettingKey("workers", "workers", type="int", low=0, high=256),
+    SettingKey("device", device, "`device`: cpu, or the GPU where there is one", type="text", sample="0"),
+    SettingKey("half", "half", type="bool", aliases=("fp16",)),
+    SettingKey("conf_threshold", None, "metrics take every score", aliases=("conf", "confidence_threshold")),
+    SettingKey("iou_threshold", None, "metrics have overlaps of their own", aliases=("iou",)),
+    SettingKey(
+        "imgsz", None, "images get the size that the model was validated with", aliases=("image_size",)
+    ),
+    SettingKey("split_config", elsewhere, "`dataset.split_file`, written from it", type="object"),
+    SettingKey("task_type", None, "the checkpoint says its task"),
+    SettingKey("model_name", None, "the checkpoint says its model"),
 )
 
 
-class Evaluation(Operation):
+class EvaluateOperation(Operation):
     command = "evaluate"
     settings = SETTINGS
 
-    def place(self, job: Job, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
+    def place(self, job: PlatformJob, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
         try:
             place = find_dataset(job.variables)
         except ConfigError as error:
@@ -66,10 +68,10 @@ class Evaluation(Operation):
         super().read(config, source, reader)
         reader.pairs.setdefault("split", "auto")
 
-    def started(self, job: Job) -> None:
+    def started(self, job: PlatformJob) -> None:
         return None
 
-    def finished(self, job: Job) -> Body:
+    def finished(self, job: PlatformJob) -> Payload:
         folder = job.work / "results"
         found = sorted(folder.glob("evaluation-*.json"))
         if not found:
@@ -92,7 +94,7 @@ class Evaluation(Operation):
                 *((path, f"{prefix}/plots/{name}.png") for name, path in plots.items()),
             ]
         )
-        return EvaluationCompletion(
+        return EvaluationCompletionPayload(
             job.id,
             "completed",
             _task(job.variables) or LONG[result["task"]],
@@ -106,8 +108,8 @@ class Evaluation(Operation):
             exit_code=0,
         )
 
-    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Body:
-        return EvaluationCompletion(
+    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Payload:
+        return EvaluationCompletionPayload(
             id,
             "failed",
             _task(variables) or "unknown",
@@ -137,19 +139,19 @@ def _headline(result: dict[str, Any]) -> float:
     return float("nan") if value is None else float(value)
 
 
-_JOB = Evaluation()
+_JOB = EvaluateOperation()
 
 
-def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
+def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> PlatformJob:
     """See :mod:`trainer.platform.jobs`."""
     return _JOB.prepare(variables, id, url, mistakes)
 
 
-def run(job: Job, supervisor: Supervisor) -> int:
+def run(job: PlatformJob, supervisor: Supervisor) -> int:
     """See :mod:`trainer.platform.jobs`."""
     return _JOB.run(job, supervisor)
 
 
-def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Body:
+def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Payload:
     """See :mod:`trainer.platform.jobs`."""
     return _JOB.failure(variables, id, error, trace)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trainer.config.overrides import parse
+from trainer.config.overrides import parse_override
 from trainer.core.errors import ConfigError, FrameworkError, TrainerError, did_you_mean
 from trainer.export.settings import from_export_config
-from trainer.platform.callbacks.payloads import Body, ExportCompletion, ExportStarted, timestamp
-from trainer.platform.jobs import Job
+from trainer.platform.callbacks.payloads import (
+    ExportCompletionPayload,
+    ExportStartedPayload,
+    Payload,
+    timestamp,
+)
+from trainer.platform.jobs import PlatformJob
 from trainer.platform.jobs.operation import Operation, upload
 from trainer.platform.settings.environment_variables import Variables
 from trainer.platform.settings.setting_keys import Reader
@@ -17,11 +22,11 @@ from trainer.platform.supervisor import Supervisor
 from trainer.schema import EXPORT_FORMATS
 
 
-class Exporting(Operation):
+class ExportOperation(Operation):
     command = "export"
     settings = ()
 
-    def place(self, job: Job, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
+    def place(self, job: PlatformJob, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
         given = job.variables.get("EXPORT_FORMAT")
         if given is None:
             mistakes.append(
@@ -44,16 +49,16 @@ class Exporting(Operation):
             reader.mistakes.append(error.message.replace("EXPORT_CONFIG", source, 1))
             return
         for word in overrides:
-            typed = parse(word)
+            typed = parse_override(word)
             reader.take([(typed.key, typed.value)], source, word.partition("=")[2])
         for note in notes:
             name, _, why = note.removeprefix("EXPORT_CONFIG: ").partition(" is ignored: ")
             reader.ignore(f"{source}.{name}", config[name], why)
 
-    def started(self, job: Job) -> Body:
-        return ExportStarted(job.id, timestamp=timestamp())
+    def started(self, job: PlatformJob) -> Payload:
+        return ExportStartedPayload(job.id, timestamp=timestamp())
 
-    def finished(self, job: Job) -> Body:
+    def finished(self, job: PlatformJob) -> Payload:
         found = sorted((job.work / "results").glob("*/metadata.json"))
         if not found:
             raise FrameworkError("the export left no file")
@@ -62,7 +67,7 @@ class Exporting(Operation):
         package = folder / f"export_{job.id}.zip"
         key = f"exports/{job.variables.text('TRAINING_JOB_ID') or job.id}/{job.id}/{package.name}"
         store = upload([(package, key)])
-        return ExportCompletion(
+        return ExportCompletionPayload(
             job.id,
             "completed",
             export_format=metadata["export_format"],
@@ -73,8 +78,8 @@ class Exporting(Operation):
             timestamp=timestamp(),
         )
 
-    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Body:
-        return ExportCompletion(
+    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Payload:
+        return ExportCompletionPayload(
             id,
             "failed",
             export_format=variables.text("EXPORT_FORMAT") or None,
@@ -85,19 +90,19 @@ class Exporting(Operation):
         )
 
 
-_JOB = Exporting()
+_JOB = ExportOperation()
 
 
-def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
+def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> PlatformJob:
     """See :mod:`trainer.platform.jobs`."""
     return _JOB.prepare(variables, id, url, mistakes)
 
 
-def run(job: Job, supervisor: Supervisor) -> int:
+def run(job: PlatformJob, supervisor: Supervisor) -> int:
     """See :mod:`trainer.platform.jobs`."""
     return _JOB.run(job, supervisor)
 
 
-def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Body:
+def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Payload:
     """See :mod:`trainer.platform.jobs`."""
     return _JOB.failure(variables, id, error, trace)

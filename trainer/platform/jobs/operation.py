@@ -25,16 +25,16 @@ from trainer.core.secrets import mask_text, mask_urls
 from trainer.platform import job_environment, job_outcome
 from trainer.platform.callbacks import failure_callback
 from trainer.platform.callbacks.delivery import Delivery
-from trainer.platform.callbacks.payloads import Body, failure_text
+from trainer.platform.callbacks.payloads import Payload, failure_text
 from trainer.platform.callbacks.platform_sink import Failure
-from trainer.platform.jobs import Job
+from trainer.platform.jobs import PlatformJob
 from trainer.platform.settings.coercion import override, shown
 from trainer.platform.settings.default_weights import leave_read_only
 from trainer.platform.settings.environment_variables import Given, Variables
-from trainer.platform.settings.setting_keys import Facts, Key, Pair, Reader, Row
-from trainer.platform.storage.s3_stores import Missing, Store, fetch_uri, local_path
+from trainer.platform.settings.setting_keys import JobFacts, Pair, Reader, SettingKey, SettingRow
+from trainer.platform.storage.s3_stores import S3Store, StoreObjectMissing, fetch_uri, local_path
 from trainer.platform.supervisor import Supervisor
-from trainer.runs.run import environment as belonging
+from trainer.runs.run import run_environment as belonging
 
 PRETRAINED = "pretrained"
 UPLOADS = 8
@@ -58,22 +58,22 @@ class Operation(ABC):
 
     command: str
     appends = False
-    settings: tuple[Key, ...]
+    settings: tuple[SettingKey, ...]
 
     @abstractmethod
-    def place(self, job: Job, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
+    def place(self, job: PlatformJob, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
         """Read the variables that only this kind has."""
 
     @abstractmethod
-    def started(self, job: Job) -> Body | None:
+    def started(self, job: PlatformJob) -> Payload | None:
         """What is told when the work begins; None where there is no route for it."""
 
     @abstractmethod
-    def finished(self, job: Job) -> Body:
+    def finished(self, job: PlatformJob) -> Payload:
         """Upload what the command wrote, and say what it found. Raises TrainerError."""
 
     @abstractmethod
-    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Body:
+    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Payload:
         """The completion of a job that failed."""
 
     def read(self, config: dict[str, Any], source: str, reader: Reader) -> None:
@@ -81,7 +81,7 @@ class Operation(ABC):
         reader.drawer(config, (self.settings,), source)
 
     def command_line(
-        self, job: Job, overrides: list[str], supervisor: Supervisor
+        self, job: PlatformJob, overrides: list[str], supervisor: Supervisor
     ) -> tuple[Failure | None, str | None]:
         """Run the command; why it failed and its traceback, if it did."""
         report = job.work / "failure.json"
@@ -97,13 +97,15 @@ class Operation(ABC):
             logger.error("%s: %s", failure.kind, failure.message)
         return failure, trace
 
-    def prepare(self, variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
+    def prepare(self, variables: Variables, id: int, url: str, mistakes: list[str]) -> PlatformJob:
         """What the variables mean, as overrides of the command."""
         environment = child_environment(variables.environment)
-        job = Job(variables.kind, id, url, variables, environment, failure_callback.folder_of(variables, id))
+        job = PlatformJob(
+            variables.kind, id, url, variables, environment, failure_callback.folder_of(variables, id)
+        )
         config, source = self._config(variables, mistakes)
         shutil.rmtree(job.work, ignore_errors=True)  # of an earlier attempt
-        reader = Reader(Facts())
+        reader = Reader(JobFacts())
         self._checkpoint(job, config, reader, mistakes)
         self.place(job, config, reader, mistakes)
         self.read(config, source, reader)
@@ -114,7 +116,7 @@ class Operation(ABC):
         job.overrides = [override(key, value) for key, value in reader.pairs.items()]
         for name in SHOWN:
             if given := variables.get(name):
-                job.rows.append(Row(given.source, shown(mask_urls(given.value), name), "as it is"))
+                job.rows.append(SettingRow(given.source, shown(mask_urls(given.value), name), "as it is"))
         if not mistakes:
             try:
                 compose(self.command, job.overrides)
@@ -122,7 +124,7 @@ class Operation(ABC):
                 mistakes.append(error.message)
         return job
 
-    def run(self, job: Job, supervisor: Supervisor) -> int:
+    def run(self, job: PlatformJob, supervisor: Supervisor) -> int:
         """Do it, and see to it that the backend knows how it ended."""
         job.work.mkdir(parents=True, exist_ok=True)
         delivery = Delivery(
@@ -148,11 +150,11 @@ class Operation(ABC):
         finally:
             delivery.close()
 
-    def failure(self, variables: Variables, id: int, error: TrainerError, trace: str | None) -> Body:
+    def failure(self, variables: Variables, id: int, error: TrainerError, trace: str | None) -> Payload:
         """The completion of a job that didn't come to its work."""
         return self.failed(variables, id, failure_text(error.kind, mask_text(error.message)), trace)
 
-    def _done(self, job: Job, supervisor: Supervisor) -> tuple[int, Body]:
+    def _done(self, job: PlatformJob, supervisor: Supervisor) -> tuple[int, Payload]:
         """The exit code and the completion; what goes wrong becomes the latter."""
         try:
             overrides = [self._fetched(job, word) for word in job.overrides]
@@ -169,7 +171,7 @@ class Operation(ABC):
         text = failure_text(failure.kind, mask_text(failure.message))
         return 1, self.failed(job.variables, job.id, text, mask_text(trace) if trace else None)
 
-    def _fetched(self, job: Job, word: str) -> str:
+    def _fetched(self, job: PlatformJob, word: str) -> str:
         """``checkpoint=s3://...`` with the file that was brought.
 
         Raises:
@@ -182,7 +184,7 @@ class Operation(ABC):
             return word
         try:
             path = fetch_uri(given, job.work / "checkpoint" / Path(given).name)
-        except Missing as error:
+        except StoreObjectMissing as error:
             raise CheckpointError(error.message) from None
         return override(key, str(path))
 
@@ -193,7 +195,9 @@ class Operation(ABC):
             mistakes.append(error.message)
             return {}, "CONFIG"
 
-    def _checkpoint(self, job: Job, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
+    def _checkpoint(
+        self, job: PlatformJob, config: dict[str, Any], reader: Reader, mistakes: list[str]
+    ) -> None:
         given = job.variables.get("CHECKPOINT_S3_URI")
         if given is None:
             name = job.variables.named("CHECKPOINT_S3_URI")
@@ -234,12 +238,12 @@ def said(config: dict[str, Any], name: str) -> Given | None:
     return Given(value.strip(), f"CONFIG.{name}") if isinstance(value, str) and value.strip() else None
 
 
-def elsewhere(value: Any, facts: Facts) -> list[Pair]:
+def elsewhere(value: Any, facts: JobFacts) -> list[Pair]:
     """A setting that is read in another place."""
     return []
 
 
-def device(value: Any, facts: Facts) -> list[Pair]:
+def device(value: Any, facts: JobFacts) -> list[Pair]:
     """``cpu``, or the GPU where there is one."""
     return [("device", "cpu" if str(value).strip().lower().startswith("cpu") else "auto")]
 
@@ -250,7 +254,7 @@ def upload(files: Iterable[tuple[Path, str]]) -> str:
     Raises:
         NetworkError: the store doesn't answer, or refuses.
     """
-    store = Store()
+    store = S3Store()
     with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as pool:
         futures = [pool.submit(store.put, path, key) for path, key in files]
         try:

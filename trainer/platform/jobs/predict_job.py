@@ -12,18 +12,18 @@ from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.errors import ConfigError, FrameworkError, TrainerError
 from trainer.core.secrets import mask_urls
 from trainer.platform.callbacks.payloads import (
-    Body,
-    InferenceCompletion,
-    InferenceResult,
-    InferenceStarted,
+    InferenceCompletionPayload,
+    InferenceResultPayload,
+    InferenceStartedPayload,
+    Payload,
     timestamp,
 )
 from trainer.platform.callbacks.prediction_payload import as_predictions
-from trainer.platform.jobs import Job
+from trainer.platform.jobs import PlatformJob
 from trainer.platform.jobs.operation import Operation, device, elsewhere, upload
 from trainer.platform.settings.coercion import READ
 from trainer.platform.settings.environment_variables import Variables
-from trainer.platform.settings.setting_keys import Key, Reader
+from trainer.platform.settings.setting_keys import Reader, SettingKey
 from trainer.platform.storage.s3_stores import local_path
 from trainer.platform.supervisor import Supervisor
 
@@ -32,7 +32,7 @@ THREADS = 4  # that put pictures into the images' own formats
 
 
 SETTINGS = (
-    Key(
+    SettingKey(
         "conf",
         "threshold",
         f"`threshold`; without it {USUAL_CONF}",
@@ -41,28 +41,32 @@ SETTINGS = (
         high=1,
         aliases=("confidence_threshold", "threshold"),
     ),
-    Key("iou", "nms_iou", type="float", low=0, above=True, high=1, aliases=("iou_threshold",)),
-    Key("max_det", "max_detections", type="int", low=1, aliases=("max_detections",)),
-    Key("batch", "batch_size", type="int", low=1, aliases=("batch_size",)),
-    Key("device", device, "`device`: cpu, or the GPU where there is one", type="text", sample="0"),
-    Key("save_txt", "labels", type="bool"),
-    Key("save_conf", elsewhere, "whether lines of labels end with the score", type="bool"),
-    Key("save_crop", None, "pictures are annotated whole"),
-    Key("imgsz", None, "images get the size that the model was validated with", aliases=("image_size",)),
-    Key("task_type", None, "the checkpoint says its task"),
-    Key("model_name", None, "the checkpoint says its model; with CHECKPOINT_S3_URI=pretrained it names one"),
-    Key("tile", "tile", type="int", low=32),
-    Key("tta", "tta", type="bool", aliases=("augment",)),
-    Key("half", "half", type="bool", aliases=("fp16",)),
+    SettingKey("iou", "nms_iou", type="float", low=0, above=True, high=1, aliases=("iou_threshold",)),
+    SettingKey("max_det", "max_detections", type="int", low=1, aliases=("max_detections",)),
+    SettingKey("batch", "batch_size", type="int", low=1, aliases=("batch_size",)),
+    SettingKey("device", device, "`device`: cpu, or the GPU where there is one", type="text", sample="0"),
+    SettingKey("save_txt", "labels", type="bool"),
+    SettingKey("save_conf", elsewhere, "whether lines of labels end with the score", type="bool"),
+    SettingKey("save_crop", None, "pictures are annotated whole"),
+    SettingKey(
+        "imgsz", None, "images get the size that the model was validated with", aliases=("image_size",)
+    ),
+    SettingKey("task_type", None, "the checkpoint says its task"),
+    SettingKey(
+        "model_name", None, "the checkpoint says its model; with CHECKPOINT_S3_URI=pretrained it names one"
+    ),
+    SettingKey("tile", "tile", type="int", low=32),
+    SettingKey("tta", "tta", type="bool", aliases=("augment",)),
+    SettingKey("half", "half", type="bool", aliases=("fp16",)),
 )
 
 
-class Inference(Operation):
+class PredictOperation(Operation):
     command = "predict"
     appends = True
     settings = SETTINGS
 
-    def place(self, job: Job, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
+    def place(self, job: PlatformJob, config: dict[str, Any], reader: Reader, mistakes: list[str]) -> None:
         given = job.variables.get("IMAGES_S3_URI")
         if given is None:
             mistakes.append(
@@ -82,10 +86,10 @@ class Inference(Operation):
         super().read(config, source, reader)
         reader.pairs.setdefault("threshold", USUAL_CONF)
 
-    def started(self, job: Job) -> Body:
-        return InferenceStarted(job.id, timestamp=timestamp())
+    def started(self, job: PlatformJob) -> Payload:
+        return InferenceStartedPayload(job.id, timestamp=timestamp())
 
-    def finished(self, job: Job) -> Body:
+    def finished(self, job: PlatformJob) -> Payload:
         folder = job.work / "results"
         results = list(self._results(job, folder))
         seconds = [one.inference_time_ms for one in results if one.error is None]
@@ -97,7 +101,7 @@ class Inference(Operation):
             "results": [one.content() for one in results],
         }
         file = atomic_write(folder / "platform" / "predictions.json", json.dumps(listing, ensure_ascii=False))
-        return InferenceCompletion(
+        return InferenceCompletionPayload(
             job.id,
             "completed",
             total_images=len(results),
@@ -109,12 +113,12 @@ class Inference(Operation):
             timestamp=timestamp(),
         )
 
-    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Body:
-        return InferenceCompletion(
+    def failed(self, variables: Variables, id: int, text: str, trace: str | None) -> Payload:
+        return InferenceCompletionPayload(
             id, "failed", error_message=text, traceback=trace, exit_code=1, timestamp=timestamp()
         )
 
-    def _results(self, job: Job, folder: Path) -> Iterator[InferenceResult]:
+    def _results(self, job: PlatformJob, folder: Path) -> Iterator[InferenceResultPayload]:
         """One an image, in order; the annotated picture gets the image's own name."""
         try:
             content = json.loads((folder / "predictions.json").read_bytes())
@@ -125,16 +129,18 @@ class Inference(Operation):
         for entry in content["images"]:
             name = Path(entry["file"]).name
             if "error" in entry:
-                yield InferenceResult(entry["file"][-500:], name, error=entry["error"], num_detections=0)
+                yield InferenceResultPayload(
+                    entry["file"][-500:], name, error=entry["error"], num_detections=0
+                )
                 continue
             found = as_predictions(entry, content)
             _label(folder, entry, name, scores, taken)
-            yield InferenceResult(
+            yield InferenceResultPayload(
                 entry["file"][-500:], name, found, float(entry["milliseconds"]), num_detections=len(found)
             )
         _pictures(folder, [entry for entry in content["images"] if "picture" in entry])
 
-    def _uploaded(self, job: Job, folder: Path, file: Path) -> dict[str, str]:
+    def _uploaded(self, job: PlatformJob, folder: Path, file: Path) -> dict[str, str]:
         prefix = f"inference-results/{job.id}"
         files = [(file, f"{prefix}/predictions.json")]
         for kind in ("images", "labels"):
@@ -147,7 +153,7 @@ class Inference(Operation):
         return urls | ({"labels_prefix": f"{store}/{prefix}/labels/"} if (folder / "labels").is_dir() else {})
 
 
-def _scores(job: Job) -> bool:
+def _scores(job: PlatformJob) -> bool:
     """Whether labels have scores: ``save_conf``, true unless it is said."""
     said = job.variables.config()[0].get("save_conf")
     return True if said is None else bool(READ["bool"](said))
@@ -201,19 +207,19 @@ def _label(folder: Path, entry: dict[str, Any], name: str, scores: bool, taken: 
     atomic_write(target, "".join(f"{line}\n" for line in lines))
 
 
-_JOB = Inference()
+_JOB = PredictOperation()
 
 
-def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
+def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> PlatformJob:
     """See :mod:`trainer.platform.jobs`."""
     return _JOB.prepare(variables, id, url, mistakes)
 
 
-def run(job: Job, supervisor: Supervisor) -> int:
+def run(job: PlatformJob, supervisor: Supervisor) -> int:
     """See :mod:`trainer.platform.jobs`."""
     return _JOB.run(job, supervisor)
 
 
-def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Body:
+def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Payload:
     """See :mod:`trainer.platform.jobs`."""
     return _JOB.failure(variables, id, error, trace)

@@ -17,26 +17,26 @@ from trainer.core.installation import child_environment
 from trainer.core.secrets import mask_text, mask_urls
 from trainer.platform import job_environment, job_outcome, job_run
 from trainer.platform.callbacks import failure_callback
-from trainer.platform.callbacks.payloads import Body, Completion, failure_text
-from trainer.platform.jobs import Job
+from trainer.platform.callbacks.payloads import CompletionPayload, Payload, failure_text
+from trainer.platform.jobs import PlatformJob
 from trainer.platform.settings.coercion import override, shown
 from trainer.platform.settings.config_json import is_backend, read_settings, settle
 from trainer.platform.settings.datasets import find_dataset, split_of
 from trainer.platform.settings.default_weights import leave_read_only, usual_weights
 from trainer.platform.settings.environment_variables import Given, Variables
-from trainer.platform.settings.setting_keys import Facts, Key, Reader, Row
+from trainer.platform.settings.setting_keys import JobFacts, Reader, SettingKey, SettingRow
 from trainer.platform.settings.task_names import task_of
 from trainer.platform.storage.s3_stores import local_path
 from trainer.platform.supervisor import Supervisor
-from trainer.runs.run import environment as belonging
+from trainer.runs.run import run_environment as belonging
 from trainer.schema import Experiment
 from trainer.schema.conf_folders import Conf
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 
 CALLBACKS = (
-    Key("CALLBACK_MAX_RETRIES", "callback.max_retries", type="int", low=0),
-    Key("CALLBACK_RETRY_DELAY", "callback.retry_delay", type="float", low=0),
-    Key("CALLBACK_INTERVAL", "callback.interval", type="int", low=1),
+    SettingKey("CALLBACK_MAX_RETRIES", "callback.max_retries", type="int", low=0),
+    SettingKey("CALLBACK_RETRY_DELAY", "callback.retry_delay", type="float", low=0),
+    SettingKey("CALLBACK_INTERVAL", "callback.interval", type="int", low=1),
 )
 # Shown at the start besides what is mapped: what else steers the job.
 SHOWN = (
@@ -61,13 +61,13 @@ SHOWN = (
 _LISTED = re.compile(r"\n  \d+\. ")
 
 
-def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job:
+def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> PlatformJob:
     """The training that the variables mean."""
     environment = child_environment(variables.environment)
-    job = Job("train", id, url, variables, environment, failure_callback.folder_of(variables, id))
+    job = PlatformJob("train", id, url, variables, environment, failure_callback.folder_of(variables, id))
     config, source = _config(variables, mistakes)
     model, task = _model_and_task(variables, config, job, mistakes)
-    reader = Reader(Facts(task, is_backend(config)))
+    reader = Reader(JobFacts(task, is_backend(config)))
     _data(variables, reader, mistakes)
     read_settings(variables, config, source, reader)
     for key in CALLBACKS:
@@ -91,20 +91,20 @@ def prepare(variables: Variables, id: int, url: str, mistakes: list[str]) -> Job
     return job
 
 
-def run(job: Job, supervisor: Supervisor) -> int:
+def run(job: PlatformJob, supervisor: Supervisor) -> int:
     """Train in a process of its own, and see to it that the backend knows how that ended."""
     overrides, hidden = job_environment.hidden(job.overrides)
     environment = {**job.environment, **hidden, **belonging({"job": str(job.id)})}
-    watch = job_outcome.Watch(job)
+    watch = job_outcome.OutcomeWatch(job)
     environment[job_outcome.REPORT] = str(watch.report)
     code = supervisor.run([sys.executable, "-m", "trainer", *overrides], environment, watch.stopped)
     return watch.settle(code, supervisor)
 
 
-def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Body:
+def failure(variables: Variables, id: int, error: TrainerError, trace: str | None) -> Payload:
     """The completion of a job that didn't come to training."""
     text = failure_text(error.kind, mask_text(error.message))
-    return Completion(id, "failed", 0, error_message=text, traceback=trace, exit_code=1)
+    return CompletionPayload(id, "failed", 0, error_message=text, traceback=trace, exit_code=1)
 
 
 def _config(variables: Variables, mistakes: list[str]) -> tuple[dict[str, Any], str]:
@@ -116,11 +116,11 @@ def _config(variables: Variables, mistakes: list[str]) -> tuple[dict[str, Any], 
 
 
 def _model_and_task(
-    variables: Variables, config: dict[str, Any], job: Job, mistakes: list[str]
+    variables: Variables, config: dict[str, Any], job: PlatformJob, mistakes: list[str]
 ) -> tuple[str, str]:
     """Our names of both; those in CONFIG count where the variables are missing."""
     model, word = _said(variables, "MODEL_NAME", config), _said(variables, "TASK_TYPE", config)
-    models, able, choice = Models(Conf()), list[str](), ""
+    models, able, choice = ModelNames(Conf()), list[str](), ""
     if model is None:
         mistakes.append(f"{variables.named('MODEL_NAME')} is missing: the model, such as rtmdet-s")
     else:
@@ -137,8 +137,10 @@ def _model_and_task(
             mistakes.append(error.message)
     if model is not None and choice:
         choice = models.resolve(model.value, task)  # some names stand for several models
-        job.rows.append(Row(model.source, model.value, f"model={choice}"))
-    job.rows.append(Row(word.source if word else "TASK_TYPE", word.value if word else "", f"task={task}"))
+        job.rows.append(SettingRow(model.source, model.value, f"model={choice}"))
+    job.rows.append(
+        SettingRow(word.source if word else "TASK_TYPE", word.value if word else "", f"task={task}")
+    )
     return choice, task
 
 
@@ -159,7 +161,7 @@ def _data(variables: Variables, reader: Reader, mistakes: list[str]) -> None:
         reader.take(place.pairs, place.source, place.note or mask_urls(variables.text(place.source)))
 
 
-def _split(job: Job, reader: Reader, wanted: Any) -> None:
+def _split(job: PlatformJob, reader: Reader, wanted: Any) -> None:
     pairs, said = split_of(wanted, job.variables, job.work)
     if pairs:
         reader.take(pairs, said, wanted or "")
@@ -177,7 +179,7 @@ def _weights(reader: Reader, variables: Variables) -> None:
             reader.mistakes.append(error.message)
 
 
-def _gpu(job: Job, config: dict[str, Any], variables: Variables) -> None:
+def _gpu(job: PlatformJob, config: dict[str, Any], variables: Variables) -> None:
     """``DEVICE=1`` means the second GPU."""
     basic = config.get("basic")
     said = (
@@ -194,17 +196,19 @@ def _tracking(variables: Variables) -> str:
     return "mlflow" if variables.get("MLFLOW_TRACKING_URI") else "none"
 
 
-def _fixed(job: Job) -> dict[str, Any]:
+def _fixed(job: PlatformJob) -> dict[str, Any]:
     """What no setting changes, and the rows that say so."""
     address = job.variables.get("CALLBACK_URL")
     number = job.variables.get("JOB_ID")
     if address and job.url:
-        job.rows.append(Row(address.source, mask_urls(address.value), f"callback.url={mask_urls(job.url)}"))
+        job.rows.append(
+            SettingRow(address.source, mask_urls(address.value), f"callback.url={mask_urls(job.url)}")
+        )
     if number and job.id:
-        job.rows.append(Row(number.source, number.value, f"callback.job_id={job.id}"))
+        job.rows.append(SettingRow(number.source, number.value, f"callback.job_id={job.id}"))
     for name in SHOWN:
         if given := job.variables.get(name):
-            job.rows.append(Row(given.source, shown(given.value, name), "as it is"))
+            job.rows.append(SettingRow(given.source, shown(given.value, name), "as it is"))
     return {
         "callback": "platform",
         "callback.url": job.url,
@@ -213,7 +217,7 @@ def _fixed(job: Job) -> dict[str, Any]:
     }
 
 
-def _composed(job: Job, reader: Reader, mistakes: list[str]) -> Experiment | None:
+def _composed(job: PlatformJob, reader: Reader, mistakes: list[str]) -> Experiment | None:
     """The configuration as the training will compose it; what is wrong with it, by the names that were given."""
     try:
         return compose("train", job.overrides)[0]  # type: ignore[no-any-return]
@@ -226,7 +230,7 @@ def _composed(job: Job, reader: Reader, mistakes: list[str]) -> Experiment | Non
         return None
 
 
-def _go_on(job: Job, exp: Experiment, reader: Reader) -> None:
+def _go_on(job: PlatformJob, exp: Experiment, reader: Reader) -> None:
     """The run: one that was begun before, or a new one, with the weights that it starts from."""
     found = job_run.find(job, exp, experiment_name(exp))
     job.overrides.append(override("id", found.id))

@@ -9,10 +9,10 @@ from typing import Any
 from trainer.core.errors import fold
 from trainer.platform.settings.coercion import shown
 from trainer.platform.settings.environment_variables import Variables, json_object
-from trainer.platform.settings.setting_keys import NOTHING, Key, Reader, by_name
+from trainer.platform.settings.setting_keys import NOTHING, Reader, SettingKey, by_name
 from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM, JOB, NESTED
 from trainer.schema import Experiment
-from trainer.schema.fields import leaves
+from trainer.schema.fields import fields_of
 
 # Read elsewhere: they say what is trained, not how.
 ELSEWHERE = ("task_type", "task", "model_name", "model")
@@ -58,7 +58,7 @@ def read_settings(variables: Variables, config: Mapping[str, Any], source: str, 
 
 def settle(reader: Reader, task: str) -> None:
     """Take back what the chosen task, optimizer, schedule and data don't look at; it is told as ignored."""
-    known = leaves(Experiment)
+    known = fields_of(Experiment)
     for name in list(reader.pairs):
         leaf = known.get(name)
         if leaf is None:
@@ -80,7 +80,7 @@ def settle(reader: Reader, task: str) -> None:
         reader.drop(both[1], f"{reader.sources[both[0]]} counts")
 
 
-def _drawer(reader: Reader, content: Any, tables: tuple[tuple[Key, ...], ...], source: str) -> None:
+def _drawer(reader: Reader, content: Any, tables: tuple[tuple[SettingKey, ...], ...], source: str) -> None:
     if content is None:
         return
     if not isinstance(content, dict):
@@ -101,7 +101,7 @@ def _nested(reader: Reader, content: Mapping[str, Any], source: str) -> None:
     reader.drawer(flat, (NESTED[""], ADVANCED, BASIC, FORM, JOB), source, skip=ELSEWHERE)
 
 
-def _defaults(group: Mapping[str, Any], table: tuple[Key, ...]) -> set[str]:
+def _defaults(group: Mapping[str, Any], table: tuple[SettingKey, ...]) -> set[str]:
     """The names of a group whose values are what the backend fills in."""
     known = by_name([table])
     return {

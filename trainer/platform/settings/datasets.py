@@ -16,7 +16,7 @@ from trainer.data.records import shares_of
 from trainer.data.sources.dataset_cache import datasets_dir
 from trainer.platform.settings.environment_variables import Given, Variables
 from trainer.platform.settings.setting_keys import Pair
-from trainer.platform.storage.s3_stores import Store, local_path
+from trainer.platform.storage.s3_stores import S3Store, local_path
 
 _ID = re.compile(r"[\w.+-]+")
 _COMPLETE = ".complete"  # the mark of the platform's own cache of data sets
@@ -123,7 +123,7 @@ def _of_snapshot(snapshot: Given, variables: Variables) -> Mapping[str, Any] | N
     ):
         return None
     key = f"snapshots/{snapshot.value}/metadata.json"
-    store = Store()
+    store = S3Store()
     content = store.read(key)
     if content is None:
         return None

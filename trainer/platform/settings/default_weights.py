@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
-from trainer.checkpoints.remote_file import Changed, Cut, Refused, current_tag, shown
-from trainer.checkpoints.weight_spec import NONE, PUBLISHED, settle
-from trainer.checkpoints.weights_cache import place
+from trainer.checkpoints.remote_file import ConnectionCut, FileChanged, RequestRefused, current_tag, shown_url
+from trainer.checkpoints.weight_spec import NONE, PUBLISHED, resolve_weights
+from trainer.checkpoints.weights_cache import cached_path
 from trainer.core.errors import TrainerError
 from trainer.core.secrets import mask_text
 
@@ -18,7 +18,7 @@ def leave_read_only(environment: MutableMapping[str, str], base: str) -> None:
     if not folder or os.access(folder, os.W_OK):
         return
     try:
-        there = place(settle(PUBLISHED, base)).is_file()
+        there = cached_path(resolve_weights(PUBLISHED, base)).is_file()
     except TrainerError:
         there = False
     if not there:
@@ -33,16 +33,16 @@ def usual_weights(base: str) -> tuple[str, str]:
         base: the model's base config, ``package::path``.
     """
     try:
-        url = settle(PUBLISHED, base)
+        url = resolve_weights(PUBLISHED, base)
     except TrainerError:
         return NONE, "training starts from random weights: none are published for this model"
-    if place(url).is_file():
-        return PUBLISHED, f"training starts from {place(url)}"
+    if cached_path(url).is_file():
+        return PUBLISHED, f"training starts from {cached_path(url)}"
     try:
         current_tag(url)
-    except (Cut, Refused, Changed, OSError) as error:
+    except (ConnectionCut, RequestRefused, FileChanged, OSError) as error:
         return NONE, (
-            f"training starts from RANDOM weights: {shown(url)} can't be had ({mask_text(str(error))}). Mount a folder "
+            f"training starts from RANDOM weights: {shown_url(url)} can't be had ({mask_text(str(error))}). Mount a folder "
             "with the file and name it by MODEL_WEIGHTS_DIR, or say what is meant by CONFIG's pretrained"
         )
-    return PUBLISHED, f"training starts from {shown(url)}"
+    return PUBLISHED, f"training starts from {shown_url(url)}"

@@ -1,4 +1,4 @@
-"""Settings as the platform writes them, laid beside what the trainer calls them: one :class:`Key` each.
+"""Settings as the platform writes them, laid beside what the trainer calls them: one :class:`SettingKey` each.
 
 A table of keys is read by :class:`Reader`: every setting becomes overrides, or is told as ignored with the reason.
 """
@@ -17,12 +17,12 @@ Pair = tuple[str, Any]  # an override: its key, and its value as Python has it
 NOTHING = object()
 
 
-class Ignored(Exception):
+class IgnoredSetting(Exception):
     """A setting that changes nothing, and why."""
 
 
 @dataclass(frozen=True)
-class Facts:
+class JobFacts:
     """What a translation may hang on.
 
     Attributes:
@@ -38,16 +38,16 @@ class Facts:
     chosen: Mapping[str, Any] = field(default_factory=dict)
 
 
-Translate = Callable[[Any, Facts], Iterable[Pair]]
+Translate = Callable[[Any, JobFacts], Iterable[Pair]]
 
 
 @dataclass(frozen=True)
-class Key:
+class SettingKey:
     """One setting.
 
     Attributes:
         name: what the platform calls it.
-        to: the override's key, or a function that gives overrides or raises :class:`Ignored`; None: always ignored.
+        to: the override's key, or a function that gives overrides or raises :class:`IgnoredSetting`; None: always ignored.
         says: what it becomes, for the documentation, or why it is ignored; empty where ``to`` says it.
         type: see :data:`trainer.platform.settings.coercion.TYPES`.
         low, high: limits of a number, both allowed unless ``above``, which excludes the lower one.
@@ -110,15 +110,15 @@ class Key:
                 raise ValueError
         return read
 
-    def pairs(self, value: Any, facts: Facts) -> list[Pair]:
-        """The overrides that a value becomes. Raises :class:`Ignored`."""
+    def pairs(self, value: Any, facts: JobFacts) -> list[Pair]:
+        """The overrides that a value becomes. Raises :class:`IgnoredSetting`."""
         if self.to is None:
-            raise Ignored(self.says)
+            raise IgnoredSetting(self.says)
         return [(self.to, value)] if isinstance(self.to, str) else list(self.to(value, facts))
 
 
 @dataclass(frozen=True)
-class Row:
+class SettingRow:
     """What became of one variable or setting, for the table shown at the start."""
 
     source: str
@@ -138,17 +138,17 @@ class Reader:
         mistakes: what is wrong with settings.
     """
 
-    facts: Facts = field(default_factory=Facts)
+    facts: JobFacts = field(default_factory=JobFacts)
     pairs: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[SettingRow] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
 
     def drawer(
         self,
         settings: Mapping[str, Any],
-        tables: Sequence[Sequence[Key]],
+        tables: Sequence[Sequence[SettingKey]],
         source: str,
         skip: Iterable[str] = (),
     ) -> None:
@@ -173,11 +173,13 @@ class Reader:
             else:
                 self.setting(key, value, where, settings)
 
-    def setting(self, key: Key, value: Any, source: str, settings: Mapping[str, Any] | None = None) -> None:
+    def setting(
+        self, key: SettingKey, value: Any, source: str, settings: Mapping[str, Any] | None = None
+    ) -> None:
         """Read one setting."""
         if isinstance(value, str) and not value.strip():
             return
-        facts = Facts(self.facts.task, self.facts.backend, settings or {}, self.pairs)
+        facts = JobFacts(self.facts.task, self.facts.backend, settings or {}, self.pairs)
         if key.to is None:
             self.ignore(source, value, key.says)
             return
@@ -192,7 +194,7 @@ class Reader:
             return
         try:
             pairs = key.pairs(read, facts)
-        except Ignored as why:
+        except IgnoredSetting as why:
             self.ignore(source, value, str(why))
             return
         self.take(pairs, source, value)
@@ -218,7 +220,7 @@ class Reader:
         """Give an override another value."""
         old, self.pairs[name] = override(name, self.pairs[name]), value
         self.rows = [
-            Row(row.source, row.value, override(name, value)) if row.outcome == old else row
+            SettingRow(row.source, row.value, override(name, value)) if row.outcome == old else row
             for row in self.rows
         ]
 
@@ -230,12 +232,12 @@ class Reader:
         self.ignore(source, value, why)
 
     def _row(self, source: str, value: Any, outcome: str) -> None:
-        self.rows.append(Row(source, shown(value, source), mask_text(outcome)))
+        self.rows.append(SettingRow(source, shown(value, source), mask_text(outcome)))
 
 
-def by_name(tables: Sequence[Sequence[Key]]) -> dict[str, Key]:
+def by_name(tables: Sequence[Sequence[SettingKey]]) -> dict[str, SettingKey]:
     """All keys by their folded names and aliases, those of earlier tables first."""
-    found: dict[str, Key] = {}
+    found: dict[str, SettingKey] = {}
     for table in tables:
         for key in table:
             for name in (key.name, *key.aliases):
@@ -243,5 +245,5 @@ def by_name(tables: Sequence[Sequence[Key]]) -> dict[str, Key]:
     return found
 
 
-def _spellings(tables: Sequence[Sequence[Key]]) -> list[str]:
+def _spellings(tables: Sequence[Sequence[SettingKey]]) -> list[str]:
     return [name for table in tables for key in table for name in (key.name, *key.aliases)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 from trainer.core.secrets import mask_text
-from trainer.platform.jobs import Job
+from trainer.platform.jobs import PlatformJob
 
 
-def show(job: Job) -> None:
+def show(job: PlatformJob) -> None:
     """Print the table and the notes on stdout, secrets masked."""
     from rich import box
     from rich.console import Console

@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from trainer.core.errors import CheckpointError, TrainerError
-from trainer.platform.callbacks.sink_state import State
-from trainer.platform.storage.run_archive import Uploads, forget, prefix_of
-from trainer.platform.storage.s3_stores import Store
+from trainer.platform.callbacks.sink_state import PlatformSinkState
+from trainer.platform.storage.run_archive import ArchiveUploads, forget, prefix_of
+from trainer.platform.storage.s3_stores import S3Store
 from trainer.runs.run import Run
 
 logger = logging.getLogger("trainer")
@@ -27,22 +27,22 @@ MARKS_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 
 
-class Uploading:
+class ResultUploads:
     """Uploads one file at a time on a thread of its own. Only the calling thread touches the state.
 
     Args:
         told: the keys of what the backend knows, for ``delivered.json``.
     """
 
-    def __init__(self, run: Run, state: State, told: Callable[[], list[str]]) -> None:
+    def __init__(self, run: Run, state: PlatformSinkState, told: Callable[[], list[str]]) -> None:
         self.run, self.state, self.told = run, state, told
         self._pending: list[str] = []
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="upload")
         self._flying: tuple[str, str, float, Future[str]] | None = None
         self._not_before: dict[str, float] = {}
         self._pause = FIRST_PAUSE
-        self._store: Store | None = None
-        self._checkpoints: Uploads | None = None
+        self._store: S3Store | None = None
+        self._checkpoints: ArchiveUploads | None = None
         self._quiet_until = 0.0
 
     def add(self, *names: str) -> None:
@@ -96,7 +96,7 @@ class Uploading:
         if not self.state.upload or time.monotonic() < self._quiet_until:
             return
         try:
-            Store(tries=1).put_bytes(self._marks(), self._key(DELIVERED))
+            S3Store(tries=1).put_bytes(self._marks(), self._key(DELIVERED))
         except TrainerError as error:
             self._quiet_until = time.monotonic() + LONGEST_PAUSE
             logger.warning("how far the backend is told can't be put down: %s", error)
@@ -114,9 +114,9 @@ class Uploading:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
-    def store(self) -> Store:
+    def store(self) -> S3Store:
         if self._store is None:
-            self._store = Store()
+            self._store = S3Store()
         return self._store
 
     def _take_off(self) -> bool:
@@ -157,7 +157,7 @@ class Uploading:
     def _upload(self, name: str) -> str:
         if name in CHECKPOINTS:
             if self._checkpoints is None:
-                self._checkpoints = Uploads(self.run, self.store, self.state.job_id)
+                self._checkpoints = ArchiveUploads(self.run, self.store, self.state.job_id)
             return self._checkpoints.upload(name)
         if name == DELIVERED:
             return self.store.put_bytes(self._marks(), self._key(DELIVERED))

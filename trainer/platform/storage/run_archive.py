@@ -26,7 +26,7 @@ from typing import Any
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import CheckpointError, NetworkError
-from trainer.platform.storage.s3_stores import Missing, Store
+from trainer.platform.storage.s3_stores import S3Store, StoreObjectMissing
 from trainer.runs.manifest import NAMES, Entry, Manifest, sha256
 from trainer.runs.run import Run
 
@@ -43,7 +43,7 @@ def prefix_of(job_id: int) -> str:
     return f"checkpoints/{job_id}/"
 
 
-class Uploads:
+class ArchiveUploads:
     """Brings a run's checkpoints into the results store, from the sink's process, never from the training.
 
     Args:
@@ -52,7 +52,7 @@ class Uploads:
         job_id: the platform's number of the job.
     """
 
-    def __init__(self, run: Run, store: Store, job_id: int) -> None:
+    def __init__(self, run: Run, store: S3Store, job_id: int) -> None:
         self.run, self.store = run, store
         self.prefix = prefix_of(job_id)
         self._checkpoints: dict[str, list[Entry]] | None = None
@@ -125,7 +125,7 @@ class Uploads:
         self.store.put_bytes(content, f"{self.prefix}restart.json.gz", "application/gzip")
 
 
-def restore(store: Store, job_id: int, output_dir: Path, same: Mapping[str, str]) -> Run | None:
+def restore(store: S3Store, job_id: int, output_dir: Path, same: Mapping[str, str]) -> Run | None:
     """Make the run directory that an earlier pod had, from the results store.
 
     Args:
@@ -173,13 +173,13 @@ def restore(store: Store, job_id: int, output_dir: Path, same: Mapping[str, str]
     return run
 
 
-def forget(store: Store, job_id: int) -> None:
+def forget(store: S3Store, job_id: int) -> None:
     """After a job that ended well: a later start under this number begins anew. Raises NetworkError."""
     for name in ("restart.json.gz", "delivered.json"):
         store.delete(f"{prefix_of(job_id)}{name}")
 
 
-def _read_state(store: Store, prefix: str) -> dict[str, Any] | None:
+def _read_state(store: S3Store, prefix: str) -> dict[str, Any] | None:
     content = store.read(f"{prefix}restart.json.gz")
     if content is None:
         return None
@@ -198,13 +198,13 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def _fetch(store: Store, key: str, path: Path, known: list[Entry]) -> Entry | None:
+def _fetch(store: S3Store, key: str, path: Path, known: list[Entry]) -> Entry | None:
     """A checkpoint from the store, with its entry; None where it is missing or none of those it may be."""
     if not known:
         return None
     try:
         store.get(key, path)
-    except Missing:
+    except StoreObjectMissing:
         return None
     digest = sha256(path)
     found = next((entry for entry in known if entry["sha256"] == digest), None)

@@ -46,11 +46,11 @@ _BUSY = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "T
 T = TypeVar("T")
 
 
-class Missing(NetworkError):
+class StoreObjectMissing(NetworkError):
     """There is no such object, or no such bucket."""
 
 
-class Store:
+class S3Store:
     """One bucket. All methods may be called from any thread, and try again where that may help.
 
     Args:
@@ -131,7 +131,7 @@ class Store:
                 f"{key} can't be read from",
                 lambda: bytes(self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()),
             )
-        except Missing:
+        except StoreObjectMissing:
             return None
 
     def exists(self, key: str) -> bool:
@@ -141,7 +141,7 @@ class Store:
                 f"{key} can't be looked for in",
                 lambda: self._client.head_object(Bucket=self.bucket, Key=key),
             )
-        except Missing:
+        except StoreObjectMissing:
             return False
         return True
 
@@ -195,7 +195,9 @@ class Store:
                     return action()
             except _Fault as fault:
                 if fault.missing:
-                    raise Missing(f"{what} s3://{self.bucket} at {self.endpoint}: {fault}") from None
+                    raise StoreObjectMissing(
+                        f"{what} s3://{self.bucket} at {self.endpoint}: {fault}"
+                    ) from None
                 why, passing = str(fault), fault.passing
             if not passing:
                 break
@@ -248,7 +250,7 @@ def fetch_uri(uri: str, target: str | Path, prefer: str = "internal") -> Path:
     if not uri.startswith("s3://"):
         raise ConfigError(f"{uri!r}: expected s3://bucket/key, file:///path or a path")
     bucket, key = split_uri(uri)
-    return Store(bucket, prefer).get(key, target)
+    return S3Store(bucket, prefer).get(key, target)
 
 
 class _Fault(Exception):

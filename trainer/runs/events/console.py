@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from trainer.runs.events.event_text import describe, duration, headline, number
+from trainer.runs.events.event_text import event_text, duration, headline, number
 from trainer.runs.events.reader import Event
 
 REDRAW_SECONDS = 0.5
@@ -68,7 +68,7 @@ class ConsoleView:
     def _started(self, event: Event) -> None:
         self._primary = (event.get("primary_metric") or {}).get("name")
         self._epochs = event.get("epochs")
-        self._say(describe(event))
+        self._say(event_text(event))
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.fields[epoch]}"),
@@ -91,7 +91,7 @@ class ConsoleView:
 
     def _train(self, event: Event) -> None:
         if self._bar is None:
-            self._say(describe(event))
+            self._say(event_text(event))
             return
         of = f"/{self._epochs}" if self._epochs else ""
         self._bar.update(
@@ -106,7 +106,7 @@ class ConsoleView:
 
     def _validation(self, event: Event) -> None:
         if self._bar is None:
-            self._say(describe(event))
+            self._say(event_text(event))
             return
         value = event["metrics"].get(self._primary)
         shown = f"{self._primary} {number(value)}" if value is not None else headline(event["metrics"])
@@ -116,7 +116,7 @@ class ConsoleView:
     def _other(self, event: Event) -> None:
         if event["type"] == "checkpoint" and self._bar is not None:
             return  # the bar shows the metric already
-        self._say(describe(event))
+        self._say(event_text(event))
 
     def _finished(self, event: Event) -> None:
         self.close()
@@ -130,7 +130,7 @@ class ConsoleView:
 
     def _pruned(self, event: Event) -> None:
         self.close()
-        self._say(describe(event))
+        self._say(event_text(event))
 
     def _cancelled(self, event: Event) -> None:
         self.close()

@@ -9,7 +9,7 @@ from trainer.runs.events.reader import Event
 PICTURES = ("curves", "plot", "predictions", "data")
 
 
-def describe(event: Event) -> str | None:
+def event_text(event: Event) -> str | None:
     """One line about ``event``, or None for what isn't worth a line."""
     words = _WORDS.get(event["type"])
     return words(event) if words else None

@@ -69,7 +69,7 @@ class EventLog:
         Raises:
             ValueError: ``kind`` or a field isn't in the vocabulary.
         """
-        schema.check(kind, fields)
+        schema.check_event(kind, fields)
         with self._lock:  # number and place in the queue must agree
             if self._closed:
                 return
@@ -176,7 +176,7 @@ class EventLog:
                     logger.exception("a listener of the event log failed and is not called again")
 
 
-class NoLog(EventLog):
+class NullEventLog(EventLog):
     """The log of every process of a training but the first: takes everything and keeps nothing."""
 
     def __init__(self) -> None:
@@ -187,7 +187,7 @@ class NoLog(EventLog):
         pass
 
     def emit(self, kind: str, /, **fields: Any) -> None:
-        schema.check(kind, fields)
+        schema.check_event(kind, fields)
 
     def flush(self, timeout: float = 10.0) -> bool:
         return True

@@ -12,7 +12,7 @@ LENGTH = 2000
 MOST = 1000
 
 
-class LogLines(logging.Handler):
+class EventLogHandler(logging.Handler):
     """Passes on what this package says, and what others warn of.
 
     Nothing is formatted on the way but the message itself; a traceback is in ``train.log``.

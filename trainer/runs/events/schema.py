@@ -113,7 +113,7 @@ LAST_WORDS = ("finished", "failed", "pruned", "cancelled")
 SYNCED = ("run_started", "resumed", "checkpoint", *LAST_WORDS)
 
 
-def check(kind: str, fields: Iterable[str] = ()) -> None:
+def check_event(kind: str, fields: Iterable[str] = ()) -> None:
     """Raise ValueError for a type or a field that isn't documented here."""
     if kind not in EVENTS:
         raise ValueError(f"unknown event type {kind!r}; the vocabulary has {', '.join(EVENTS)}")

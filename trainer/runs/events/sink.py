@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from trainer.core.errors import ResourceError
 from trainer.runs.events.reader import Event, read
 from trainer.runs.events.schema import LAST_WORDS
-from trainer.core.locks import Held, locked
+from trainer.core.locks import LockHeld, locked
 from trainer.runs.run import Run
 from trainer.core.secrets import mask_text
 from trainer.core.atomic_files import atomic_write
@@ -162,7 +162,7 @@ class _Delivery:
         try:
             with locked(self.sink.file.with_suffix(".lock"), self.patience):
                 return self._go(alive, gone)
-        except Held as other:
+        except LockHeld as other:
             raise ResourceError(f"{other} is telling {self.sink.name} about this run already") from None
 
     def _go(self, alive: Callable[[], bool], gone: Callable[[], bool]) -> Any:

@@ -9,19 +9,19 @@ from typing import Any
 
 from trainer.sweep.driver import outcome as ends
 from trainer.sweep.driver.driver_signals import DriverSignals
-from trainer.sweep.driver.lease import Owner
-from trainer.sweep.driver.report_outcome import settle
+from trainer.sweep.driver.lease import LeaseOwner
+from trainer.sweep.driver.report_outcome import report_outcome
 from trainer.sweep.driver.running_trial import RunningTrial
 from trainer.sweep.driver.slots import Slot
-from trainer.sweep.driver.trial_allocation import Claims
-from trainer.sweep.driver.trial_process import Launch
-from trainer.sweep.driver.trial_start import Starter, slots_of
-from trainer.sweep.report.live_view import Board, View, make_view
+from trainer.sweep.driver.trial_allocation import TrialAllocation
+from trainer.sweep.driver.trial_process import TrialLauncher
+from trainer.sweep.driver.trial_start import TrialStarter, slots_of
+from trainer.sweep.report.live_view import SweepBoard, SweepView, make_view
 from trainer.sweep.report.trial_rows import rows
-from trainer.sweep.space import Plan
+from trainer.sweep.space import SweepPlan
 from trainer.sweep.stores import trial_store as states
-from trainer.sweep.stores.study_setup import Opened
-from trainer.sweep.stores.trial_store import Gone, StoreDown
+from trainer.sweep.stores.study_setup import OpenedStudy
+from trainer.sweep.stores.trial_store import StoreDown, TrialGone
 
 POLL_SECONDS = 0.1
 LOOK_SECONDS = 1.0  # between two looks at the store while nothing happens here
@@ -38,19 +38,19 @@ class Driver:
 
     def __init__(
         self,
-        plan: Plan,
-        opened: Opened,
-        owner: Owner,
-        launch: Launch,
+        plan: SweepPlan,
+        opened: OpenedStudy,
+        owner: LeaseOwner,
+        launch: TrialLauncher,
         dirs: Sequence[str] = (),
-        view: View | None = None,
+        view: SweepView | None = None,
     ) -> None:
         self.plan, self.sweep, self.owner = plan, plan.sweep, owner
         self.store, self.folder = opened.store, opened.folder
         self.grid = opened.grid is not None
-        self.claims = Claims(plan, opened, owner)
+        self.claims = TrialAllocation(plan, opened, owner)
         self.slots = slots_of(plan)
-        self.starter = Starter(plan, self.folder, launch, dirs)
+        self.starter = TrialStarter(plan, self.folder, launch, dirs)
         self.view = view or make_view()
         self.signals = DriverSignals()
         self.running: dict[int, RunningTrial] = {}
@@ -108,7 +108,7 @@ class Driver:
             step, value = trial.reports[0]
             try:
                 prune = self.store.report(trial.number, step, value)
-            except Gone:
+            except TrialGone:
                 self._lose(trial)
                 return False
             trial.reports.pop(0)
@@ -141,7 +141,7 @@ class Driver:
         return trial.lost <= self.sweep.retries
 
     def _end(self, trial: RunningTrial) -> None:
-        state = settle(self.store, self.plan, trial)
+        state = report_outcome(self.store, self.plan, trial)
         self.running.pop(trial.number, None)
         if state == states.FAIL:
             self.failures.append(trial.number)
@@ -155,7 +155,7 @@ class Driver:
 
     def _release(self, trial: RunningTrial) -> None:
         """Leave a trial to whoever goes on with the sweep."""
-        with suppress(Gone):
+        with suppress(TrialGone):
             self.store.note(trial.number, {"lease": None})
         self.running.pop(trial.number, None)
 
@@ -174,9 +174,9 @@ class Driver:
         for trial in list(self.running.values()):
             try:
                 if not self.claims.owns(trial.number):
-                    raise Gone
+                    raise TrialGone
                 self.store.note(trial.number, {"lease": self.owner.lease(trial.identity)})
-            except Gone:
+            except TrialGone:
                 self._lose(trial)
         self._beaten = now
 
@@ -206,7 +206,7 @@ class Driver:
             trial.lost += 1  # one that takes the machine down with it must not do so for ever
         trial.outcome = None
         if trial.lost > self.sweep.retries + WITH_DRIVER:
-            trial.outcome = ends.Outcome(
+            trial.outcome = ends.TrialOutcome(
                 ends.KILLED, f"it was lost {trial.lost} times without getting anywhere"
             )
 
@@ -218,7 +218,7 @@ class Driver:
         try:
             lease = {"lease": self.owner.lease(trial.identity)}
             self.store.note(trial.number, {**lease, **self.starter.notes(trial)})
-        except Gone:
+        except TrialGone:
             self._lose(trial)
             return
         self.view.began(trial, self._board())
@@ -294,8 +294,8 @@ class Driver:
         failed = self._hopeless or (self.grid and self.claims.unmended)
         return int(not good or bool(failed))
 
-    def _board(self) -> Board:
-        return Board(self.folder, self.plan, self.claims.records, self.running, self.claims.counted)
+    def _board(self) -> SweepBoard:
+        return SweepBoard(self.folder, self.plan, self.claims.records, self.running, self.claims.counted)
 
     def _write_trials(self) -> None:
         self.claims.look()

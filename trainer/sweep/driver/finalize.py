@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.core.errors import TrainerError
-from trainer.core.locks import Held, locked
+from trainer.core.locks import LockHeld, locked
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.report.best import write_best
-from trainer.sweep.report.results import Results, read_results
+from trainer.sweep.report.results import SweepResults, read_results
 
 logger = logging.getLogger("trainer")
 
@@ -26,7 +26,7 @@ LOCK_SECONDS = 300.0
 
 
 @dataclass
-class Finished:
+class FinalizedSweep:
     """``files`` that were written; ``told``: where MLflow's run of the sweep is; ``error``: why it isn't told all."""
 
     files: list[Path] = field(default_factory=list)
@@ -34,32 +34,32 @@ class Finished:
     error: str | None = None
 
 
-def finish(results: Results, upload: bool, uri: str | None = None) -> Finished:
+def finalize_sweep(results: SweepResults, upload: bool, uri: str | None = None) -> FinalizedSweep:
     """Write ``best.yaml``, ``plots/*.png`` and ``sweep.html`` into the sweep's folder.
 
     Args:
         upload: tell MLflow too.
         uri: another MLflow than the trials'.
     """
-    done = Finished()
+    done = FinalizedSweep()
     try:
         with locked(results.folder.dir / ".finishing", LOCK_SECONDS):
             done.files = [*write_best(results), *draw(results)]
             if upload:
-                from trainer.sweep.report.mlflow_log import tell
+                from trainer.sweep.report.mlflow_log import log_sweep
 
-                done.told, done.error = tell(results, done.files, uri)
-    except Held as other:
+                done.told, done.error = log_sweep(results, done.files, uri)
+    except LockHeld as other:
         done.error = f"{other} is writing the same"
     return done
 
 
-def draw(results: Results) -> list[Path]:
+def draw(results: SweepResults) -> list[Path]:
     """Draw all that there is something to draw of; the files."""
     from trainer.sweep.report import progress_plots, space_plots
 
     folder, written = results.folder.dir / PLOTS, list[Path]()
-    wanted: dict[str, Callable[[Results, Path], bool]] = {
+    wanted: dict[str, Callable[[SweepResults, Path], bool]] = {
         "history": progress_plots.draw_history,
         "curves": progress_plots.draw_curves,
         "importance": progress_plots.draw_importance,
@@ -82,7 +82,7 @@ def main(folder: str, upload: str | None = None) -> int:
     learn_environment()
     log_to_stderr()
     try:
-        done = finish(read_results(SweepFolder(Path(folder).absolute())), upload=upload is not None)
+        done = finalize_sweep(read_results(SweepFolder(Path(folder).absolute())), upload=upload is not None)
     except TrainerError as error:
         logger.error("%s: %s", error.kind, error.message)
         return error.exit_code
@@ -93,13 +93,15 @@ def main(folder: str, upload: str | None = None) -> int:
     return int(done.error is not None)
 
 
-def _page(results: Results, path: Path) -> bool:
-    from trainer.sweep.report.html_report import write_page
+def _page(results: SweepResults, path: Path) -> bool:
+    from trainer.sweep.report.html_report import write_html_report
 
-    return write_page(results, path)
+    return write_html_report(results, path)
 
 
-def _one(path: Path, make: Callable[[Results, Path], bool], results: Results, written: list[Path]) -> None:
+def _one(
+    path: Path, make: Callable[[SweepResults, Path], bool], results: SweepResults, written: list[Path]
+) -> None:
     try:
         if make(results, path):
             written.append(path)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.sweep.driver.fork_server import NEEDED
-from trainer.sweep.driver.lease import Process, identify
-from trainer.sweep.driver.trial_process import Child, Cold, find_launched
+from trainer.sweep.driver.lease import Process, identify_process
+from trainer.sweep.driver.trial_process import Child, ColdLauncher, find_launched
 
 logger = logging.getLogger("trainer")
 
@@ -38,7 +38,7 @@ def can_fork() -> bool:
     return sys.platform.startswith("linux")
 
 
-class WarmPool:
+class ForkClient:
     """Starts trials warm. Where it can't, or no longer, it starts them cold and says so once.
 
     A trial is in all that can be seen a process of its own: session, standard streams, variables, folder, threads,
@@ -61,7 +61,7 @@ class WarmPool:
     ) -> None:
         self.modules = [*NEEDED, *packages] if modules is None else list(modules)
         self.log = log
-        self._cold = Cold(program)
+        self._cold = ColdLauncher(program)
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._rest = b""
@@ -71,7 +71,7 @@ class WarmPool:
         self._codes: dict[int, int] = {}
         self._running: set[int] = set()
 
-    def __enter__(self) -> WarmPool:
+    def __enter__(self) -> ForkClient:
         self.start()
         return self
 
@@ -125,7 +125,7 @@ class WarmPool:
         """
         self.start()
         pid = self._fork(words, env, log, cwd)
-        return self._cold.run(words, env, log, cwd) if pid is None else WarmChild(self, pid)
+        return self._cold.run(words, env, log, cwd) if pid is None else ForkedChild(self, pid)
 
     def find(self, log: Path) -> Child | None:
         return find_launched(log)
@@ -230,15 +230,15 @@ class WarmPool:
         )
 
 
-class WarmChild:
+class ForkedChild:
     """A trial that was forked."""
 
     here = True
     reason: str | None = None
 
-    def __init__(self, pool: WarmPool, pid: int) -> None:
+    def __init__(self, pool: ForkClient, pid: int) -> None:
         self.pool, self.pid = pool, pid
-        self.identity: Process | str | None = identify(pid)
+        self.identity: Process | str | None = identify_process(pid)
         self._begun = _begun(pid)
         self._code: int | None = None
 

@@ -63,11 +63,11 @@ LINGER_SECONDS = 900.0
 
 def main() -> int:
     control = socket.socket(fileno=int(sys.argv[1]))
-    job = Nursery(control).serve(sys.argv[2:])
+    job = ForkServer(control).serve(sys.argv[2:])
     return 0 if job is None else _ended(_train(job))
 
 
-class Nursery:
+class ForkServer:
     """Forks on request. ``serve`` returns in this process, and once in each child."""
 
     def __init__(self, control: socket.socket) -> None:

@@ -24,15 +24,15 @@ from trainer.core.errors import TrainerError
 from trainer.core.secrets import mask_text, masked_words
 from trainer.launch import file_signals, launcher_registry
 from trainer.launch.job import Job, travelling
-from trainer.launch.job_status import Notes, Status
-from trainer.launch.job_store import Launched, read
+from trainer.launch.job_status import JobNotes, JobStatus
+from trainer.launch.job_store import LaunchedJob, read
 from trainer.launch.launcher import Launcher
 from trainer.launch.local import LOG
 from trainer.launch.submit import SAID_HERE
-from trainer.schema import Launcher as Options
+from trainer.schema import LauncherConfig as Options
 from trainer.schema import Sweep
 from trainer.sweep.driver.slots import Slot, make_slots
-from trainer.sweep.space import Plan
+from trainer.sweep.space import SweepPlan
 
 logger = logging.getLogger("trainer")
 
@@ -44,7 +44,7 @@ AT_ONCE = 8  # jobs that are handed over at the same time
 STOPPED = 128 + signal.SIGTERM
 
 
-class LaunchedTrials:
+class LauncherTrials:
     """Starts trials through a launcher, and follows them.
 
     Args:
@@ -54,20 +54,20 @@ class LaunchedTrials:
 
     def __init__(self, options: Options, launcher: Launcher | None = None) -> None:
         self.options = replace(options, dry_run=False)
-        self.launcher = launcher or launcher_registry.make(self.options)
-        self._children: list[LaunchedChild] = []
+        self.launcher = launcher or launcher_registry.make_launcher(self.options)
+        self._children: list[LauncherChild] = []
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="launch")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="launched", daemon=True)
 
     def run(
         self, words: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None
-    ) -> LaunchedChild:
+    ) -> LauncherChild:
         job = self.job(words, env, log, cwd)
         log.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
             (job.folder / LOG).unlink()  # what earlier attempts said is in the trial's log
-        child = LaunchedChild(self.launcher, job.folder, log, self._pool)
+        child = LauncherChild(self.launcher, job.folder, log, self._pool)
         child.submit(job)
         return self._follow(child)
 
@@ -83,19 +83,19 @@ class LaunchedTrials:
             options=self.options,
         )
 
-    def find(self, log: Path) -> LaunchedChild | None:
+    def find(self, log: Path) -> LauncherChild | None:
         """The job of a trial that another driver has begun, if it still waits or runs."""
         launched = read(folder_of(log))
         if launched is None:
             return None
         try:
-            launcher = launcher_registry.of(launched)
+            launcher = launcher_registry.launcher_of(launched)
             if launcher.status(launched).ended:
                 return None
         except TrainerError as error:  # else the run's lock keeps two from training it
             logger.warning("%s: whether it still runs can't be told: %s", launched.handle, error.message)
             return None
-        child = LaunchedChild(launcher, launched.folder, log, self._pool)
+        child = LauncherChild(launcher, launched.folder, log, self._pool)
         child.launched = launched
         return self._follow(child)
 
@@ -103,7 +103,7 @@ class LaunchedTrials:
         self._over.set()
         self._pool.shutdown(wait=True)
 
-    def _follow(self, child: LaunchedChild) -> LaunchedChild:
+    def _follow(self, child: LauncherChild) -> LauncherChild:
         self._children.append(child)
         if not self._thread.is_alive():
             self._thread.start()
@@ -122,14 +122,14 @@ class LaunchedTrials:
                     self._children.remove(child)
 
 
-class LaunchedChild:
+class LauncherChild:
     """A trial that a launcher has started."""
 
     here = False
 
     def __init__(self, launcher: Launcher, folder: Path, log: Path, pool: ThreadPoolExecutor) -> None:
         self.launcher, self.folder, self.log = launcher, folder, log
-        self.launched: Launched | None = None
+        self.launched: LaunchedJob | None = None
         self.reason: str | None = None
         self._pool = pool
         self._submitted: Future[None] | None = None
@@ -159,7 +159,7 @@ class LaunchedChild:
         if self.launched is None or self._code is not None:
             return
         now = time.monotonic()
-        over = Notes(self.folder).last.get("ended") is not None
+        over = JobNotes(self.folder).last.get("ended") is not None
         if not over and now - self._asked < ASK_SECONDS:
             return
         self._asked = now
@@ -191,11 +191,11 @@ class LaunchedChild:
             if signum in (signal.SIGTERM, signal.SIGKILL):
                 self.launcher.cancel(self.launched, now=signum == signal.SIGKILL)
             else:
-                file_signals.post(self.folder, signum)
+                file_signals.post_signal(self.folder, signum)
         except (TrainerError, OSError) as error:
             logger.warning("%s can't be told to stop: %s", self.identity, error)
 
-    def _end(self, status: Status) -> None:
+    def _end(self, status: JobStatus) -> None:
         assert self.launched is not None
         with suppress(TrainerError, OSError):
             self._write("".join(f"{mask_text(line)}\n" for line in self.launcher.logs(self.launched)))
@@ -221,7 +221,7 @@ def elsewhere_slots(options: Options, sweep: Sweep) -> list[Slot]:
     return [Slot(number, cores, sweep.threads) for number in range(count)]
 
 
-def show(plan: Plan, command: str, dirs: Sequence[str]) -> None:
+def show(plan: SweepPlan, command: str, dirs: Sequence[str]) -> None:
     """Print what would be submitted for a sweep's first combination, for ``launcher.dry_run=true``."""
     options = trial_options(plan.config.launcher, plan.sweep)
     values = next(iter(plan.space.combinations(())), {})
@@ -233,7 +233,7 @@ def show(plan: Plan, command: str, dirs: Sequence[str]) -> None:
         print(f"# {plan.n_trials} trials on this machine, {at_once} at once; the first:")
         print(f"{program()} {shlex.join(masked_words(words))}")
         return
-    launch = LaunchedTrials(options)
+    launch = LauncherTrials(options)
     log = Path(plan.config.output_dir).absolute() / "sweeps" / "<sweep>" / "trials" / "0.log"
     print(f"# {plan.n_trials} trials; the first:")
     print(launch.launcher.plan(launch.job(words, {}, log)).text)
@@ -241,7 +241,7 @@ def show(plan: Plan, command: str, dirs: Sequence[str]) -> None:
 
 
 def _room(options: Options) -> int:
-    launcher = launcher_registry.make(options)
+    launcher = launcher_registry.make_launcher(options)
     asked = getattr(launcher, "room", None)
     return int(asked()) if asked else WORKERS
 

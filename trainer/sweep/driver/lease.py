@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.sweep.stores.trial_store import Record
+from trainer.sweep.stores.trial_store import TrialRecord
 
 Process = tuple[int, float]  # id, and when it began: an id alone is used again
 
 
 @dataclass
-class Owner:
+class LeaseOwner:
     """This driver, and the leases it gives."""
 
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
     place: str = field(default_factory=lambda: place())
-    process: Process = field(default_factory=lambda: identify(os.getpid()))
+    process: Process = field(default_factory=lambda: identify_process(os.getpid()))
     beat: int = 0
 
     def lease(self, child: Process | str | None = None) -> dict[str, Any]:
@@ -42,18 +42,18 @@ class Owner:
             "time": round(time.time(), 1),
         }
 
-    def owns(self, record: Record) -> bool:
+    def owns(self, record: TrialRecord) -> bool:
         return (record.notes.get("lease") or {}).get("owner") == self.name
 
 
-class Watch:
+class LeaseWatch:
     """Which running trials nobody works on, as far as can be seen from here."""
 
-    def __init__(self, owner: Owner, seconds: float) -> None:
+    def __init__(self, owner: LeaseOwner, seconds: float) -> None:
         self.owner, self.seconds = owner, seconds
         self._seen: dict[int, tuple[Any, float]] = {}
 
-    def abandoned(self, record: Record) -> bool:
+    def abandoned(self, record: TrialRecord) -> bool:
         """Whether a running trial's driver has given it up, has ended, or hasn't been heard of for too long."""
         lease = record.notes.get("lease")
         if self.owner.owns(record):
@@ -70,7 +70,7 @@ class Watch:
             return not is_alive(lease["driver"])
         return now - self._seen[record.number][1] > self.seconds
 
-    def orphan(self, record: Record) -> Process | None:
+    def orphan(self, record: TrialRecord) -> Process | None:
         """The process of a trial that has outlived its driver here, if it has."""
         lease = record.notes.get("lease") or {}
         child = lease.get("child")
@@ -93,7 +93,7 @@ def place() -> str:
     return ":".join(parts)
 
 
-def identify(pid: int) -> Process:
+def identify_process(pid: int) -> Process:
     """A process by its id and its start, in the kernel's ticks; 0 where the system doesn't tell."""
     with suppress(OSError, ValueError, IndexError):
         # After the name, which is in brackets and may hold anything: state is field 3 of proc(5).
@@ -113,4 +113,4 @@ def is_alive(process: Any) -> bool:
         return True
     except (OSError, ValueError, TypeError, IndexError):
         return False
-    return identify(pid)[1] == start
+    return identify_process(pid)[1] == start

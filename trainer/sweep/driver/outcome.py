@@ -32,7 +32,7 @@ _HELD = re.compile(r"is training run \S+ \(")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """How a trial's process ended. ``figures``: metrics of the best epoch, and what was measured."""
 
     kind: str
@@ -49,7 +49,7 @@ def find_run(output_dir: Path, run_id: str) -> Run | None:
     return None
 
 
-def ended(run: Run | None, before: int = 0) -> Outcome | None:
+def ended(run: Run | None, before: int = 0) -> TrialOutcome | None:
     """How the run's last attempt ended, if it has said how; None where there are no more than ``before``."""
     if run is None:
         return None
@@ -67,10 +67,10 @@ def ended(run: Run | None, before: int = 0) -> Outcome | None:
     kind = _ENDS[status]
     if kind == FAILED and is_out_of_memory(text):
         kind = MEMORY
-    return Outcome(kind, text, figures(run, result), result.get("epochs_completed"))
+    return TrialOutcome(kind, text, figures(run, result), result.get("epochs_completed"))
 
 
-def died(exit_code: int, said: str, out_of_memory: bool) -> Outcome:
+def died(exit_code: int, said: str, out_of_memory: bool) -> TrialOutcome:
     """How a process ended that left no result.
 
     Args:
@@ -80,16 +80,18 @@ def died(exit_code: int, said: str, out_of_memory: bool) -> Outcome:
     last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
     error = mask_text(last)[:500]
     if exit_code in _STOPS:
-        return Outcome(STOPPED, f"its process was stopped by {_name(exit_code)}")
+        return TrialOutcome(STOPPED, f"its process was stopped by {_name(exit_code)}")
     if exit_code in _KILLS:
-        return Outcome(MEMORY if out_of_memory else KILLED, "its process was killed by SIGKILL")
+        return TrialOutcome(MEMORY if out_of_memory else KILLED, "its process was killed by SIGKILL")
     if _HELD.search(error):
-        return Outcome(BUSY, error)
+        return TrialOutcome(BUSY, error)
     if is_out_of_memory(error):
-        return Outcome(MEMORY, error)
+        return TrialOutcome(MEMORY, error)
     if exit_code < 0:
-        return Outcome(FAILED, f"its process was ended by {_name(exit_code)}{f': {error}' if error else ''}")
-    return Outcome(FAILED, error or f"its process ended with exit code {exit_code} and without a result")
+        return TrialOutcome(
+            FAILED, f"its process was ended by {_name(exit_code)}{f': {error}' if error else ''}"
+        )
+    return TrialOutcome(FAILED, error or f"its process ended with exit code {exit_code} and without a result")
 
 
 def is_out_of_memory(error: str | None) -> bool:

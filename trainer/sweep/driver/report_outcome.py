@@ -8,17 +8,17 @@ from typing import Any
 
 from trainer.core.secrets import masked_words
 from trainer.sweep.driver import outcome as ends
-from trainer.sweep.driver.outcome import Outcome
+from trainer.sweep.driver.outcome import TrialOutcome
 from trainer.sweep.driver.running_trial import RunningTrial
 from trainer.sweep.objectives import PRIMARY
-from trainer.sweep.space import Plan
+from trainer.sweep.space import SweepPlan
 from trainer.sweep.stores import trial_store as states
-from trainer.sweep.stores.trial_store import Gone, Store
+from trainer.sweep.stores.trial_store import TrialGone, TrialStore
 
 MEMORY = "memory"
 
 
-def settle(store: Store, plan: Plan, trial: RunningTrial) -> str | None:
+def report_outcome(store: TrialStore, plan: SweepPlan, trial: RunningTrial) -> str | None:
     """End a trial in the store as its outcome says; saying it again changes nothing.
 
     Returns:
@@ -32,10 +32,10 @@ def settle(store: Store, plan: Plan, trial: RunningTrial) -> str | None:
         if complaint and not store.needs_values:
             values = None
         elif complaint:
-            outcome = Outcome(ends.FAILED, complaint, outcome.figures, outcome.epochs)
+            outcome = TrialOutcome(ends.FAILED, complaint, outcome.figures, outcome.epochs)
     try:
         store.note(trial.number, _notes(plan, trial, outcome))
-    except Gone:
+    except TrialGone:
         return None
     if outcome.kind == ends.COMPLETE:
         constraints = _violations(plan, trial, outcome.figures)
@@ -51,7 +51,7 @@ def settle(store: Store, plan: Plan, trial: RunningTrial) -> str | None:
 INFEASIBLE = "infeasible"
 
 
-def _values(plan: Plan, outcome: Outcome) -> tuple[list[float] | None, str | None]:
+def _values(plan: SweepPlan, outcome: TrialOutcome) -> tuple[list[float] | None, str | None]:
     figures = dict(outcome.figures)
     if not plan.sweep.objectives and PRIMARY in figures:
         figures[plan.objectives[0].name] = figures[PRIMARY]  # of the trial's own task
@@ -64,14 +64,14 @@ def _values(plan: Plan, outcome: Outcome) -> tuple[list[float] | None, str | Non
     return values, f"{' and '.join(wrong)}: not a finite number" if wrong else None
 
 
-def _violations(plan: Plan, trial: RunningTrial, figures: Mapping[str, float]) -> dict[str, float]:
+def _violations(plan: SweepPlan, trial: RunningTrial, figures: Mapping[str, float]) -> dict[str, float]:
     known = {**figures, **plan.space.figures(trial.record.params)}
     # What can't be decided isn't fulfilled; samplers want the same constraints of every trial.
     found = {one.text: one.violation(known) for one in plan.space.constraints}
     return {text: 1.0 if distance is None else distance for text, distance in found.items()}
 
 
-def _notes(plan: Plan, trial: RunningTrial, outcome: Outcome) -> dict[str, Any]:
+def _notes(plan: SweepPlan, trial: RunningTrial, outcome: TrialOutcome) -> dict[str, Any]:
     """What stays beside a trial that has ended."""
     notes: dict[str, Any] = {
         "label": trial.label,

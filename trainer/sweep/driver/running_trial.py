@@ -11,16 +11,16 @@ from typing import Any
 from trainer.runs.events.reader import read
 from trainer.runs.run import Run
 from trainer.sweep.driver.lease import Process
-from trainer.sweep.driver.outcome import COMPLETE, PRUNED, Outcome, died, ended, find_run, memory_kills
+from trainer.sweep.driver.outcome import COMPLETE, PRUNED, TrialOutcome, died, ended, find_run, memory_kills
 from trainer.sweep.driver.slots import Slot
 from trainer.sweep.driver.trial_process import Child
-from trainer.sweep.stores.trial_store import Record
+from trainer.sweep.stores.trial_store import TrialRecord
 
 PRUNE: int = getattr(signal, "SIGUSR1", signal.SIGTERM)
 
 
 @dataclass
-class Seen:
+class TrialProgress:
     """What the events of a trial have told."""
 
     epoch: int = 0
@@ -43,7 +43,7 @@ class RunningTrial:
         lost: how often in a row its process has gone without having got anywhere.
     """
 
-    record: Record
+    record: TrialRecord
     words: list[str]
     label: str
     run_id: str
@@ -53,10 +53,10 @@ class RunningTrial:
     mode: str
     slot: Slot
     lost: int = 0
-    seen: Seen = field(default_factory=Seen)
+    seen: TrialProgress = field(default_factory=TrialProgress)
     reports: list[tuple[int, float]] = field(default_factory=list)  # (epoch, metric) not told yet
     child: Child | None = None
-    outcome: Outcome | None = None
+    outcome: TrialOutcome | None = None
     pruning: bool = False
     stopping: bool = False
     started: float = 0.0
@@ -120,7 +120,7 @@ class RunningTrial:
                 self._listening = True
             self._take(event)
 
-    def poll(self) -> Outcome | None:
+    def poll(self) -> TrialOutcome | None:
         """How it ended, once it has."""
         if self.outcome is None and self.child is not None:
             code = self.child.poll()
@@ -140,7 +140,7 @@ class RunningTrial:
             self.child.signal(signal.SIGKILL if at_once else signal.SIGTERM)
         self.stopping = True
 
-    def _outcome(self, code: int) -> Outcome:
+    def _outcome(self, code: int) -> TrialOutcome:
         found = ended(self.run, self._attempts_before)
         if found is None:
             here = self.child is None or self.child.here
@@ -148,7 +148,7 @@ class RunningTrial:
             if self.child is not None and self.child.reason:
                 found = replace(found, error=self.child.reason)
         if self._told and found.kind not in (COMPLETE, PRUNED) and not self.stopping:
-            found = Outcome(PRUNED, None, found.figures, found.epochs)  # it was, however it took that
+            found = TrialOutcome(PRUNED, None, found.figures, found.epochs)  # it was, however it took that
         return found
 
     def _said(self) -> str:

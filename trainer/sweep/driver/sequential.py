@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.sweep.driver.trial_start import PROGRAM, label
-from trainer.sweep.space import Plan
+from trainer.sweep.space import SweepPlan
 
 
-def run_each(plan: Plan, dirs: Sequence[str] = (), program: Sequence[str] | None = None) -> int:
+def run_sequentially(plan: SweepPlan, dirs: Sequence[str] = (), program: Sequence[str] | None = None) -> int:
     """Run a command with every combination of the values, each in a process of its own.
 
     Returns:

@@ -9,14 +9,14 @@ import time
 
 from trainer.core.cli_text import program, short
 from trainer.sweep.folder import SweepFolder
-from trainer.sweep.space import Plan
+from trainer.sweep.space import SweepPlan
 
 logger = logging.getLogger("trainer")
 
 WAIT_SECONDS = 20.0
 
 
-def leave_behind(plan: Plan, folder: SweepFolder, wait: bool = True) -> None:
+def spawn_finalizer(plan: SweepPlan, folder: SweepFolder, wait: bool = True) -> None:
     """Start it, and wait a little so that plots are there when the command ends; it goes on by itself.
 
     Args:

@@ -11,12 +11,12 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from trainer.core.errors import ResourceError
-from trainer.core.locks import Held, locked
-from trainer.sweep.driver.lease import Owner, Watch, is_alive
-from trainer.sweep.space import Plan
+from trainer.core.locks import LockHeld, locked
+from trainer.sweep.driver.lease import LeaseOwner, LeaseWatch, is_alive
+from trainer.sweep.space import SweepPlan
 from trainer.sweep.stores import trial_store as states
-from trainer.sweep.stores.study_setup import Opened
-from trainer.sweep.stores.trial_store import Gone, Record, active, is_surplus
+from trainer.sweep.stores.study_setup import OpenedStudy
+from trainer.sweep.stores.trial_store import TrialGone, TrialRecord, active, is_surplus
 
 logger = logging.getLogger("trainer")
 
@@ -27,15 +27,15 @@ ORPHAN_SECONDS = ((120.0, signal.SIGTERM), (180.0, getattr(signal, "SIGKILL", si
 MOST_REFUSED = 1000
 
 
-class Claims:
+class TrialAllocation:
     """Takes trials for a driver, so that there are never more than were asked for, whoever else takes some."""
 
-    def __init__(self, plan: Plan, opened: Opened, owner: Owner) -> None:
+    def __init__(self, plan: SweepPlan, opened: OpenedStudy, owner: LeaseOwner) -> None:
         self.plan, self.store, self.grid, self.owner = plan, opened.store, opened.grid, owner
         self.shared, self._lock = opened.shared, opened.folder.dir / ".asking"
-        self.records: list[Record] = []
+        self.records: list[TrialRecord] = []
         self.looked = 0.0
-        self._watch = Watch(owner, plan.sweep.lease_seconds)
+        self._watch = LeaseWatch(owner, plan.sweep.lease_seconds)
         self._old_failures: set[int] | None = None
         self._orphans: dict[int, float] = {}
 
@@ -65,7 +65,7 @@ class Claims:
         return self.counted >= self.plan.n_trials
 
     @property
-    def unmended(self) -> list[Record]:
+    def unmended(self) -> list[TrialRecord]:
         """Trials that failed, and whose values haven't been tried again with better luck."""
         failed = [one for one in self.records if one.state == states.FAIL and not one.withdrawn]
         tried = {_point(record.params) for record in active(self.records)} if failed else set()
@@ -76,7 +76,7 @@ class Claims:
         record = next((one for one in self.records if one.number == number), None)
         return record is not None and record.state == states.RUNNING and self.owner.owns(record)
 
-    def take_over(self, mine: Container[int], say: Callable[[str], None]) -> Record | None:
+    def take_over(self, mine: Container[int], say: Callable[[str], None]) -> TrialRecord | None:
         """A running trial that nobody works on any more; ``mine`` are those that this driver does."""
         for record in self.records:
             if record.state != states.RUNNING or record.number in mine:
@@ -89,7 +89,7 @@ class Claims:
                 return taken
         return None
 
-    def ask(self) -> Record | None:
+    def ask(self) -> TrialRecord | None:
         """A new trial, if there is to be one more."""
         for _ in range(MOST_REFUSED):
             with self._alone():
@@ -104,7 +104,7 @@ class Claims:
             f"{MOST_REFUSED} times in a row the sampler chose values that don't fulfil sweep.constraints"
         )
 
-    def _ask(self) -> Record | None:
+    def _ask(self) -> TrialRecord | None:
         self.look()
         params = None
         if self.grid is not None:
@@ -117,12 +117,12 @@ class Claims:
         self.look()
         if not self._is_surplus(record):
             return record
-        with suppress(Gone):
+        with suppress(TrialGone):
             self.store.note(record.number, {"withdrawn": True})
         self.store.finish(record.number, states.FAIL)
         return None
 
-    def _take(self, record: Record) -> Record | None:
+    def _take(self, record: TrialRecord) -> TrialRecord | None:
         with self._alone():
             self.look()
             now = self.records[record.number]
@@ -130,7 +130,7 @@ class Claims:
                 return None
             try:
                 taken = self.store.take(record.number, {"lease": self.owner.lease()})
-            except Gone:
+            except TrialGone:
                 return None
         if self.shared:
             time.sleep(SETTLE_SECONDS)
@@ -138,7 +138,7 @@ class Claims:
             return self.records[record.number] if self.owns(record.number) else None
         return taken
 
-    def _refuse(self, record: Record, constraints: list[str]) -> None:
+    def _refuse(self, record: TrialRecord, constraints: list[str]) -> None:
         """Values that break a constraint by themselves are not tried; the sampler learns of it."""
         figures = self.plan.space.figures(record.params)
         violations = {
@@ -146,7 +146,7 @@ class Claims:
             for constraint in self.plan.space.constraints
             if constraint.text in constraints
         }
-        with suppress(Gone):
+        with suppress(TrialGone):
             self.store.note(record.number, {"refused": constraints})
         self.store.finish(record.number, states.PRUNED, constraints=violations)
 
@@ -162,12 +162,12 @@ class Claims:
         wanted = self.grid[: self.plan.n_trials]
         return next((point for point in wanted if _point(point) not in tried), None)
 
-    def _is_surplus(self, mine: Record) -> bool:
+    def _is_surplus(self, mine: TrialRecord) -> bool:
         if self.grid is None:
             return is_surplus(mine, self.records, self.plan.n_trials)
         return any(one.number < mine.number and one.params == mine.params for one in active(self.records))
 
-    def _has_orphan(self, record: Record) -> bool:
+    def _has_orphan(self, record: TrialRecord) -> bool:
         """Whether the process of an abandoned trial is still there and saves; it isn't waited for without end."""
         process = self._watch.orphan(record)
         if process is None:
@@ -182,7 +182,7 @@ class Claims:
     def _alone(self) -> ExitStack:
         """Keep drivers of the same folder from asking and taking meanwhile: they would only have to give back."""
         stack = ExitStack()
-        with suppress(Held):
+        with suppress(LockHeld):
             stack.enter_context(locked(self._lock, 10.0))
         return stack
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trainer.core.processes import stop_with_parent
-from trainer.sweep.driver.lease import Process, identify
+from trainer.sweep.driver.lease import Process, identify_process
 
 
 class Child(Protocol):
@@ -33,7 +33,7 @@ class Child(Protocol):
         """Send it a signal; nothing happens where it has ended."""
 
 
-class Launch(Protocol):
+class TrialLauncher(Protocol):
     """Starts trials."""
 
     def run(self, words: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None) -> Child:
@@ -50,7 +50,7 @@ class Launch(Protocol):
     def close(self) -> None: ...
 
 
-class Cold:
+class ColdLauncher:
     """Starts a program anew for each trial.
 
     Args:
@@ -90,7 +90,7 @@ class ColdChild:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.pid = process.pid
-        self.identity: Process | str | None = identify(process.pid)
+        self.identity: Process | str | None = identify_process(process.pid)
 
     def poll(self) -> int | None:
         return self._process.poll()
@@ -104,7 +104,7 @@ def find_launched(log: Path) -> Child | None:
     """The job of a trial that a launcher has begun for another driver; see :mod:`trainer.sweep.driver.launcher_trials`."""
     if not log.with_suffix(".job").is_dir():
         return None
-    from trainer.schema import Launcher
-    from trainer.sweep.driver.launcher_trials import LaunchedTrials
+    from trainer.schema import LauncherConfig
+    from trainer.sweep.driver.launcher_trials import LauncherTrials
 
-    return LaunchedTrials(Launcher()).find(log)
+    return LauncherTrials(LauncherConfig()).find(log)

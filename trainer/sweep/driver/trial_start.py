@@ -10,13 +10,13 @@ from typing import Any
 
 from trainer.config.overrides import key_of
 from trainer.core.secrets import masked_words
-from trainer.runs.run import environment
+from trainer.runs.run import run_environment
 from trainer.sweep.driver.running_trial import RunningTrial
 from trainer.sweep.driver.slots import Slot, make_slots
-from trainer.sweep.driver.trial_process import Child, Cold, Launch
+from trainer.sweep.driver.trial_process import Child, ColdLauncher, TrialLauncher
 from trainer.sweep.folder import SweepFolder
-from trainer.sweep.space import Plan
-from trainer.sweep.stores.trial_store import Record
+from trainer.sweep.space import SweepPlan
+from trainer.sweep.stores.trial_store import TrialRecord
 
 PROGRAM = (sys.executable, "-m", "trainer")
 # Models of a task come from these; one from elsewhere is imported by its trial.
@@ -28,10 +28,12 @@ _PACKAGES = {
 }
 
 
-class Starter:
+class TrialStarter:
     """Makes trials of records, and starts their processes."""
 
-    def __init__(self, plan: Plan, folder: SweepFolder, launch: Launch, dirs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, plan: SweepPlan, folder: SweepFolder, launch: TrialLauncher, dirs: Sequence[str] = ()
+    ) -> None:
         self.plan, self.folder, self.launch = plan, folder, launch
         self._flags = [word for path in dirs for word in ("--config-dir", path)]
         self._output = Path(plan.config.output_dir).absolute()
@@ -41,7 +43,7 @@ class Starter:
         self._mode: str = single.mode if single else task.mode
         self._metric = single.name if single and plan.sweep.objectives else None
 
-    def trial(self, record: Record, slot: Slot) -> RunningTrial:
+    def trial(self, record: TrialRecord, slot: Slot) -> RunningTrial:
         """A record with what belongs to it; not started yet."""
         return RunningTrial(
             record=record,
@@ -60,7 +62,7 @@ class Starter:
         """Start its process: the run of its number, from its checkpoint where there is one."""
         trial.prepare()
         words = [*trial.words, f"id={trial.run_id}", "resume=auto"]
-        told = environment({"parent": self.folder.id, "trial": str(trial.number), "label": trial.label})
+        told = run_environment({"parent": self.folder.id, "trial": str(trial.number), "label": trial.label})
         variables = {**told, **trial.slot.environment}
         trial.begun(self.launch.run([self.plan.command, *self._flags, *words], variables, trial.log))
 
@@ -79,24 +81,24 @@ class Starter:
         }
 
 
-def make_launch(plan: Plan, folder: SweepFolder, program: Sequence[str] | None) -> Launch:
+def make_launch(plan: SweepPlan, folder: SweepFolder, program: Sequence[str] | None) -> TrialLauncher:
     """What starts the trials: a warm pool for this trainer where that can be, else a program each.
 
     ``sweep.warm=auto`` is cold for two trials: importing twice is what a pool and its first trial do as well.
     """
     if plan.config.launcher.name != "local":
-        from trainer.sweep.driver.launcher_trials import LaunchedTrials, trial_options
+        from trainer.sweep.driver.launcher_trials import LauncherTrials, trial_options
 
-        return LaunchedTrials(trial_options(plan.config.launcher, plan.sweep))
+        return LauncherTrials(trial_options(plan.config.launcher, plan.sweep))
     warm = plan.sweep.warm if plan.sweep.warm != "auto" else plan.n_trials > 2
     if program is not None or not warm:
-        return Cold(program or PROGRAM)
-    from trainer.sweep.driver.fork_client import WarmPool
+        return ColdLauncher(program or PROGRAM)
+    from trainer.sweep.driver.fork_client import ForkClient
 
-    return WarmPool(_PACKAGES[plan.config.task.name], log=folder.dir / "trials" / "pool.log")
+    return ForkClient(_PACKAGES[plan.config.task.name], log=folder.dir / "trials" / "pool.log")
 
 
-def slots_of(plan: Plan) -> list[Slot]:
+def slots_of(plan: SweepPlan) -> list[Slot]:
     """Room for the sweep's trials: of this machine, or of where a launcher starts them."""
     launcher = plan.config.launcher
     if launcher.name in ("local", "torchrun") and launcher.nodes == 1:

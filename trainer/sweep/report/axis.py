@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.plots.style import shorten
-from trainer.sweep.report.results import Results, Row, text
+from trainer.sweep.report.results import Row, SweepResults, text
 
 ABSENT = "–"  # of a parameter that doesn't apply to a trial
 _MOST_TICKS = 12
 
 
 @dataclass(frozen=True)
-class Axis:
+class PlotAxis:
     """``names``: texts of the choices, in order; empty for numbers. ``log``: numbers on a logarithmic scale."""
 
     key: str
     names: tuple[str, ...] = ()
     log: bool = False
 
-    def position(self, row: Row, results: Results) -> float | None:
+    def position(self, row: Row, results: SweepResults) -> float | None:
         """Where a trial lies on it: the number, or its choice's place; None where it doesn't apply."""
         values = results.searched(row)
         if self.key not in values:
@@ -37,9 +37,9 @@ class Axis:
         return math.log10(value) if self.log and value > 0 else value
 
 
-def axes(results: Results) -> list[Axis]:
+def axes(results: SweepResults) -> list[PlotAxis]:
     """The parameters of which more than one value was tried, in the order of the sweep."""
-    found: dict[str, Axis] = {}
+    found: dict[str, PlotAxis] = {}
     for told in (results.about.get("space") or {}).get("parameters", []):
         key = told["key"]
         if key in found or told["kind"] == "constant":
@@ -54,11 +54,11 @@ def axes(results: Results) -> list[Axis]:
             continue
         numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
         if numbers and told["kind"] != "categorical":
-            found[key] = Axis(key, log=bool(told.get("log")))
+            found[key] = PlotAxis(key, log=bool(told.get("log")))
         elif numbers:
-            found[key] = Axis(key, tuple(shown(value) for value in sorted(set(values))))
+            found[key] = PlotAxis(key, tuple(shown(value) for value in sorted(set(values))))
         else:
-            found[key] = Axis(key, texts)
+            found[key] = PlotAxis(key, texts)
     return list(found.values())
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.compose import compose
-from trainer.config.overrides import Typed, parse
+from trainer.config.overrides import TypedOverride, parse_override
 from trainer.config.saved_overrides import OF_THE_COMMAND
 from trainer.core.atomic_files import atomic_write
 from trainer.core.cli_text import short
 from trainer.core.errors import ConfigError
 from trainer.core.secrets import has_mask
-from trainer.core.yaml_io import dump
+from trainer.core.yaml_io import dump_yaml
 from trainer.schema import Experiment
-from trainer.schema.conf_folders import Conf, with_dirs
-from trainer.sweep.report.results import Results, Row
+from trainer.schema.conf_folders import Conf, conf_with_dirs
+from trainer.sweep.report.results import Row, SweepResults
 
 logger = logging.getLogger("trainer")
 
@@ -28,7 +28,7 @@ BEST, PARETO, DEBUG = "best.yaml", "pareto", "debug"
 _ELSEWHERE = ("output_dir", "sweep", "tracking", "callback", "launcher", *OF_THE_COMMAND)
 
 
-def write_best(results: Results) -> list[Path]:
+def write_best(results: SweepResults) -> list[Path]:
     """Write ``best.yaml``, and with several objectives ``pareto/<trial>.yaml`` for each trial of the front.
 
     Files of trials that are no longer on the front are removed.
@@ -49,7 +49,7 @@ def write_best(results: Results) -> list[Path]:
     return [atomic_write(path, recipe(results, row, path)) for path, row in targets.items()]
 
 
-def best_row(results: Results) -> Row | None:
+def best_row(results: SweepResults) -> Row | None:
     """The best trial; of a Pareto front its knee, the trial nearest to the best of every objective, each scaled to
     the front's extent."""
     front = results.best
@@ -64,7 +64,7 @@ def best_row(results: Results) -> Row | None:
     return front[min(range(len(front)), key=distances.__getitem__)]
 
 
-def recipe(results: Results, row: Row, path: Path) -> str:
+def recipe(results: SweepResults, row: Row, path: Path) -> str:
     """The text of a recipe that composes to what the trial was trained with.
 
     Args:
@@ -73,21 +73,21 @@ def recipe(results: Results, row: Row, path: Path) -> str:
     words = [*results.about.get("fixed", []), *(row["words"] or [])]
     lost = [word.partition("=")[0] for word in words if has_mask(word)]
     kept = [word for word in words if not has_mask(word) and not _elsewhere(word)]
-    conf = with_dirs(list(results.about.get("config_dirs") or []))
+    conf = conf_with_dirs(list(results.about.get("config_dirs") or []))
     config, _ = compose("train", kept, conf=conf, runnable=False)
     chosen, content = _split(kept, config, conf)
     for key, value in _missed(config, chosen, content, conf).items():
         _put(content, key, value)
-    return "\n".join([*_header(results, row, path, lost), dump({"defaults": chosen, **content})])
+    return "\n".join([*_header(results, row, path, lost), dump_yaml({"defaults": chosen, **content})])
 
 
-def command(results: Results, path: Path) -> str:
+def command(results: SweepResults, path: Path) -> str:
     """What is typed to train a recipe of this sweep."""
     dirs = [f"--config-dir {short(Path(folder))}" for folder in results.about.get("config_dirs") or []]
     return " ".join(["python -m trainer", *dirs, f"experiment={short(path)}"])
 
 
-def _header(results: Results, row: Row, path: Path, lost: Sequence[str]) -> list[str]:
+def _header(results: SweepResults, row: Row, path: Path, lost: Sequence[str]) -> list[str]:
     values = ", ".join(f"{name} {value:.6g}" for name, value in row["values"].items())
     which = "The best" if path.name == BEST else "On the Pareto front"
     if path.name == BEST and len(results.objectives) > 1:
@@ -105,7 +105,7 @@ def _split(words: Sequence[str], config: Experiment, conf: Conf) -> tuple[list[A
     chosen: dict[str, str] = {"task": config.task.name}
     content: dict[str, Any] = {}
     base: list[Any] = []
-    for typed in map(parse, words):
+    for typed in map(parse_override, words):
         if typed.key == DEBUG:
             continue  # composed after recipes, which can't choose one: what it says is missed, and put in
         if typed.key in conf.groups:
@@ -119,7 +119,7 @@ def _split(words: Sequence[str], config: Experiment, conf: Conf) -> tuple[list[A
     return [*base, *({f"override /{group}": choice} for group, choice in chosen.items())], content
 
 
-def _choice(typed: Typed) -> str:
+def _choice(typed: TypedOverride) -> str:
     from trainer.schema.experiment_file import GROUP, choice_of
 
     word = str(typed.value)
@@ -130,7 +130,9 @@ def _missed(wanted: Experiment, chosen: list[Any], content: dict[str, Any], conf
     """What the trial's words gave and the recipe wouldn't: a key that is typed may change others with it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, BEST)
-        path.write_text("# @package _global_\n" + dump({"defaults": chosen, **content}), encoding="utf-8")
+        path.write_text(
+            "# @package _global_\n" + dump_yaml({"defaults": chosen, **content}), encoding="utf-8"
+        )
         try:
             found, _ = compose("train", [f"experiment='{path}'"], conf=conf, runnable=False)
         except ConfigError as error:

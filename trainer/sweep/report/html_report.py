@@ -15,7 +15,7 @@ import optuna
 from trainer.core.atomic_files import atomic_write
 from trainer.sweep.report.best import best_row
 from trainer.sweep.report.progress_plots import subtitle
-from trainer.sweep.report.results import Results, Row
+from trainer.sweep.report.results import Row, SweepResults
 from trainer.sweep.stores.in_memory_study import importances, make_study, value_of
 from trainer.sweep.stores.trial_store import COMPLETE
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("trainer")
 _FONT = "DejaVu Sans, Segoe UI, Helvetica, Arial, sans-serif"
 
 
-def write_page(results: Results, path: Path) -> bool:
+def write_html_report(results: SweepResults, path: Path) -> bool:
     """Write the page; False where no trial is complete, or where plotly isn't installed."""
     if not any(row["state"] == COMPLETE for row in results.rows):
         return False
@@ -54,7 +54,7 @@ def write_page(results: Results, path: Path) -> bool:
     return True
 
 
-def _figures(results: Results) -> Iterator[tuple[str, Any]]:
+def _figures(results: SweepResults) -> Iterator[tuple[str, Any]]:
     from optuna import visualization as plots
 
     study = make_study(results)
@@ -95,7 +95,7 @@ def _bars(shares: dict[str, float]) -> Any:
     return figure
 
 
-def _best(results: Results) -> str:
+def _best(results: SweepResults) -> str:
     row = best_row(results)
     if row is None:
         return ""
@@ -103,7 +103,7 @@ def _best(results: Results) -> str:
     return html.escape(f"best: trial {row['number']}, {values}")
 
 
-def _table(results: Results) -> str:
+def _table(results: SweepResults) -> str:
     keys = list(dict.fromkeys(key for row in results.rows for key in results.searched(row)))
     names = [objective.name for objective in results.objectives]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("#", "state", *names, *keys, "epochs", "s"))
@@ -112,7 +112,7 @@ def _table(results: Results) -> str:
     )
 
 
-def _line(results: Results, row: Row, names: list[str], keys: list[str]) -> str:
+def _line(results: SweepResults, row: Row, names: list[str], keys: list[str]) -> str:
     searched = results.searched(row)
     cells = [
         row["number"],

@@ -22,9 +22,9 @@ from trainer.sweep.driver.running_trial import RunningTrial
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.report.table import Column, Fitted
 from trainer.sweep.report.trial_rows import best, duration, rows, state
-from trainer.sweep.space import Plan
+from trainer.sweep.space import SweepPlan
 from trainer.sweep.stores import trial_store as states
-from trainer.sweep.stores.trial_store import Record
+from trainer.sweep.stores.trial_store import TrialRecord
 
 logger = logging.getLogger("trainer")
 
@@ -44,17 +44,17 @@ _STYLES = {
 
 
 @dataclass(frozen=True)
-class Board:
+class SweepBoard:
     """All that is shown."""
 
     folder: SweepFolder
-    plan: Plan
-    records: Sequence[Record]
+    plan: SweepPlan
+    records: Sequence[TrialRecord]
     running: Mapping[int, RunningTrial]
     counted: int
 
     @property
-    def leaders(self) -> list[Record]:
+    def leaders(self) -> list[TrialRecord]:
         return best(self.records, self.plan.objectives)
 
     @property
@@ -70,7 +70,7 @@ class Board:
         return max(0.0, (self.plan.n_trials - self.counted) * each - spent) / abroad
 
 
-class View:
+class SweepView:
     """Lines, as they are for a file or a pipe; also the sweep's log."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -81,7 +81,7 @@ class View:
         """Whether it wants to be shown the board."""
         return False
 
-    def open(self, board: Board) -> None:
+    def open(self, board: SweepBoard) -> None:
         """The first words."""
         plan, names = board.plan, ", ".join(f"{one.name} ({one.mode})" for one in board.plan.objectives)
         self.say(f"sweep {short(board.folder.dir)}: {plan.n_trials} trials, {plan.sweep.sampler}, {names}")
@@ -92,7 +92,7 @@ class View:
                 f"{board.counted} of them have ended already" + (f", {going} were begun" if going else "")
             )
 
-    def show(self, board: Board) -> None:
+    def show(self, board: SweepBoard) -> None:
         """Draw the board."""
 
     def say(self, line: str) -> None:
@@ -100,12 +100,12 @@ class View:
         logger.info("%s", line)
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def began(self, trial: RunningTrial, board: Board) -> None:
+    def began(self, trial: RunningTrial, board: SweepBoard) -> None:
         gpus = f" on GPU {trial.slot.gpus}" if trial.slot.gpus else ""
         again = " again" if trial.seen.marks else ""
         self.say(f"trial {trial.number} begins{again}{gpus}: {trial.label or 'as typed'}")
 
-    def ended(self, trial: RunningTrial, state: str, board: Board) -> None:
+    def ended(self, trial: RunningTrial, state: str, board: SweepBoard) -> None:
         record = next(one for one in board.records if one.number == trial.number)
         told = _values(record, board.plan) if record.values else (trial.outcome and trial.outcome.error) or ""
         line = f"[{board.counted}/{board.plan.n_trials}] trial {trial.number} {state}: {told}"
@@ -115,7 +115,7 @@ class View:
             line += " (the best so far)" if first is record else f" (best {_values(first, board.plan)})"
         self.say(line)
 
-    def close(self, board: Board | None, words: Sequence[str] = ()) -> None:
+    def close(self, board: SweepBoard | None, words: Sequence[str] = ()) -> None:
         """The final table, without a board nothing."""
         if board is None:
             return
@@ -124,7 +124,7 @@ class View:
             self.say(line)
 
 
-class LiveView(View):
+class LiveView(SweepView):
     """A table that is drawn again twice a second, and lines above it for what should stay."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -136,43 +136,43 @@ class LiveView(View):
     def due(self) -> bool:
         return time.monotonic() - self._drawn > REDRAW_SECONDS
 
-    def open(self, board: Board) -> None:
+    def open(self, board: SweepBoard) -> None:
         super().open(board)
         # rich would draw from a thread of its own, and forking beside threads is asking for trouble.
         self._live = Live(self._table(board), console=self.console, auto_refresh=False, transient=True)
         self._live.start()
 
-    def show(self, board: Board) -> None:
+    def show(self, board: SweepBoard) -> None:
         if self._live is not None:
             self._live.update(self._table(board), refresh=True)
         self._drawn = time.monotonic()
 
-    def _table(self, board: Board) -> Group:
+    def _table(self, board: SweepBoard) -> Group:
         return live_table(board, self.console.size.height)
 
-    def began(self, trial: RunningTrial, board: Board) -> None:
+    def began(self, trial: RunningTrial, board: SweepBoard) -> None:
         logger.info("trial %d begins: %s", trial.number, trial.label)
 
-    def ended(self, trial: RunningTrial, state: str, board: Board) -> None:
+    def ended(self, trial: RunningTrial, state: str, board: SweepBoard) -> None:
         if state in (states.COMPLETE, states.PRUNED):  # in the table
             logger.info("trial %d %s", trial.number, state)
         else:
             super().ended(trial, state, board)
 
-    def close(self, board: Board | None, words: Sequence[str] = ()) -> None:
+    def close(self, board: SweepBoard | None, words: Sequence[str] = ()) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
         super().close(board, words)
 
 
-def make_view() -> View:
+def make_view() -> SweepView:
     """The view that fits where the output goes."""
     console = Console(highlight=False)
-    return LiveView(console) if console.is_terminal else View(console)
+    return LiveView(console) if console.is_terminal else SweepView(console)
 
 
-def live_table(board: Board, lines: int = 24) -> Group:
+def live_table(board: SweepBoard, lines: int = 24) -> Group:
     """Running trials, the latest that have ended, and a line about all; no more than ``lines`` if that can be."""
     plan = board.plan
     objectives = [Column(one.name) for one in plan.objectives]
@@ -205,7 +205,7 @@ def live_table(board: Board, lines: int = 24) -> Group:
     return Group(table, Text(summary(board)))
 
 
-def summary(board: Board) -> str:
+def summary(board: SweepBoard) -> str:
     """``12/20, 3 pruned, 1 failed  best mAP50-95 0.41 (trial 7)  4:10 left``"""
     counts = Counter(state(one) for one in board.records if not one.withdrawn)
     parts = [f"{board.counted}/{board.plan.n_trials}"]
@@ -223,7 +223,7 @@ def summary(board: Board) -> str:
     return line if eta is None else f"{line}  {event_text.duration(eta)} left"
 
 
-def final_table(board: Board) -> Group:
+def final_table(board: SweepBoard) -> Group:
     """Every trial, or the best of many; below it why some failed."""
     plan, found = board.plan, rows(board.records, board.plan.objectives)
     title = f"{len(found)} trial{'' if len(found) == 1 else 's'}"
@@ -251,7 +251,7 @@ def final_table(board: Board) -> Group:
     return Group(table, *errors)
 
 
-def _rank(row: dict[str, Any], plan: Plan) -> tuple[bool, bool, float]:
+def _rank(row: dict[str, Any], plan: SweepPlan) -> tuple[bool, bool, float]:
     first = plan.objectives[0]
     value = row["values"].get(first.name)
     if value is None:
@@ -259,12 +259,12 @@ def _rank(row: dict[str, Any], plan: Plan) -> tuple[bool, bool, float]:
     return not row["best"], row["state"] != states.COMPLETE, -value if first.mode == "max" else value
 
 
-def _values(record: Record, plan: Plan) -> str:
+def _values(record: TrialRecord, plan: SweepPlan) -> str:
     pairs = zip(plan.objectives, record.values or (), strict=False)
     return ", ".join(f"{objective.name} {_number(value)}" for objective, value in pairs)
 
 
-def _cells(record: Record, plan: Plan) -> list[str]:
+def _cells(record: TrialRecord, plan: SweepPlan) -> list[str]:
     values = record.values or ()
     return [_number(values[place]) if place < len(values) else "" for place in range(len(plan.objectives))]
 

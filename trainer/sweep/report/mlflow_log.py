@@ -13,10 +13,10 @@ from typing import Any
 
 from trainer.runs.tracking_uri import scrubbed, with_credentials, without_credentials
 from trainer.sweep.report.best import best_row, command
-from trainer.sweep.report.results import Results, Row, text
+from trainer.sweep.report.results import Row, SweepResults, text
 from trainer.sweep.stores.trial_store import COMPLETE
 from trainer.tracking.metric_mapping import Point, clean_key
-from trainer.tracking.mlflow_state import State, load, name_for
+from trainer.tracking.mlflow_state import MlflowState, load, name_for
 
 logger = logging.getLogger("trainer")
 
@@ -25,7 +25,9 @@ SINK_SECONDS = 60.0  # for the last trials' own sinks to have made their runs
 PREFIX = "sweep."  # of parameters and tags
 
 
-def tell(results: Results, files: Sequence[Path], uri: str | None = None) -> tuple[str | None, str | None]:
+def log_sweep(
+    results: SweepResults, files: Sequence[Path], uri: str | None = None
+) -> tuple[str | None, str | None]:
     """Tell MLflow all of a sweep.
 
     Args:
@@ -61,10 +63,10 @@ def tell(results: Results, files: Sequence[Path], uri: str | None = None) -> tup
     )
 
 
-def _tell(results: Results, files: Sequence[Path], states: dict[int, State], uri: str) -> str:
-    from trainer.tracking.client import Tracker
+def _tell(results: SweepResults, files: Sequence[Path], states: dict[int, MlflowState], uri: str) -> str:
+    from trainer.tracking.client import MlflowTracker
 
-    tracker = Tracker(uri)
+    tracker = MlflowTracker(uri)
     experiment = next(iter(states.values())).experiment
     parent = tracker.find_or_create_parent(experiment, results.folder.id)
     tracker.describe(parent, _parameters(results), _tags(results))
@@ -84,13 +86,13 @@ def _tell(results: Results, files: Sequence[Path], states: dict[int, State], uri
     return parent
 
 
-def _parameters(results: Results) -> dict[str, str]:
+def _parameters(results: SweepResults) -> dict[str, str]:
     """What the best trial has, once it won't change any more: MLflow never changes a parameter."""
     row = best_row(results)
     return _searched(results, row) if row and results.over else {}
 
 
-def _tags(results: Results) -> dict[str, str]:
+def _tags(results: SweepResults) -> dict[str, str]:
     about, row = results.about, best_row(results)
     tags = {
         "sweep.sampler": about.get("sampler"),
@@ -115,16 +117,16 @@ def _tags(results: Results) -> dict[str, str]:
     return {key: str(value) for key, value in tags.items() if value is not None}
 
 
-def _searched(results: Results, row: Row) -> dict[str, str]:
+def _searched(results: SweepResults, row: Row) -> dict[str, str]:
     return {clean_key(f"{PREFIX}{key}"): text(value) for key, value in results.searched(row).items()}
 
 
-def _trial_tags(results: Results, row: Row) -> dict[str, str]:
+def _trial_tags(results: SweepResults, row: Row) -> dict[str, str]:
     told = {"trial": row["number"], "state": row["state"], "best": row["best"]}
     return {**_searched(results, row), **{f"{PREFIX}{name}": text(value) for name, value in told.items()}}
 
 
-def _points(results: Results) -> Iterator[Point]:
+def _points(results: SweepResults) -> Iterator[Point]:
     """Values by trial and the best so far, step = trial; the best trial's figures under their own names."""
     best: dict[str, float] = {}
     for row in results.rows:
@@ -146,7 +148,7 @@ def _points(results: Results) -> Iterator[Point]:
         yield Point(clean_key(name), float(value), int((row["ended"] or 0) * 1000), results.counted)
 
 
-def _states(rows: Sequence[Row], uri: str | None) -> dict[int, State]:
+def _states(rows: Sequence[Row], uri: str | None) -> dict[int, MlflowState]:
     """Where each trial is in MLflow; waits a little for those whose sinks have just begun."""
     until = time.monotonic() + SINK_SECONDS
     bare = without_credentials(uri) if uri else None

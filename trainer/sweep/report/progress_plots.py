@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.plots.style import ACCENT, BAD, COLOURS, FAINT, INK, PALE, page
-from trainer.sweep.report.results import Results, Row
+from trainer.sweep.report.results import Row, SweepResults
 from trainer.sweep.stores.in_memory_study import importances
 from trainer.sweep.stores.trial_store import COMPLETE, PRUNED
 
@@ -16,7 +16,7 @@ PRUNED_COLOUR = COLOURS[1]
 _MOST_BARS = 12
 
 
-def subtitle(results: Results) -> str:
+def subtitle(results: SweepResults) -> str:
     counts = [
         f"{number} {state}"
         for state in (COMPLETE, PRUNED, "infeasible", "failed")
@@ -25,7 +25,7 @@ def subtitle(results: Results) -> str:
     return f"{results.folder.id} · {results.about.get('sampler')} · {', '.join(counts)}"
 
 
-def draw_history(results: Results, path: Path) -> bool:
+def draw_history(results: SweepResults, path: Path) -> bool:
     """The value of each trial and the best so far, a panel an objective; False where there is nothing to draw."""
     complete = [row for row in results.rows if row["state"] == COMPLETE and row["values"]]
     if not complete:
@@ -64,7 +64,7 @@ def draw_history(results: Results, path: Path) -> bool:
     return True
 
 
-def draw_curves(results: Results, path: Path) -> bool:
+def draw_curves(results: SweepResults, path: Path) -> bool:
     """What each trial reported, by epoch; the best in front, pruned ones in their colour."""
     told = [row for row in results.rows if len(row["reported"]) > 1]
     if not told or len(results.objectives) > 1:
@@ -93,7 +93,7 @@ def draw_curves(results: Results, path: Path) -> bool:
     return True
 
 
-def draw_importance(results: Results, path: Path) -> bool:
+def draw_importance(results: SweepResults, path: Path) -> bool:
     """How much of the differences each parameter that all trials have explains; needs Optuna."""
     shares = importances(results)
     if not shares or max(map(len, shares.values())) < 2:
@@ -124,7 +124,7 @@ def draw_importance(results: Results, path: Path) -> bool:
     return True
 
 
-def _mark_lost(panel: Any, results: Results) -> None:
+def _mark_lost(panel: Any, results: SweepResults) -> None:
     """Trials without a value, as ticks at the lower edge."""
     for state, colour in (("failed", BAD), ("infeasible", COLOURS[4])):
         numbers = [row["number"] for row in results.rows if row["state"] == state]

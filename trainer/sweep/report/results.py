@@ -16,14 +16,14 @@ from trainer.core.secrets import has_mask
 from trainer.sweep.folder import SweepFolder, generations
 from trainer.sweep.objectives import Objective
 from trainer.sweep.report.trial_rows import rows
-from trainer.sweep.stores.trial_store import COMPLETE, FAIL, PRUNED, RUNNING, Record, StoreDown
+from trainer.sweep.stores.trial_store import COMPLETE, FAIL, PRUNED, RUNNING, StoreDown, TrialRecord
 
 Row = dict[str, Any]
 SWEEPS = "sweeps"
 
 
 @dataclass(frozen=True)
-class Results:
+class SweepResults:
     """A sweep as it is now.
 
     Attributes:
@@ -92,7 +92,7 @@ def find_sweep(ref: str | None, output_dir: str | Path) -> SweepFolder:
     raise ConfigError(f"no sweep {ref!r} in {Path(output_dir) / SWEEPS}.{hint}")
 
 
-def read_results(folder: SweepFolder, storage: str | None = None) -> Results:
+def read_results(folder: SweepFolder, storage: str | None = None) -> SweepResults:
     """Read a sweep.
 
     Args:
@@ -114,7 +114,7 @@ def read_results(folder: SweepFolder, storage: str | None = None) -> Results:
             raise
         note = f"as of the last trial that ended: {error}"
         found = [_numbered(row) for row in folder.read_trials()]
-    return Results(folder, about, objectives, found, note, keys)
+    return SweepResults(folder, about, objectives, found, note, keys)
 
 
 def text(value: Any) -> str:
@@ -124,11 +124,11 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def _records(folder: SweepFolder, store: str) -> Sequence[Record]:
+def _records(folder: SweepFolder, store: str) -> Sequence[TrialRecord]:
     if store == folder.plain_journal.name:
-        from trainer.sweep.stores.plain_journal import PlainStore
+        from trainer.sweep.stores.plain_journal import JournalGridStore
 
-        return PlainStore(folder.plain_journal).trials()
+        return JournalGridStore(folder.plain_journal).trials()
     if has_mask(store):
         raise ConfigError(f"{store} was saved without its password; give storage=<URL>")
     from trainer.sweep.stores.optuna_storage import open_storage, reaching, study_names
@@ -144,7 +144,7 @@ def _records(folder: SweepFolder, store: str) -> Sequence[Record]:
 
 
 def _counts(row: Row) -> bool:
-    """As :attr:`trainer.sweep.stores.trial_store.Record.finished` has it."""
+    """As :attr:`trainer.sweep.stores.trial_store.TrialRecord.finished` has it."""
     return row["state"] in (COMPLETE, PRUNED, "infeasible") and row["state"] != FAIL
 
 

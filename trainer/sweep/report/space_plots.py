@@ -10,9 +10,9 @@ import numpy as np
 
 from trainer.plots.style import ACCENT, FAINT, GRID, INK, page
 from trainer.sweep.objectives import Objective
-from trainer.sweep.report.axis import ABSENT, Axis, axes
+from trainer.sweep.report.axis import ABSENT, PlotAxis, axes
 from trainer.sweep.report.progress_plots import PRUNED_COLOUR, subtitle
-from trainer.sweep.report.results import Results, Row
+from trainer.sweep.report.results import Row, SweepResults
 from trainer.sweep.stores.trial_store import COMPLETE, PRUNED
 
 _COLUMNS = 4
@@ -20,7 +20,7 @@ _MOST_SLICES = 12
 _HEAT = "viridis"
 
 
-def draw_slices(results: Results, path: Path) -> bool:
+def draw_slices(results: SweepResults, path: Path) -> bool:
     """The first objective over each parameter, later trials darker; False where there is nothing to draw."""
     found, rows = axes(results)[:_MOST_SLICES], _complete(results)
     if not found or len(rows) < 2:
@@ -54,7 +54,7 @@ def draw_slices(results: Results, path: Path) -> bool:
     return True
 
 
-def draw_parallel(results: Results, path: Path) -> bool:
+def draw_parallel(results: SweepResults, path: Path) -> bool:
     """A line a trial through its values, coloured by the first objective, the best in front."""
     found, rows = axes(results), _complete(results)
     if len(found) < 2 or len(rows) < 2:
@@ -62,7 +62,7 @@ def draw_parallel(results: Results, path: Path) -> bool:
     objective = results.objectives[0]
     values = np.array([row["values"][objective.name] for row in rows])
     low, high = float(values.min()), float(values.max())
-    last = Axis(objective.name)
+    last = PlotAxis(objective.name)
     size = (max(9.0, 1.6 * (len(found) + 1) + 1.5), 5.2)
     with page(path, "Parallel coordinates", subtitle(results), size) as figure:
         from matplotlib import colormaps
@@ -108,7 +108,7 @@ def draw_parallel(results: Results, path: Path) -> bool:
     return True
 
 
-def draw_pareto(results: Results, path: Path) -> bool:
+def draw_pareto(results: SweepResults, path: Path) -> bool:
     """Every two objectives against each other, with the front; False for a single objective."""
     rows = _complete(results)
     pairs = list(combinations(results.objectives, 2))
@@ -150,7 +150,7 @@ def draw_pareto(results: Results, path: Path) -> bool:
 class _Column:
     """One vertical line of the parallel coordinates, from 0 to 1; trials it doesn't apply to go below it."""
 
-    def __init__(self, axis: Axis, low: float, high: float, absent: bool) -> None:
+    def __init__(self, axis: PlotAxis, low: float, high: float, absent: bool) -> None:
         self.axis, self.absent = axis, absent
         self.low, self.high = axis.scale(low), axis.scale(high)
         self.floor = 0.12 if absent else 0.0
@@ -171,14 +171,14 @@ class _Column:
         return absent + [(self.at(float(value)), _short(float(value))) for value in values]
 
 
-def _column(axis: Axis, rows: list[Row], results: Results) -> _Column:
+def _column(axis: PlotAxis, rows: list[Row], results: SweepResults) -> _Column:
     places = [axis.position(row, results) for row in rows]
     there = [place for place in places if place is not None]
     low, high = (0.0, float(len(axis.names) - 1)) if axis.names else (min(there), max(there))
     return _Column(axis, low, high, len(there) < len(places))
 
 
-def _complete(results: Results) -> list[Row]:
+def _complete(results: SweepResults) -> list[Row]:
     names = [objective.name for objective in results.objectives]
     return [
         row
@@ -191,7 +191,7 @@ def _points(rows: list[Row], one: Objective, other: Objective) -> tuple[list[flo
     return [row["values"][one.name] for row in rows], [row["values"][other.name] for row in rows]
 
 
-def _pruned(panel: Any, axis: Axis, results: Results) -> None:
+def _pruned(panel: Any, axis: PlotAxis, results: SweepResults) -> None:
     name = results.objectives[0].name
     rows = [row for row in results.rows if row["state"] == PRUNED and name in row["values"]]
     placed = [(axis.position(row, results), row) for row in rows]
@@ -202,12 +202,12 @@ def _pruned(panel: Any, axis: Axis, results: Results) -> None:
     )  # fmt: skip
 
 
-def _aside(row: Row, axis: Axis) -> float:
+def _aside(row: Row, axis: PlotAxis) -> float:
     """A little to the side, so that trials of one choice don't lie on each other."""
     return ((row["number"] * 0.618) % 1 - 0.5) * 0.3 if axis.names else 0.0
 
 
-def _ticks(panel: Any, axis: Axis) -> None:
+def _ticks(panel: Any, axis: PlotAxis) -> None:
     if axis.names:
         panel.set_xticks(range(len(axis.names)), axis.names)
         panel.set_xlim(-0.5, len(axis.names) - 0.5)

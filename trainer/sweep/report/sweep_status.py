@@ -17,7 +17,7 @@ from trainer.runs.events.reader import events
 from trainer.runs.run import Run
 from trainer.sweep.driver.outcome import find_run
 from trainer.sweep.report.best import BEST, best_row, command
-from trainer.sweep.report.results import Results, Row, text
+from trainer.sweep.report.results import Row, SweepResults, text
 from trainer.sweep.report.table import Column, Fitted
 from trainer.sweep.stores.trial_store import COMPLETE, RUNNING
 
@@ -25,7 +25,7 @@ STATES = ("complete", "pruned", "infeasible", "failed", "running", "waiting", "r
 SHOWN_FRONT = 20
 
 
-def status(results: Results) -> dict[str, Any]:
+def status(results: SweepResults) -> dict[str, Any]:
     """Where a sweep is, as JSON.
 
     ``trials`` counts by state, ``running`` has epoch, epochs and seconds left of each running trial, ``best`` is as
@@ -46,7 +46,7 @@ def status(results: Results) -> dict[str, Any]:
     }
 
 
-def best(results: Results) -> list[dict[str, Any]]:
+def best(results: SweepResults) -> list[dict[str, Any]]:
     """The best trial, or those of the Pareto front with ``knee`` at the one of ``best.yaml``: number, values,
     searched values, figures, run directory, checkpoint."""
     chosen = best_row(results)
@@ -64,7 +64,7 @@ def best(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def seconds_left(results: Results) -> float | None:
+def seconds_left(results: SweepResults) -> float | None:
     """Until the last trial ends, as fast as those that have ended; None while that can't be told."""
     ended = [row["seconds"] for row in results.rows if row["state"] == COMPLETE and row["seconds"]]
     running = sum(row["state"] == RUNNING for row in results.rows)
@@ -73,7 +73,7 @@ def seconds_left(results: Results) -> float | None:
     return round(max(0, results.n_trials - results.counted) * statistics.median(ended) / running, 1)
 
 
-def print_status(results: Results, console: Console | None = None) -> None:
+def print_status(results: SweepResults, console: Console | None = None) -> None:
     """Where a sweep is, for people."""
     console = console or Console(highlight=False)
     said = status(results)
@@ -101,7 +101,7 @@ def print_status(results: Results, console: Console | None = None) -> None:
     _print_note(results, console)
 
 
-def print_best(results: Results, console: Console | None = None) -> None:
+def print_best(results: SweepResults, console: Console | None = None) -> None:
     """The best trial, or the Pareto front, for people."""
     console = console or Console(highlight=False)
     chosen = best_row(results)
@@ -131,7 +131,7 @@ def _pairs() -> Table:
     return table
 
 
-def _running(results: Results, running: list[dict[str, Any]]) -> Fitted:
+def _running(results: SweepResults, running: list[dict[str, Any]]) -> Fitted:
     columns = [Column("trial"), Column("searched", words=True), Column("epoch", rank=1)]
     table = Fitted([*columns, Column(results.objectives[0].name), Column("left", rank=2)])
     for one in running:
@@ -144,7 +144,7 @@ def _running(results: Results, running: list[dict[str, Any]]) -> Fitted:
     return table
 
 
-def _front(results: Results, chosen: Row) -> Fitted:
+def _front(results: SweepResults, chosen: Row) -> Fitted:
     front = results.best
     names = [Column(f"{one.name} ({one.mode})") for one in results.objectives]
     title = f"{len(front)} trial{'' if len(front) == 1 else 's'} on the Pareto front"
@@ -156,18 +156,18 @@ def _front(results: Results, chosen: Row) -> Fitted:
     return table
 
 
-def _print_failures(results: Results, console: Console) -> None:
+def _print_failures(results: SweepResults, console: Console) -> None:
     for row in results.rows:
         if row["state"] == "failed" and row["error"]:
             console.print(f"trial {row['number']} failed: {row['error']}", soft_wrap=True, markup=False)
 
 
-def _print_note(results: Results, console: Console) -> None:
+def _print_note(results: SweepResults, console: Console) -> None:
     if results.note:
         console.print(Text(results.note, "yellow"), soft_wrap=True)
 
 
-def _progress(results: Results, row: Row) -> dict[str, Any]:
+def _progress(results: SweepResults, row: Row) -> dict[str, Any]:
     """How far a running trial is, by its event log."""
     run = _run(results, row)
     epoch, epochs, left, value = 0, None, None, None
@@ -190,7 +190,7 @@ def _progress(results: Results, row: Row) -> dict[str, Any]:
     }
 
 
-def _run(results: Results, row: Row) -> Run | None:
+def _run(results: SweepResults, row: Row) -> Run | None:
     if row["run_dir"] or not row["run_id"]:
         return Run.open(row["run_dir"]) if row["run_dir"] and Path(row["run_dir"]).is_dir() else None
     return find_run(Path(results.about["output_dir"]), row["run_id"])

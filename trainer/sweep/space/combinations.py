@@ -10,13 +10,13 @@ from typing import Any
 from trainer.config.compose import compose
 from trainer.core.errors import ConfigError
 from trainer.schema.conf_folders import Conf
-from trainer.sweep.space.space import Space
+from trainer.sweep.space.space import SearchSpace
 
 # Composing takes some 30 ms. What isn't composed here is checked by the trial itself.
 FEW, MANY = 32, 64
 
 
-def compose_all(command: str, space: Space, conf: Conf) -> tuple[list[Any], list[str]]:
+def compose_all(command: str, space: SearchSpace, conf: Conf) -> tuple[list[Any], list[str]]:
     """Compose the combinations of all choices, numbers at one of their values, and return the configurations
     and what is wrong with the others.
 
@@ -38,7 +38,7 @@ def compose_all(command: str, space: Space, conf: Conf) -> tuple[list[Any], list
     return configs, list(dict.fromkeys(mistakes))
 
 
-def samples(space: Space, groups: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Any]]:
+def samples(space: SearchSpace, groups: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Any]]:
     """Values of trials that between them have every choice, and every combination of groups' choices."""
     every = [parameter for parameter in space.searched if parameter.kind == "categorical"]
     chosen = [parameter for parameter in every if parameter.key in groups]

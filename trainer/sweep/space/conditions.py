@@ -8,11 +8,11 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from trainer.config.overrides import parse
+from trainer.config.overrides import parse_override
 from trainer.core.errors import ConfigError, did_you_mean
 from trainer.schema import COMMANDS
 from trainer.schema.conf_folders import Conf
-from trainer.schema.fields import leaves
+from trainer.schema.fields import fields_of
 from trainer.sweep.space.render import render, same
 from trainer.sweep.space.space import Condition, Parameter
 
@@ -32,7 +32,7 @@ def split_name(name: str) -> tuple[str, list[str]]:
 
 def read_condition(text: str, canonical: Callable[[str, Any], Any]) -> Condition:
     """The condition ``key=value`` or ``key=value,value``."""
-    typed = parse(text)
+    typed = parse_override(text)
     return Condition(typed.key, tuple(canonical(typed.key, value) for value in typed.values()))
 
 
@@ -84,7 +84,7 @@ def _with_variants(
     parameter: Parameter, searched: Sequence[Parameter], command: str, conf: Conf
 ) -> Parameter:
     """With the condition that the schema has: some keys are for some choices of their group only."""
-    leaf = leaves(COMMANDS[command]).get(parameter.key)
+    leaf = fields_of(COMMANDS[command]).get(parameter.key)
     group = parameter.key.partition(".")[0]
     if leaf is None or "only" not in leaf.metadata or group in {one.key for one in parameter.when}:
         return parameter

@@ -7,21 +7,21 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from trainer.config.compose import composed, to_dataclass
-from trainer.config.override_checks import check
-from trainer.config.overrides import Typed, parse
+from trainer.config.compose import compose_for_run, to_dataclass
+from trainer.config.override_checks import check_overrides
+from trainer.config.overrides import TypedOverride, parse_override
 from trainer.core.errors import ConfigError, did_you_mean
 from trainer.schema import COMMANDS
 from trainer.schema.conf_folders import Conf
-from trainer.schema.fields import leaves, value_at
+from trainer.schema.fields import fields_of, value_at
 from trainer.sweep.space.conditions import read_condition, split_name
 from trainer.sweep.space.grammar import parameter, word_of
 from trainer.sweep.space.render import render
 from trainer.sweep.space.space import Parameter
-from trainer.zoo.model_names import Models
+from trainer.zoo.model_names import ModelNames
 
 
-class Entries:
+class SpaceEntries:
     """Reads the words of one sweep.
 
     ``own`` are the words of the sweep itself (``sweep...``), ``fixed`` those that every trial gets, ``searched``
@@ -31,7 +31,7 @@ class Entries:
     def __init__(self, command: str, words: Sequence[str], conf: Conf) -> None:
         self.command, self.conf = command, conf
         self.groups = conf.groups_of(command)
-        checked = check(command, words, conf, multirun=True)
+        checked = check_overrides(command, words, conf, multirun=True)
         self.mistakes = list(checked.mistakes)
         last = {typed.key: typed for typed in checked.overrides}
         ours = [typed for typed in last.values() if not typed.override.is_hydra_override()]
@@ -64,7 +64,7 @@ class Entries:
         """The fixed words that only some choices of a searched group look at, as constants: ``optimizer.momentum``
         beside ``optimizer=sgd,adamw``. They are no longer among ``fixed``."""
         groups = {one.key for one in searched} & set(self.groups)
-        known = leaves(COMMANDS[self.command])
+        known = fields_of(COMMANDS[self.command])
         some = [
             typed
             for typed in self.fixed
@@ -80,7 +80,7 @@ class Entries:
         if key not in self.groups or value is None:
             return value
         task = [typed.text for typed in self.fixed if typed.key == "task" and key != "task"]
-        checked = check(self.command, [*task, f"{key}={render(value)}"], self.conf)
+        checked = check_overrides(self.command, [*task, f"{key}={render(value)}"], self.conf)
         checked.raise_mistakes()
         return next(typed.value for typed in checked.overrides if typed.key == key)
 
@@ -93,7 +93,7 @@ class Entries:
         for typed in self.fixed:
             if typed.key == key:
                 return typed.value
-        known = leaves(COMMANDS[self.command])
+        known = fields_of(COMMANDS[self.command])
         if key in self.groups:
             return value_at(self._config, f"{key}.name") if f"{key}.name" in known else None
         if key.startswith("mm."):
@@ -104,12 +104,12 @@ class Entries:
 
     def _entry(self, key: str, value: Any, conditions: Iterable[str]) -> Parameter:
         word = word_of(key, value)
-        if _is_own(parse(word)):
+        if _is_own(parse_override(word)):
             raise ConfigError("a sweep can't search its own keys.")
-        checked = check(self.command, [word], self.conf, multirun=True)
+        checked = check_overrides(self.command, [word], self.conf, multirun=True)
         if checked.mistakes:
             raise ConfigError(checked.mistakes[0].removeprefix(f"{word}: "))
-        found = parameter(parse(word), self._options, self.canonical)
+        found = parameter(parse_override(word), self._options, self.canonical)
         return replace(found, when=tuple(read_condition(text, self.canonical) for text in conditions))
 
     def _options(self, key: str) -> list[str] | None:
@@ -118,7 +118,7 @@ class Entries:
             return None
         names = list(self.groups[key])
         task = self._task if key == "model" else None
-        models = Models(self.conf)
+        models = ModelNames(self.conf)
         return [name for name in names if task is None or task in models.tasks(name)]
 
     @cached_property
@@ -131,13 +131,13 @@ class Entries:
     @cached_property
     def _config(self) -> Any:
         """What the fixed words alone compose to; keys that don't go together are not its business."""
-        checked = check(self.command, [typed.text for typed in self.fixed], self.conf)
-        tree = composed(self.command, checked, self.conf)
+        checked = check_overrides(self.command, [typed.text for typed in self.fixed], self.conf)
+        tree = compose_for_run(self.command, checked, self.conf)
         config = to_dataclass(tree, checked.mistakes) if tree is not None else None
         if config is None:
             raise ConfigError(checked.mistakes[-1])
         return config
 
 
-def _is_own(typed: Typed) -> bool:
+def _is_own(typed: TypedOverride) -> bool:
     return typed.key == "sweep" or typed.key.startswith("sweep.")

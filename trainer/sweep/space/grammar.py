@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, RangeSweep
 from hydra.core.override_parser.types import Sweep as HydraSweep
 
-from trainer.config.overrides import Typed, ends_of, plain, steps_of
+from trainer.config.overrides import TypedOverride, ends_of, plain, steps_of
 from trainer.core.errors import ConfigError, did_you_mean
 from trainer.sweep.space.render import render, same
 from trainer.sweep.space.space import Parameter
@@ -18,7 +18,7 @@ from trainer.sweep.space.space import Parameter
 Options = Callable[[str], Sequence[str] | None]
 
 
-def parameter(typed: Typed, options: Options, canonical: Callable[[str, Any], Any]) -> Parameter:
+def parameter(typed: TypedOverride, options: Options, canonical: Callable[[str, Any], Any]) -> Parameter:
     """The parameter that a word searches; a word of one value is a constant.
 
     Args:

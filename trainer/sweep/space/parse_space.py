@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.config.compose import compose
-from trainer.config.override_checks import listed
+from trainer.config.override_checks import list_mistakes
 from trainer.core.errors import ConfigError, did_you_mean
 from trainer.schema import METRICS, Experiment, Sweep
 from trainer.schema.conf_folders import Conf
-from trainer.schema.fields import leaves, value_at
+from trainer.schema.fields import fields_of, value_at
 from trainer.sweep.objectives import MEASURED, Objective, read_objectives
 from trainer.sweep.space.combinations import compose_all
 from trainer.sweep.space.conditions import settle
 from trainer.sweep.space.constraints import Constraint, read_constraint
-from trainer.sweep.space.entries import Entries
-from trainer.sweep.space.space import Space
+from trainer.sweep.space.entries import SpaceEntries
+from trainer.sweep.space.space import SearchSpace
 from trainer.sweep.stores.pruners import pruner_mistakes
 from trainer.sweep.stores.samplers import sampler_mistakes
 
@@ -25,12 +25,12 @@ TRIALS = 20
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """All that a driver needs to know of a sweep before its first trial; everything in it is checked."""
 
     command: str
     sweep: Sweep
-    space: Space
+    space: SearchSpace
     objectives: tuple[Objective, ...]  # empty for commands without a task
     config: Any  # what a first trial composes to: an Experiment (Evaluate, ...), for output_dir, name, task, epochs
 
@@ -44,7 +44,7 @@ class Plan:
         return asked or TRIALS
 
 
-def make_plan(command: str, words: Sequence[str], conf: Conf | None = None) -> Plan:
+def make_plan(command: str, words: Sequence[str], conf: Conf | None = None) -> SweepPlan:
     """Read and check a sweep: words, search space, objectives, constraints, sampler and pruner.
 
     Every value is checked against the schema, and the combinations of group choices are composed.
@@ -56,7 +56,7 @@ def make_plan(command: str, words: Sequence[str], conf: Conf | None = None) -> P
         ConfigError: with all mistakes in one message.
     """
     conf = conf or Conf()
-    entries = Entries(command, words, conf)
+    entries = SpaceEntries(command, words, conf)
     sweep = _own_configuration(entries)
     space, configs, mistakes = _space(entries, sweep)
     objectives: tuple[Objective, ...] = ()
@@ -74,13 +74,13 @@ def make_plan(command: str, words: Sequence[str], conf: Conf | None = None) -> P
     mistakes += sampler_mistakes(sweep, space, max(1, len(objectives)))
     mistakes += pruner_mistakes(sweep, objectives)
     if mistakes:
-        raise ConfigError(listed(mistakes))
-    return Plan(command, sweep, space, objectives, configs[0])
+        raise ConfigError(list_mistakes(mistakes))
+    return SweepPlan(command, sweep, space, objectives, configs[0])
 
 
 def read_space(
     words: Sequence[str], sweep: Sweep, *, command: str = "train", conf: Conf | None = None
-) -> Space:
+) -> SearchSpace:
     """The search space of typed words and ``sweep.params``; what is typed wins.
 
     ``sweep...`` and ``hydra...`` words are left out of it: no trial gets them.
@@ -88,13 +88,13 @@ def read_space(
     Raises:
         ConfigError: with all mistakes in one message.
     """
-    space, _, mistakes = _space(Entries(command, words, conf or Conf()), sweep)
+    space, _, mistakes = _space(SpaceEntries(command, words, conf or Conf()), sweep)
     if mistakes:
-        raise ConfigError(listed(mistakes))
+        raise ConfigError(list_mistakes(mistakes))
     return space
 
 
-def _own_configuration(entries: Entries) -> Sweep:
+def _own_configuration(entries: SpaceEntries) -> Sweep:
     """``sweep`` as its words and the experiment's file have it."""
     if "sweep" not in entries.groups:
         return Sweep()
@@ -110,7 +110,7 @@ def _own_configuration(entries: Entries) -> Sweep:
     return sweep
 
 
-def _space(entries: Entries, sweep: Sweep) -> tuple[Space, list[Any], list[str]]:
+def _space(entries: SpaceEntries, sweep: Sweep) -> tuple[SearchSpace, list[Any], list[str]]:
     """The space of all that is right, what its trials compose to, and all mistakes."""
     found = entries.parameters(sweep.params)
     always = [one for one in found if one.kind == "constant" and not one.when]
@@ -126,7 +126,7 @@ def _space(entries: Entries, sweep: Sweep) -> tuple[Space, list[Any], list[str]]
         [one for one in found if one not in always], base, entries.command, entries.conf
     )
     mistakes += wrong
-    bare = Space(tuple(fixed), tuple(parameters), seed=sweep.seed)
+    bare = SearchSpace(tuple(fixed), tuple(parameters), seed=sweep.seed)
     configs, wrong = compose_all(entries.command, bare, entries.conf)
     if not configs and not wrong:
         wrong = ["no combination of the values is left."]
@@ -137,18 +137,18 @@ def _space(entries: Entries, sweep: Sweep) -> tuple[Space, list[Any], list[str]]
                 constraints.append(_constraint(text, bare, configs[0]))
             except ConfigError as error:
                 mistakes.append(f"sweep.constraints: {error.message}")
-    space = Space(bare.fixed, bare.parameters, tuple(constraints), sweep.seed)
+    space = SearchSpace(bare.fixed, bare.parameters, tuple(constraints), sweep.seed)
     return space, configs, [*mistakes, *wrong]
 
 
-def _constraint(text: str, space: Space, config: Any) -> Constraint:
+def _constraint(text: str, space: SearchSpace, config: Any) -> Constraint:
     """A constraint whose names are all known; what isn't searched is replaced by its value."""
     constraint = read_constraint(text)
     known = {parameter.key for parameter in space.searched}
     figures = {*known, *METRICS[config.task.name], *MEASURED}
     settled = {}
     for name in sorted(constraint.names - figures):
-        if name not in leaves(Experiment):
+        if name not in fields_of(Experiment):
             raise ConfigError(f"{text!r}: there is no figure {name!r}.{did_you_mean(name, figures)}")
         settled[name] = _number(name, text, config)
     return constraint.bound(settled)

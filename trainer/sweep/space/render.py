@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from trainer.config.overrides import parse
+from trainer.config.overrides import parse_override
 from trainer.core.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ def _means(word: str, value: str) -> bool:
     if not word or any(sign in word for sign in ",:[]{}()=' \""):
         return False
     try:
-        alone, inside = parse(f"key={word}"), parse(f"key=[{word}]")
+        alone, inside = parse_override(f"key={word}"), parse_override(f"key=[{word}]")
     except ConfigError:
         return False
     return not alone.is_sweep and same(alone.value, value) and same(inside.value, [value])

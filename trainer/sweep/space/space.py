@@ -107,7 +107,7 @@ class Parameter:
         if self.kind in ("int", "float"):
             step = self.step or 1
             count = int((Decimal(str(self.high)) - Decimal(str(self.low))) / Decimal(str(step))) + 1
-            if count > Space.LARGEST_GRID:
+            if count > SearchSpace.LARGEST_GRID:
                 raise ConfigError(f"{self.key}: {count:,} values are too many for a grid.")
             values = [self.exact(self.low + number * step) for number in range(count)]
         if self.order == "reversed":
@@ -129,7 +129,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Space:
+class SearchSpace:
     """What a sweep searches. A parameter comes after those that its conditions are about."""
 
     LARGEST_GRID: ClassVar[int] = 100_000  # more would not end anyway

@@ -18,7 +18,7 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from trainer.sweep.report.results import Results, Row
+from trainer.sweep.report.results import Row, SweepResults
 
 logger = logging.getLogger("trainer")
 
@@ -27,7 +27,7 @@ LEAST = 3  # complete trials from which importances mean anything
 SEED = 0  # of the forest that the importances are read from
 
 
-def make_study(results: Results) -> optuna.Study:
+def make_study(results: SweepResults) -> optuna.Study:
     """A study with the trials that have ended, under their numbers; parameters by their keys."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
@@ -44,7 +44,7 @@ def make_study(results: Results) -> optuna.Study:
     return study
 
 
-def importances(results: Results) -> dict[str, dict[str, float]]:
+def importances(results: SweepResults) -> dict[str, dict[str, float]]:
     """How much of each objective's variance each parameter explains, by objective and key, the greatest first.
 
     Empty where too few trials are complete to tell, or all have the same value. Keys that not every trial has are
@@ -76,7 +76,7 @@ def value_of(trial: FrozenTrial, place: int) -> float:
     return float(trial.values[place])
 
 
-def distributions(results: Results) -> dict[str, BaseDistribution]:
+def distributions(results: SweepResults) -> dict[str, BaseDistribution]:
     """Optuna's distribution of each searched key, wide enough for all that was tried; of choices those tried.
 
     A key with several conditions is one parameter here.
@@ -102,7 +102,7 @@ def distributions(results: Results) -> dict[str, BaseDistribution]:
     return found
 
 
-def _trial(row: Row | None, results: Results, known: dict[str, BaseDistribution]) -> FrozenTrial:
+def _trial(row: Row | None, results: SweepResults, known: dict[str, BaseDistribution]) -> FrozenTrial:
     """A row as a trial; a failed one where there is none, or none that compares."""
     state = _STATES.get(row["state"], TrialState.FAIL) if row else TrialState.FAIL
     if row is None:

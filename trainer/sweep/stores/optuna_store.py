@@ -15,10 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from trainer.core.errors import FrameworkError
 from trainer.sweep.objectives import Objective
-from trainer.sweep.space import Space
+from trainer.sweep.space import SearchSpace
 from trainer.sweep.stores import trial_store
 from trainer.sweep.stores.optuna_storage import is_down, reaching
-from trainer.sweep.stores.trial_store import Gone, Record
+from trainer.sweep.stores.trial_store import TrialGone, TrialRecord
 
 _STATES = {
     TrialState.WAITING: trial_store.WAITING,
@@ -51,14 +51,14 @@ class OptunaStore:
         storage: Any,
         name: str,
         objectives: Sequence[Objective],
-        space: Space,
+        space: SearchSpace,
         sampler: Any,
         sampler_name: str,
         pruner: Any = None,
     ) -> None:
         self._space, self._objectives, self._sampler = space, objectives, sampler_name
         self._open: dict[int, optuna.trial.Trial] = {}
-        self._ended: dict[int, Record] = {}  # these don't change any more
+        self._ended: dict[int, TrialRecord] = {}  # these don't change any more
         with reaching(), _quiet():
             self.study = optuna.create_study(
                 storage=storage,
@@ -72,11 +72,11 @@ class OptunaStore:
             if self.study.metric_names != names:
                 self.study.set_metric_names(names)
 
-    def trials(self) -> list[Record]:
+    def trials(self) -> list[TrialRecord]:
         with reaching():
             return [self._seen(trial) for trial in self.study.get_trials(deepcopy=False)]
 
-    def ask(self, notes: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Record:
+    def ask(self, notes: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> TrialRecord:
         with reaching():
             trial = self.study.ask()
             for name, note in notes.items():
@@ -85,10 +85,10 @@ class OptunaStore:
                 trial = self._given(trial, params)
             return self._suggested(trial)
 
-    def take(self, number: int, notes: Mapping[str, Any]) -> Record:
+    def take(self, number: int, notes: Mapping[str, Any]) -> TrialRecord:
         frozen = self._frozen(number)
         if frozen.state != TrialState.RUNNING:
-            raise Gone
+            raise TrialGone
         with reaching():
             trial = optuna.trial.Trial(self.study, frozen._trial_id)
             try:
@@ -97,7 +97,7 @@ class OptunaStore:
                 # What has been suggested stays; a driver killed in the middle has left the rest to do.
                 return self._suggested(trial)
             except UpdateFinishedTrialError:
-                raise Gone from None
+                raise TrialGone from None
 
     def note(self, number: int, notes: Mapping[str, Any]) -> None:
         with reaching():
@@ -105,7 +105,7 @@ class OptunaStore:
                 for name, note in notes.items():
                     self._open[number].set_user_attr(name, note)
             except UpdateFinishedTrialError:
-                raise Gone from None
+                raise TrialGone from None
 
     def report(self, number: int, step: int, value: float) -> bool:
         trial = self._open[number]
@@ -116,7 +116,7 @@ class OptunaStore:
                 trial.report(value, step)
                 return bool(trial.should_prune())  # of some pruners it is numpy's
             except UpdateFinishedTrialError:
-                raise Gone from None
+                raise TrialGone from None
 
     def finish(
         self,
@@ -166,7 +166,7 @@ class OptunaStore:
                 leave()
                 return
 
-    def _seen(self, trial: FrozenTrial) -> Record:
+    def _seen(self, trial: FrozenTrial) -> TrialRecord:
         found = self._ended.get(trial.number)
         if found is None:
             found = _record(trial)
@@ -174,7 +174,7 @@ class OptunaStore:
                 self._ended[trial.number] = found
         return found
 
-    def _suggested(self, trial: optuna.trial.Trial) -> Record:
+    def _suggested(self, trial: optuna.trial.Trial) -> TrialRecord:
         """The trial with values.
 
         Raises:
@@ -214,21 +214,21 @@ class OptunaStore:
         with reaching():
             return self.study.get_trials(deepcopy=False)[number]
 
-    def _read(self, trial: optuna.trial.Trial) -> Record:
+    def _read(self, trial: optuna.trial.Trial) -> TrialRecord:
         return _record(self.study._storage.get_trial(trial._trial_id))
 
 
 ABOUT = "sweep"
 
 
-def read_study(storage: Any, name: str) -> list[Record]:
+def read_study(storage: Any, name: str) -> list[TrialRecord]:
     """All trials of a study, without any part in it."""
     study = optuna.load_study(study_name=name, storage=storage)
     return [_record(trial) for trial in study.get_trials(deepcopy=False)]
 
 
-def _record(trial: FrozenTrial) -> Record:
-    return Record(
+def _record(trial: FrozenTrial) -> TrialRecord:
+    return TrialRecord(
         number=trial.number,
         state=_STATES[trial.state],
         params=dict(trial.params),

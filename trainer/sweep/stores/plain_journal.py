@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.core.atomic_files import atomic_write
-from trainer.core.locks import Held, locked
-from trainer.sweep.stores.trial_store import COMPLETE, PRUNED, RUNNING, Gone, Record, StoreDown
+from trainer.core.locks import LockHeld, locked
+from trainer.sweep.stores.trial_store import COMPLETE, PRUNED, RUNNING, StoreDown, TrialGone, TrialRecord
 
 LOCK_SECONDS = 30.0
 
 
-class PlainStore:
+class JournalGridStore:
     """The journal of one sweep, and what it says."""
 
     needs_values = False
@@ -31,20 +31,20 @@ class PlainStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read = 0
-        self._records: dict[int, Record] = {}
+        self._records: dict[int, TrialRecord] = {}
         self._numbers: dict[str, int] = {}
 
-    def trials(self) -> list[Record]:
+    def trials(self) -> list[TrialRecord]:
         self._catch_up()
         return list(self._records.values())
 
-    def ask(self, notes: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Record:
+    def ask(self, notes: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> TrialRecord:
         token = secrets.token_hex(8)
         with self._changing():
             self._say(op="begin", token=token, params=dict(params or {}), notes=dict(notes))
         return self._records[self._numbers[token]]
 
-    def take(self, number: int, notes: Mapping[str, Any]) -> Record:
+    def take(self, number: int, notes: Mapping[str, Any]) -> TrialRecord:
         self.note(number, notes)
         return self._records[number]
 
@@ -69,7 +69,7 @@ class PlainStore:
         with self._changing():
             try:
                 self._running(number)
-            except Gone:
+            except TrialGone:
                 return False
             told = None if values is None else list(values)
             self._say(op="end", number=number, state=state, values=told, constraints=dict(constraints or {}))
@@ -94,9 +94,9 @@ class PlainStore:
     def _description(self) -> Path:
         return self.path.with_suffix(".about")
 
-    def _running(self, number: int) -> Record:
+    def _running(self, number: int) -> TrialRecord:
         if self._records[number].state != RUNNING:
-            raise Gone
+            raise TrialGone
         return self._records[number]
 
     @contextmanager
@@ -129,7 +129,7 @@ class PlainStore:
         if kind == "begin":
             # By the order of the lines, which is the same for all who read it.
             number = self._numbers[said["token"]] = len(self._records)
-            self._records[number] = Record(
+            self._records[number] = TrialRecord(
                 number, RUNNING, said["params"], notes=said["notes"], started=said["time"]
             )
             return
@@ -165,7 +165,7 @@ def journal_lock(path: Path) -> Iterator[None]:
     try:
         with locked(path.with_name(f"{path.name}.writer"), LOCK_SECONDS):
             yield
-    except Held as other:
+    except LockHeld as other:
         raise StoreDown(f"{path}: {other} has been writing to it for {LOCK_SECONDS:.0f} s") from None
 
 

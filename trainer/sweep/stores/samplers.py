@@ -13,12 +13,12 @@ from trainer.sweep.stores.optuna_arguments import build, need
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-    from trainer.sweep.space.space import Space
+    from trainer.sweep.space.space import SearchSpace
 
 WHERE = "sweep.sampler_options"
 
 
-def make_sampler(sweep: Sweep, space: Space, *, objectives: int = 1, salt: int = 0) -> BaseSampler:
+def make_sampler(sweep: Sweep, space: SearchSpace, *, objectives: int = 1, salt: int = 0) -> BaseSampler:
     """The sampler that a sweep names.
 
     Args:
@@ -39,7 +39,7 @@ def make_sampler(sweep: Sweep, space: Space, *, objectives: int = 1, salt: int =
         return _MAKERS[sweep.sampler](sweep, space, objectives, (sweep.seed + salt) % 2**32)
 
 
-def sampler_mistakes(sweep: Sweep, space: Space, objectives: int = 1) -> list[str]:
+def sampler_mistakes(sweep: Sweep, space: SearchSpace, objectives: int = 1) -> list[str]:
     """What is wrong with a sweep's sampler. A plain grid needs no Optuna."""
     try:
         if sweep.sampler == "grid":
@@ -52,7 +52,7 @@ def sampler_mistakes(sweep: Sweep, space: Space, objectives: int = 1) -> list[st
     return []
 
 
-def _check_grid(space: Space) -> None:
+def _check_grid(space: SearchSpace) -> None:
     for parameter in space.searched:
         parameter.all_values()  # endless ones complain
     if space.size is None:
@@ -63,7 +63,7 @@ def _check_grid(space: Space) -> None:
         raise ConfigError("no combination of the values fulfils sweep.constraints.")
 
 
-def _grid(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
+def _grid(sweep: Sweep, space: SearchSpace, objectives: int, seed: int) -> BaseSampler:
     from trainer.sweep.stores.combinations_sampler import CombinationsSampler
 
     _check_grid(space)
@@ -71,7 +71,7 @@ def _grid(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler
     return CombinationsSampler(list(space.grid()))
 
 
-def _tpe(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
+def _tpe(sweep: Sweep, space: SearchSpace, objectives: int, seed: int) -> BaseSampler:
     from optuna.samplers import TPESampler
 
     options = sweep.sampler_options
@@ -80,37 +80,37 @@ def _tpe(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
     return build(WHERE, TPESampler, options, seed=seed, **({"group": True} if group else {}))
 
 
-def _random(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
+def _random(sweep: Sweep, space: SearchSpace, objectives: int, seed: int) -> BaseSampler:
     from optuna.samplers import RandomSampler
 
     return build(WHERE, RandomSampler, sweep.sampler_options, seed=seed)
 
 
-def _cmaes(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
+def _cmaes(sweep: Sweep, space: SearchSpace, objectives: int, seed: int) -> BaseSampler:
     from optuna.samplers import CmaEsSampler
 
     return build(WHERE, CmaEsSampler, sweep.sampler_options, seed=seed, warn_independent_sampling=False)
 
 
-def _gp(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
+def _gp(sweep: Sweep, space: SearchSpace, objectives: int, seed: int) -> BaseSampler:
     from optuna.samplers import GPSampler
 
     return build(WHERE, GPSampler, sweep.sampler_options, seed=seed, warn_independent_sampling=False)
 
 
-def _nsgaii(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
+def _nsgaii(sweep: Sweep, space: SearchSpace, objectives: int, seed: int) -> BaseSampler:
     from optuna.samplers import NSGAIISampler
 
     return build(WHERE, NSGAIISampler, sweep.sampler_options, seed=seed)
 
 
-def _nsgaiii(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
+def _nsgaiii(sweep: Sweep, space: SearchSpace, objectives: int, seed: int) -> BaseSampler:
     from optuna.samplers import NSGAIIISampler
 
     return build(WHERE, NSGAIIISampler, sweep.sampler_options, seed=seed)
 
 
-def _qmc(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
+def _qmc(sweep: Sweep, space: SearchSpace, objectives: int, seed: int) -> BaseSampler:
     from optuna.samplers import QMCSampler, RandomSampler
 
     # All drivers walk through one sequence, whose place is kept in the study; what is no number is drawn.
@@ -120,7 +120,7 @@ def _qmc(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
     )  # fmt: skip
 
 
-def _auto(sweep: Sweep, space: Space, objectives: int, seed: int) -> BaseSampler:
+def _auto(sweep: Sweep, space: SearchSpace, objectives: int, seed: int) -> BaseSampler:
     import optunahub
 
     try:

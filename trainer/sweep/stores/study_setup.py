@@ -15,19 +15,19 @@ from typing import Any
 from trainer.config.overrides import key_of
 from trainer.core.errors import ConfigError
 from trainer.core.installation import VERSION
-from trainer.core.locks import Held, locked
+from trainer.core.locks import LockHeld, locked
 from trainer.core.secrets import mask_text, masked_words
 from trainer.sweep.folder import OF_THE_CALL, SweepFolder, generations, newest, sweep_name
-from trainer.sweep.space import Plan
-from trainer.sweep.stores.plain_journal import PlainStore
-from trainer.sweep.stores.trial_store import Store
+from trainer.sweep.space import SweepPlan
+from trainer.sweep.stores.plain_journal import JournalGridStore
+from trainer.sweep.stores.trial_store import TrialStore
 
 # What may differ between machines that share a sweep, besides what is of a single call.
 OF_THE_MACHINE = ("dataset.path", "runtime.device", "runtime.workers", "tracking", "launcher", "sweep")
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedStudy:
     """A sweep's folder and store.
 
     Attributes:
@@ -36,13 +36,15 @@ class Opened:
     """
 
     folder: SweepFolder
-    store: Store
+    store: TrialStore
     grid: list[dict[str, Any]] | None
     shared: bool
     new: bool
 
 
-def open_sweep(plan: Plan, words: Sequence[str], stem: str, driver: str, dirs: Sequence[str] = ()) -> Opened:
+def open_study(
+    plan: SweepPlan, words: Sequence[str], stem: str, driver: str, dirs: Sequence[str] = ()
+) -> OpenedStudy:
     """Find the sweep that these words mean, or begin it.
 
     Args:
@@ -73,9 +75,9 @@ def open_sweep(plan: Plan, words: Sequence[str], stem: str, driver: str, dirs: S
             found = newest(name, names, True)
         folder = SweepFolder(output / "sweeps" / found)
         grid = list(plan.space.grid()) if sweep.sampler == "grid" else None
-        store: Store
+        store: TrialStore
         if plain:
-            store = PlainStore(folder.plain_journal)
+            store = JournalGridStore(folder.plain_journal)
         else:
             store = _optuna(plan, folder, storage, driver)
         about = _about(plan, words, folder, dirs)
@@ -86,15 +88,15 @@ def open_sweep(plan: Plan, words: Sequence[str], stem: str, driver: str, dirs: S
         else:
             store.describe(about)
         folder.describe(about)
-    return Opened(folder, store, grid, sweep.storage is not None, not before)
+    return OpenedStudy(folder, store, grid, sweep.storage is not None, not before)
 
 
-def is_plain(plan: Plan) -> bool:
+def is_plain(plan: SweepPlan) -> bool:
     """Whether the sweep is a plain grid, for which Optuna isn't needed."""
     return plan.sweep.sampler == "grid" and plan.sweep.pruner == "none" and plan.sweep.storage is None
 
 
-def _optuna(plan: Plan, folder: SweepFolder, storage: Any, driver: str) -> Store:
+def _optuna(plan: SweepPlan, folder: SweepFolder, storage: Any, driver: str) -> TrialStore:
     try:
         import optuna
 
@@ -126,7 +128,7 @@ def _optuna(plan: Plan, folder: SweepFolder, storage: Any, driver: str) -> Store
     return store
 
 
-def _about(plan: Plan, words: Sequence[str], folder: SweepFolder, dirs: Sequence[str]) -> dict[str, Any]:
+def _about(plan: SweepPlan, words: Sequence[str], folder: SweepFolder, dirs: Sequence[str]) -> dict[str, Any]:
     """What ``sweep.json`` and the study say of the sweep, secrets masked."""
     sweep = plan.sweep
     return {
@@ -204,7 +206,7 @@ def _alone(path: Path) -> Any:
     from contextlib import ExitStack
 
     stack = ExitStack()
-    with suppress(Held):
+    with suppress(LockHeld):
         stack.enter_context(locked(path, 60.0))
     return stack
 

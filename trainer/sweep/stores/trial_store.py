@@ -20,12 +20,12 @@ class StoreDown(ResourceError):
     """The store doesn't answer now; it may later."""
 
 
-class Gone(Exception):
+class TrialGone(Exception):
     """The trial isn't running any more: another driver has ended it."""
 
 
 @dataclass(frozen=True)
-class Record:
+class TrialRecord:
     """A trial as the store has it.
 
     Attributes:
@@ -69,7 +69,7 @@ class Record:
         return all(value <= 0 for value in self.constraints.values())
 
 
-class Store(Protocol):
+class TrialStore(Protocol):
     """Every method raises :class:`StoreDown` where the store can't be reached; calling again is harmless.
 
     Attributes:
@@ -78,16 +78,16 @@ class Store(Protocol):
 
     needs_values: bool
 
-    def trials(self) -> list[Record]:
+    def trials(self) -> list[TrialRecord]:
         """All trials, in order of their numbers."""
 
-    def ask(self, notes: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Record:
+    def ask(self, notes: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> TrialRecord:
         """Begin a trial: one that waits, else a new one with values from the sampler, or with these ``params``.
 
         ``notes`` are with it from the start, so that nobody takes it for an abandoned one.
         """
 
-    def take(self, number: int, notes: Mapping[str, Any]) -> Record:
+    def take(self, number: int, notes: Mapping[str, Any]) -> TrialRecord:
         """Go on with a running trial that another driver has left. Its values are what they were.
 
         Raises:
@@ -130,12 +130,12 @@ class Store(Protocol):
         """Let go of files and connections."""
 
 
-def active(records: Sequence[Record]) -> list[Record]:
+def active(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials that count, or may come to count, towards the number asked for."""
     return [record for record in records if record.state != FAIL and not record.refused]
 
 
-def is_surplus(mine: Record, records: Sequence[Record], n_trials: int) -> bool:
+def is_surplus(mine: TrialRecord, records: Sequence[TrialRecord], n_trials: int) -> bool:
     """Whether a trial that was just asked for is one too many.
 
     Numbers are given in order, so all with smaller ones are in ``records``. Of any drivers that ask at the same
