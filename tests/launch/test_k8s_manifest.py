@@ -203,7 +203,7 @@ def test_where_the_pods_write(tmp_path: Path) -> None:
     assert str(far_output(job())) == "/workspace/runs"
     assert str(far_output(job(workdir=None))) == "runs"
     assert str(far_output(job(output_dir="/data/runs"))) == "/data/runs"
-    assert str(far_output(job(words=("output_dir=/shared/runs",)))) == "/shared/runs"
+    assert str(far_output(job(words=("output_dir=/home/me/work/runs",)))) == "/home/me/work/runs"
     told = json.loads(made(job(output_dir="/data/runs"), "Secret", secret=True)["stringData"]["job.json"])
     assert told["words"][-1] == "output_dir=/data/runs"
     assert told["run_dir"] == "/data/runs/digits-detection/tiny-1"

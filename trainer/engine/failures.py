@@ -42,6 +42,11 @@ def is_consequence(error: BaseException) -> bool:
     )
 
 
+def is_worker_death(error: BaseException) -> bool:
+    """Whether ``error`` says that a data loader process has ended by itself."""
+    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+
+
 def _classify(error: BaseException) -> TrainerError:
     import torch
 
@@ -70,7 +75,7 @@ def _classify(error: BaseException) -> TrainerError:
         )
     if _is_image_error(error):
         return DatasetError(f"an image can't be read: {text}")
-    if "DataLoader worker" in text and "exited unexpectedly" in text:
+    if is_worker_death(error):
         return ResourceError(f"a data loader process was killed, mostly for lack of (shared) memory: {text}")
     return FrameworkError(f"{type(error).__name__}: {text}")
 

@@ -5,6 +5,7 @@ and saves, a second signal stops at once. Processes that train together stop aft
 from __future__ import annotations
 
 import mmap
+import multiprocessing
 import os
 import signal
 import time
@@ -68,6 +69,13 @@ class StopSignals:
         """What ended the training is known: signals don't cut off the rest where there are several processes."""
         self._ending = self._several
 
+    def wait(self, seconds: float) -> int | None:
+        """The signal that was received, or is within so many seconds; None while training hasn't begun."""
+        until = time.monotonic() + seconds
+        while self.received is None and self.training and time.monotonic() < until:
+            time.sleep(0.05)
+        return self.received
+
     def __enter__(self) -> StopSignals:
         global _over
         _over = mmap.mmap(-1, 1)
@@ -90,7 +98,9 @@ class StopSignals:
             # A process forked from this one. Ctrl-C reaches it too, but the training process may still want
             # something of it; SIGTERM is how that one ends it.
             if signum == signal.SIGTERM:
-                _die(signum)
+                if multiprocessing.parent_process() is None:
+                    _die(signum)
+                _end_worker(signum, frame)  # a data loader's, before it has called outlive_sigterm
             return
         if self._ending:
             return
@@ -125,8 +135,6 @@ def _die(signum: int) -> None:
 
 
 def _parent() -> int:
-    import multiprocessing
-
     parent = multiprocessing.parent_process()
     return parent.pid or 0 if parent is not None else os.getppid()
 

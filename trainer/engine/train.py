@@ -331,7 +331,7 @@ def _explain(
     reason: Exception, signals: StopSignals, file: LogFile, ranks: Ranks
 ) -> tuple[Any, TrainerError | None]:
     """An exception as (stopped, error), one of the two; its traceback goes to the log file."""
-    from trainer.engine.failures import as_trainer_error, is_consequence, traceback_of
+    from trainer.engine.failures import as_trainer_error, is_consequence, is_worker_death, traceback_of
     from trainer.engine.stop_signals import Stopped
 
     file.write("training ended with an exception", logging.ERROR, reason)
@@ -340,9 +340,10 @@ def _explain(
         if end.trace:
             file.write(f"process {end.rank}: {end.trace}", logging.ERROR)
         return (None, end.error) if end.error is not None else (Stopped(end.signum or 15, None), None)
-    if signals.received is not None:
-        # A signal to all processes ends the data loader's workers under the training process.
-        return Stopped(signals.received, None), None
+    # A signal to all processes may end the data loader's workers before the training process has heard of it.
+    received = signals.wait(HEAR_SECONDS) if is_worker_death(reason) else signals.received
+    if received is not None:
+        return Stopped(received, None), None
     error = as_trainer_error(reason)
     ranks.failed(error, traceback_of(error))
     return None, error
