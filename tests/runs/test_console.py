@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from trainer.runs.events.console import ConsoleView
-from trainer.runs.events.event_text import event_text, duration, number
+from trainer.runs.events.event_text import duration, event_text, number
 
 RESULT = {
     "task": "detection",

@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from trainer.core.errors import CheckpointError
 from trainer.core.atomic_files import atomic_file, atomic_write, move_into_place
+from trainer.core.errors import CheckpointError
 
 NAMES = ("last", "best")
 KEPT = re.compile(r"(epoch|iter)-\d+")

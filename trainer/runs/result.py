@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from trainer.runs.manifest import Manifest
 from trainer.core.errors import CheckpointError
 from trainer.runs.events.reader import Event, events
+from trainer.runs.manifest import Manifest
 from trainer.runs.run import Run
 
 

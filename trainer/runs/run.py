@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.errors import ConfigError, ResourceError, did_you_mean
 from trainer.core.locks import LockHeld, locked
-from trainer.runs.provenance import differences, provenance
 from trainer.core.secrets import mask_strings
-from trainer.core.atomic_files import atomic_write, move_into_place
+from trainer.runs.provenance import differences, provenance
 
 LATEST = "latest"
 LOCK_SECONDS = 3.0  # a process that was told to stop may still be saving

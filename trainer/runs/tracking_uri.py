@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from trainer.schema import Tracking
 from trainer.core.errors import ConfigError
+from trainer.schema import Tracking
 
 ENVIRONMENT = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from trainer.runs.events.event_text import event_text, duration, headline, number
+from trainer.runs.events.event_text import duration, event_text, headline, number
 from trainer.runs.events.reader import Event
 
 REDRAW_SECONDS = 0.5

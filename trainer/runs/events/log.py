@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from trainer.core.secrets import mask_strings
 from trainer.runs.events import schema
 from trainer.runs.events.reader import Event, parse
-from trainer.core.secrets import mask_strings
 
 logger = logging.getLogger("trainer")
 

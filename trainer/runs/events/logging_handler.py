@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from trainer.runs.events.log import EventLog
 from trainer.core.secrets import mask_text
+from trainer.runs.events.log import EventLog
 
 LENGTH = 2000
 # A run has a few dozen; a library that warns at every iteration mustn't fill the log and its sinks.

@@ -21,13 +21,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ResourceError
+from trainer.core.locks import LockHeld, locked
+from trainer.core.secrets import mask_text
 from trainer.runs.events.reader import Event, read
 from trainer.runs.events.schema import LAST_WORDS
-from trainer.core.locks import LockHeld, locked
 from trainer.runs.run import Run
-from trainer.core.secrets import mask_text
-from trainer.core.atomic_files import atomic_write
 
 logger = logging.getLogger("trainer")
 

@@ -1,0 +1,1 @@
+"""A plug-in of the OpenMMLab trainer, whole: see README.md."""
