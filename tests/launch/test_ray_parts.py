@@ -44,7 +44,7 @@ def test_one_worker_is_the_job_itself(tmp_path: Path) -> None:
 def test_several_workers_are_a_driver_and_a_placement_group(tmp_path: Path) -> None:
     options = replace(OPTIONS, nodes=2, nproc=2, resources={}, memory_gb=None)
     asked = RayCluster(options).request(job(tmp_path, options), "one-1")
-    assert "ray_ranks" in asked["entrypoint"] and "entrypoint_num_cpus" not in asked
+    assert "-m trainer.launch.ray_cluster.training_ranks " in asked["entrypoint"] and "entrypoint_num_cpus" not in asked
     assert workers(options) == {"bundles": [{"CPU": 4, "GPU": 1}] * 4, "strategy": "SPREAD"}
     assert workers(replace(options, nodes=1))["strategy"] == "PACK"
     assert workers(replace(options, placement="STRICT_PACK"))["strategy"] == "STRICT_PACK"

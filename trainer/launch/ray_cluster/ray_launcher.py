@@ -89,7 +89,7 @@ class RayCluster(Launcher):
         }
         held = {} if several(options) else _entrypoint(worker(options))
         return {
-            "entrypoint": _command(job, id, "ray_ranks" if several(options) else "far"),
+            "entrypoint": _command(job, id, "ray_cluster.training_ranks" if several(options) else "job_main"),
             "runtime_env": {**options.runtime_env, "env_vars": variables},
             "metadata": {"title": job.title},
             **held,
