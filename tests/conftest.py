@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+
+from trainer.core.locks import locked
 
 EXPERIMENTS = {
     "detection": "digits",
@@ -37,7 +38,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
     def train(task: str) -> Path:
         output = folder / f"trained-{task}"
-        with FileLock(folder / f"trained-{task}.lock"):
+        with locked(folder / f"trained-{task}.lock", wait=3600):
             if not (output / "done").exists():
                 words = [f"experiment={EXPERIMENTS[task]}", f"runtime.epochs={EPOCHS[task]}", *SHORT.split()]
                 words += ["runtime.device=cpu", "tracking=none", f"output_dir={output}"]

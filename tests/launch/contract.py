@@ -1,4 +1,7 @@
-"""What every launcher must do. A launcher's test file has a class of this kind with the words that choose it."""
+"""What every launcher must do. The tests of a launcher are a class that inherits :class:`LauncherContract`.
+
+A plug-in's author inherits it too, from a checkout of this repository (docs/launch.md, "A launcher of your own").
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from trainer.tracking.mlflow_state import mlflow_run_id
 ROOT = Path(__file__).parents[2]
 SECONDS = 240.0  # until something must have happened, on a machine that is busy with other things
 NAME = "a b  'c' \"d\" $HOME `e` \\ é"  # what a shell, a script or a manifest could stumble over
+VERBS = ("status", "logs", "cancel", "resume")  # of jobs that were launched
 SECRET = "s3cr3t-Pa55word-of-the-tests"
 SCENES = ("dataset=digits", "dataset.scenes=4", "dataset.val_scenes=2", "dataset.scene_size=64")
 # So long that nobody waits for its end, with a checkpoint within seconds.
@@ -40,18 +44,31 @@ TRAINING = (
 
 @dataclass
 class Site:
-    """Where a launcher's jobs are started from, with its words."""
+    """Where a launcher's jobs are started from.
+
+    Attributes:
+        output: the working folder and ``output_dir``.
+        words: the overrides that choose the launcher.
+        started: the jobs that were started; they are killed at the end.
+        config_dirs: folders for ``--config-dir``, such as a plug-in's.
+    """
 
     output: Path
     words: list[str]
     started: list[LaunchedJob] = field(default_factory=list)
+    config_dirs: list[Path] = field(default_factory=list)
 
     def trainer(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command line to its end."""
+        """Run a command line to its end."""
+        folders = [] if words[0] in VERBS else [f"--config-dir={folder}" for folder in self.config_dirs]
+        path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         return subprocess.run(
-            [sys.executable, "-m", "trainer", *words, f"output_dir={self.output}"],
+            [sys.executable, "-m", "trainer", *words, *folders, f"output_dir={self.output}"],
             cwd=self.output,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, path)])),
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -24,13 +24,13 @@ def main(words: list[str]) -> int:
     from tests.sweep import cheap
     from trainer.cli import command_line
     from trainer.launch.job import Job
-    from trainer.launch.slurm.rank_main import Again, main
+    from trainer.launch.slurm.rank_main import RequeueSignal, main
 
     if Job.load(rest[0]).command == "train":
         command_line.main = lambda argv: cheap.main(list(argv))  # type: ignore[assignment, arg-type]
         return main(rest[0])
     signal.signal(signal.SIGTERM, _saved)
-    signal.signal(signal.SIGUSR2, Again(Path(rest[0])))
+    signal.signal(signal.SIGUSR2, RequeueSignal(Path(rest[0])))
     print("waiting", flush=True)
     time.sleep(3600)
     return 1

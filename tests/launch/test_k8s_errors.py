@@ -53,8 +53,8 @@ def submit(job: Callable[..., Job]) -> Submit:
 @pytest.mark.parametrize(
     ("refusal", "error", "words"),
     [
-        ((401, "Unauthorized"), ResourceError, "doesn't know who asks"),
-        ((403, 'jobs is forbidden: User "me" cannot create'), ResourceError, "rbac.yaml has the rights"),
+        ((401, "Unauthorized"), ResourceError, "doesn't accept this user's credentials"),
+        ((403, 'jobs is forbidden: User "me" cannot create'), ResourceError, "rbac.yaml lists the rights"),
         ((403, "exceeded quota: gpus"), ResourceError, "exceeded quota: gpus"),
         ((404, 'namespaces "team" not found'), ResourceError, 'namespaces "team" not found'),
         ((409, 'jobs "one" already exists'), ResourceError, "already exists"),
@@ -67,7 +67,7 @@ def test_refused_it_leaves_nothing_behind(
     server: KubeServer, submit: Submit, refusal: tuple[int, str], error: type[TrainerError], words: str
 ) -> None:
     server.refuse["POST jobs"] = refusal
-    with pytest.raises(error, match="Job team/one can't be made") as told:
+    with pytest.raises(error, match="Job team/one can't be created") as told:
         submit()
     assert words in told.value.message and "\n" not in told.value.message
     assert server.cluster.store.objects == {}
@@ -82,7 +82,7 @@ def test_a_token_that_is_not_known(server: KubeServer, job: Callable[..., Job], 
 
 def test_no_such_kind(server: KubeServer, submit: Submit) -> None:
     server.kinds.discard("pytorchjobs")
-    with pytest.raises(ResourceError, match="no such kind of objects; is its operator there"):
+    with pytest.raises(ResourceError, match="no such kind of objects; is its operator installed"):
         submit(kind="pytorchjob")
 
 
@@ -167,7 +167,7 @@ def test_a_job_that_is_gone(server: KubeServer, submit: Submit) -> None:
     server.cluster.delete(("jobs", "team", "one"))
     until(lambda: launcher.status(launched).ended)
     status = launcher.status(launched)
-    assert status.state == "lost" and "no such job any more" in (status.reason or "")
+    assert status.state == "lost" and "the cluster has deleted the job" in (status.reason or "")
     until(lambda: not server.cluster.store.objects)  # the Secret went with it
     assert launcher.resume(launched).handle == launched.handle
 
@@ -189,7 +189,7 @@ def test_who_stays_outlasts_an_outage(server: KubeServer, submit: Submit) -> Non
     server.refuse["GET"] = (503, "restarting")
     with pytest.raises(NetworkError, match="503"):
         api.get("Job", "one")
-    api.patience = 60.0
+    api.retry_seconds = 60.0
     import threading
 
     threading.Timer(0.5, server.refuse.clear).start()

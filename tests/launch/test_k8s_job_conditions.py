@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainer.launch.k8s.job_conditions import read
+from trainer.launch.k8s.job_conditions import read_status
 
 WHEN = "2026-01-02T03:04:05Z"
 
@@ -50,17 +50,18 @@ RUNNING = {"running": {"startedAt": WHEN}}
 
 
 def test_finished() -> None:
-    status = read(a_job("Complete"), [ended(0)])
+    status = read_status(a_job("Complete"), [ended(0)])
     assert (status.state, status.exit_code, status.attempts, status.nodes) == ("finished", 0, 1, ("node-0",))
     assert status.since == 1767323045.0
 
 
 def test_running_and_queued() -> None:
-    assert read(a_job(), []).state == "queued"
-    assert read(a_job(), [a_pod("Pending")]).state == "queued"
-    assert read(a_job(), [a_pod("Running", **RUNNING)]).state == "running"
+    assert read_status(a_job(), []).state == "queued"
+    assert read_status(a_job(), [a_pod("Pending")]).state == "queued"
+    assert read_status(a_job(), [a_pod("Running", **RUNNING)]).state == "running"
     assert (
-        read(a_job(spec={"suspend": True}), []).reason == "suspended: its queue, or somebody, lets it start"
+        read_status(a_job(spec={"suspend": True}), []).reason
+        == "suspended: its queue or a person has to let it start"
     )
 
 
@@ -94,18 +95,20 @@ def test_running_and_queued() -> None:
     ],
 )
 def test_why_it_waits(pod: dict[str, Any], words: str) -> None:
-    status = read(a_job(), [pod])
+    status = read_status(a_job(), [pod])
     assert status.state == "queued" and words in (status.reason or "")
 
 
 def test_why_it_failed() -> None:
     failed = a_job("Failed", reason="BackoffLimitExceeded")
-    status = read(failed, [ended(1, message="a line\nDatasetError: no images\n")])
+    status = read_status(failed, [ended(1, message="a line\nDatasetError: no images\n")])
     assert (status.state, status.exit_code, status.reason) == ("failed", 1, "DatasetError: no images")
-    status = read(failed, [ended(137, reason="OOMKilled")])
+    status = read_status(failed, [ended(137, reason="OOMKilled")])
     assert status.exit_code == 137 and "its memory of 8Gi was full" in (status.reason or "")
-    assert "time is over" in (read(a_job("Failed", reason="DeadlineExceeded"), [ended(143)]).reason or "")
-    assert read(failed, []).reason == "BackoffLimitExceeded: said"
+    assert "time is over" in (
+        read_status(a_job("Failed", reason="DeadlineExceeded"), [ended(143)]).reason or ""
+    )
+    assert read_status(failed, []).reason == "BackoffLimitExceeded: said"
 
 
 def test_the_node_that_failed_first_says_why() -> None:
@@ -114,24 +117,24 @@ def test_the_node_that_failed_first_says_why() -> None:
         ended(1, "1", "2026-01-02T03:04:05Z", message="NetworkError: connection reset"),
         ended(1, "2", "2026-01-02T03:04:02Z", message="ResourceError: memory is full"),
     ]
-    assert read(a_job("Failed"), pods).reason == "ResourceError: memory is full"
+    assert read_status(a_job("Failed"), pods).reason == "ResourceError: memory is full"
 
 
 def test_a_restart_is_told() -> None:
-    status = read(a_job(), [ended(1, message="NetworkError: gone")])
+    status = read_status(a_job(), [ended(1, message="NetworkError: gone")])
     assert (status.state, status.reason, status.attempts) == (
         "queued",
         "starting again: NetworkError: gone",
         1,
     )
-    assert read(a_job(), [ended(1), a_pod("Running", **RUNNING)]).attempts == 2
+    assert read_status(a_job(), [ended(1), a_pod("Running", **RUNNING)]).attempts == 2
 
 
 def test_cancelled() -> None:
     job = a_job("Suspended", spec={"suspend": True}, cancelled=WHEN, attempts="2")
-    saving = read(job, [ended(1), a_pod("Running", **RUNNING)])
+    saving = read_status(job, [ended(1), a_pod("Running", **RUNNING)])
     assert (saving.state, saving.reason, saving.attempts) == ("running", "saving before it ends", 2)
-    status = read(job, [ended(1)])
+    status = read_status(job, [ended(1)])
     assert (status.state, status.exit_code, status.attempts) == ("cancelled", 143, 2)
-    again = read(a_job(attempts="1"), [ended(1), a_pod("Running", **RUNNING)])
+    again = read_status(a_job(attempts="1"), [ended(1), a_pod("Running", **RUNNING)])
     assert (again.state, again.attempts) == ("running", 3)

@@ -14,8 +14,8 @@ from trainer.core.errors import ConfigError
 from trainer.launch.job import Job
 from trainer.launch.k8s import Kubernetes
 from trainer.launch.k8s.job_manifest import manifests
-from trainer.launch.k8s.mounts import mistakes
-from trainer.launch.k8s.pod_job import far_output, name_of, not_kept
+from trainer.launch.k8s.mounts import find_mistakes
+from trainer.launch.k8s.pod_job import lost_run_warning, pod_output_dir, resource_name
 from trainer.schema import LauncherConfig
 
 VERSIONS = ("1.29", "1.33", "1.37")
@@ -52,7 +52,7 @@ def job(
 ) -> Job:
     return Job(
         id=id,
-        words=("train", "model=rtmdet-s", *words, f"id={id}", "resume=auto"),
+        argv=("train", "model=rtmdet-s", *words, f"id={id}", "resume=auto"),
         cwd=folder,
         folder=folder / "runs" / ".launched" / id,
         title="train rtmdet-s on digits",
@@ -104,7 +104,7 @@ def test_words_and_variables_are_in_the_secret_alone() -> None:
     bodies = manifests(one, "team", secret=True)
     assert [body["kind"] for body in bodies] == ["Secret", "Job"]
     held = json.loads(bodies[0]["stringData"]["job.json"])
-    assert held["words"] == list(one.words)
+    assert held["words"] == list(one.argv)
     assert held["environment"]["DB_PASSWORD"] == "hidden!"
     assert "PYTHONPATH" not in held["environment"]  # a path of this machine
     assert "hidden!" not in json.dumps(bodies[1:])
@@ -191,29 +191,31 @@ def test_what_counts_as_a_failure() -> None:
     ],
 )
 def test_names(id: str, name: str) -> None:
-    assert name_of(job(id=id)) == name
+    assert resource_name(job(id=id)) == name
 
 
 def test_long_names_stay_different() -> None:
-    first, second = (name_of(job(id="x" * 80 + end)) for end in "ab")
+    first, second = (resource_name(job(id="x" * 80 + end)) for end in "ab")
     assert first != second and max(len(first), len(second)) <= 52
 
 
 def test_where_the_pods_write(tmp_path: Path) -> None:
-    assert str(far_output(job())) == "/workspace/runs"
-    assert str(far_output(job(workdir=None))) == "runs"
-    assert str(far_output(job(output_dir="/data/runs"))) == "/data/runs"
-    assert str(far_output(job(words=("output_dir=/home/me/work/runs",)))) == "/home/me/work/runs"
+    assert str(pod_output_dir(job())) == "/workspace/runs"
+    assert str(pod_output_dir(job(workdir=None))) == "runs"
+    assert str(pod_output_dir(job(output_dir="/data/runs"))) == "/data/runs"
+    assert str(pod_output_dir(job(words=("output_dir=/home/me/work/runs",)))) == "/home/me/work/runs"
     told = json.loads(made(job(output_dir="/data/runs"), "Secret", secret=True)["stringData"]["job.json"])
     assert told["words"][-1] == "output_dir=/data/runs"
     assert told["run_dir"] == "/data/runs/digits-detection/tiny-1"
 
 
 def test_says_when_the_run_goes_with_its_pods() -> None:
-    assert "launcher.pvc" in (not_kept(job()) or "")
-    assert "none of launcher.pvc" in (not_kept(job(output_dir="/runs", pvc=["runs:/data"])) or "")
-    assert not_kept(job(output_dir="/data/runs", pvc=["runs:/data:ro"])) is not None
-    assert not_kept(job(output_dir="/data/runs", pvc=["runs:/data"])) is None
+    assert "launcher.pvc" in (lost_run_warning(job()) or "")
+    assert "in no claim of launcher.pvc" in (
+        lost_run_warning(job(output_dir="/runs", pvc=["runs:/data"])) or ""
+    )
+    assert lost_run_warning(job(output_dir="/data/runs", pvc=["runs:/data:ro"])) is not None
+    assert lost_run_warning(job(output_dir="/data/runs", pvc=["runs:/data"])) is None
 
 
 def test_all_mistakes_at_once() -> None:
@@ -225,7 +227,7 @@ def test_all_mistakes_at_once() -> None:
         nproc=4,
         gpus=2,
     ).options
-    found = "\n".join(mistakes(options))
+    found = "\n".join(find_mistakes(options))
     for part in ("launcher.image", "'runs'", "/x is mounted", "/tmp is mounted", "'a b'", "Did you mean 'NoSchedule'",
                  "launcher.output_dir", "launcher.nproc=4"):  # fmt: skip
         assert part in found

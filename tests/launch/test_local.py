@@ -42,7 +42,7 @@ class TestLocal(LauncherContract):
 
 
 def test_number_of_another_process_now(checked_facts: LaunchedJob) -> None:
-    assert not Local(checked_facts.job.options)._alive(checked_facts)
+    assert not Local(checked_facts.job.options)._is_running(checked_facts)
 
 
 def test_other_machine_is_named(checked_facts: LaunchedJob) -> None:

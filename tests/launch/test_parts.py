@@ -14,14 +14,14 @@ import pytest
 from trainer.cli.command_line import main as trainer
 from trainer.config.compose import compose
 from trainer.core.errors import ConfigError, ResourceError
-from trainer.core.processes import descendants, is_same_process, started_at
+from trainer.core.processes import ProcessIdentity, descendants, started_at
 from trainer.launch import LAUNCHED, launcher_registry
 from trainer.launch.dry_run import DryRun
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job, travelling
 from trainer.launch.job_status import JobNotes
 from trainer.launch.job_store import all_jobs, find_job, record_job
-from trainer.launch.rank_failures import ending
+from trainer.launch.rank_failures import find_ending
 from trainer.launch.submit import hand_over, make_job, runs_elsewhere
 from trainer.runs.run import Run
 from trainer.schema import Experiment
@@ -60,7 +60,7 @@ def test_handles(text: str) -> None:
     ],
 )
 def test_what_is_no_handle(text: str, expected: str) -> None:
-    with pytest.raises(ConfigError, match="is no handle") as caught:
+    with pytest.raises(ConfigError, match="is not a handle") as caught:
         Handle.parse(text)
     assert expected in caught.value.message
 
@@ -108,27 +108,27 @@ class TestMakeJob:
 
     def test_new_run_gets_an_id_to_go_on_with(self, tmp_path: Path) -> None:
         made = self.make(tmp_path, "launch.detach=true", "name=x", "resume=false")
-        assert made.words[:3] == ("train", "--config-dir", "conf/mine")
-        assert made.words[3:] == (f"output_dir={tmp_path}", "name=x", f"id={made.id}", "resume=auto")
+        assert made.argv[:3] == ("train", "--config-dir", "conf/mine")
+        assert made.argv[3:] == (f"output_dir={tmp_path}", "name=x", f"id={made.id}", "resume=auto")
         assert made.run_dir == tmp_path / "x" / made.id
         assert made.folder == tmp_path / ".launched" / made.id
         assert not list(tmp_path.iterdir())
 
     def test_named_run_must_be_new_or_gone_on_with(self, tmp_path: Path) -> None:
-        assert self.make(tmp_path, "id=mine").words[-2:] == ("id=mine", "resume=auto")
+        assert self.make(tmp_path, "id=mine").argv[-2:] == ("id=mine", "resume=auto")
         Run.create(tmp_path, "digits-detection", "m", "mine")
         with pytest.raises(ConfigError, match="there is a run mine already"):
             self.make(tmp_path, "id=mine")
-        assert self.make(tmp_path, "id=mine", "resume=auto").words[-2:] == ("id=mine", "resume=auto")
+        assert self.make(tmp_path, "id=mine", "resume=auto").argv[-2:] == ("id=mine", "resume=auto")
 
     def test_newest_is_settled_when_it_is_launched(self, tmp_path: Path) -> None:
         Run.create(tmp_path, "digits-detection", "m", "mine")
-        assert self.make(tmp_path, "resume=true").words[-2:] == ("id=mine", "resume=auto")
+        assert self.make(tmp_path, "resume=true").argv[-2:] == ("id=mine", "resume=auto")
 
     def test_run_to_go_on_with_is_said_already(self, tmp_path: Path) -> None:
         run = Run.create(tmp_path, "other", "m", "mine")
         made = self.make(tmp_path, "resume=min")
-        assert (made.id, made.run_dir, made.words[-1]) == ("mine", run.dir, "resume=min")
+        assert (made.id, made.run_dir, made.argv[-1]) == ("mine", run.dir, "resume=min")
 
     def test_machines_of_one_training_make_the_same_run(self, tmp_path: Path) -> None:
         several = [
@@ -212,7 +212,8 @@ class TestStates:
         JobNotes(tmp_path, 1).started("local:1")
         JobNotes(tmp_path, 1).ended(1)
         assert JobNotes(tmp_path).last["exit_code"] is None
-        assert is_same_process(JobNotes(tmp_path, 1).last["pid"], JobNotes(tmp_path, 1).last["process"])
+        last = JobNotes(tmp_path, 1).last
+        assert ProcessIdentity(last["pid"], last["process"]).is_running()
 
 
 def attempt(code: int | None, ended: float = 1.0, message: str | None = None) -> dict[str, Any]:
@@ -239,7 +240,7 @@ def attempt(code: int | None, ended: float = 1.0, message: str | None = None) ->
 def test_who_decides_why_it_ended(
     attempts: dict[int, Any], asked: int | None, expected: tuple[int, int | None]
 ) -> None:
-    end = ending(attempts, asked)
+    end = find_ending(attempts, asked)
     assert (end.exit_code, end.rank) == expected
 
 
@@ -264,12 +265,9 @@ def test_log_of_one_on_a_terminal_is_the_runs(tmp_path: Path) -> None:
 
 
 def test_processes() -> None:
-    mine = started_at(os.getpid())
-    assert (
-        is_same_process(os.getpid(), mine)
-        and not is_same_process(os.getpid(), "another/1")
-        and not is_same_process(os.getpid(), None)
-    )
+    assert ProcessIdentity.of(os.getpid()).is_running()
+    assert not ProcessIdentity(os.getpid(), "another/1").is_running()
+    assert not ProcessIdentity(os.getpid(), None).is_running()
     assert os.getpid() in descendants(os.getppid())
 
 

@@ -14,9 +14,10 @@ import pytest
 from trainer.core.errors import ConfigError
 from trainer.launch import file_signals
 from trainer.launch.job import Job
-from trainer.launch.ray_cluster.nodes import Node, fitting
-from trainer.launch.ray_cluster.ray_launcher import RayCluster, several, workers
-from trainer.launch.ray_cluster.training_ranks import variables
+from trainer.launch.ray_cluster.job_request import needs_driver, placement_group_spec
+from trainer.launch.ray_cluster.nodes import Node, count_fitting
+from trainer.launch.ray_cluster.ray_launcher import RayCluster
+from trainer.launch.ray_cluster.training_ranks import rank_variables
 from trainer.schema import LauncherConfig
 
 OPTIONS = LauncherConfig(name="ray", num_cpus=4, num_gpus=1, memory_gb=16, resources={"a100": 1})
@@ -44,11 +45,14 @@ def test_one_worker_is_the_job_itself(tmp_path: Path) -> None:
 def test_several_workers_are_a_driver_and_a_placement_group(tmp_path: Path) -> None:
     options = replace(OPTIONS, nodes=2, nproc=2, resources={}, memory_gb=None)
     asked = RayCluster(options).request(job(tmp_path, options), "one-1")
-    assert "ray_ranks" in asked["entrypoint"] and "entrypoint_num_cpus" not in asked
-    assert workers(options) == {"bundles": [{"CPU": 4, "GPU": 1}] * 4, "strategy": "SPREAD"}
-    assert workers(replace(options, nodes=1))["strategy"] == "PACK"
-    assert workers(replace(options, placement="STRICT_PACK"))["strategy"] == "STRICT_PACK"
-    assert not several(OPTIONS) and several(replace(OPTIONS, max_restarts=1))
+    assert (
+        "-m trainer.launch.ray_cluster.training_ranks " in asked["entrypoint"]
+        and "entrypoint_num_cpus" not in asked
+    )
+    assert placement_group_spec(options) == {"bundles": [{"CPU": 4, "GPU": 1}] * 4, "strategy": "SPREAD"}
+    assert placement_group_spec(replace(options, nodes=1))["strategy"] == "PACK"
+    assert placement_group_spec(replace(options, placement="STRICT_PACK"))["strategy"] == "STRICT_PACK"
+    assert not needs_driver(OPTIONS) and needs_driver(replace(OPTIONS, max_restarts=1))
     text = RayCluster(options).plan(job(tmp_path, options)).text
     assert "its workers" in text and "hunter" not in text
 
@@ -84,11 +88,11 @@ def test_folders_that_ray_would_copy_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_fits() -> None:
-    assert fitting([BIG, SMALL], {"CPU": 4}) == 3
-    assert fitting([BIG, SMALL], {"CPU": 4, "GPU": 1}) == 2
-    assert fitting([BIG, SMALL], {"CPU": 1, "GPU": 0.5}) == 4
-    assert fitting([BIG, SMALL], {"CPU": 1, "memory": 10e9}) == 6
-    assert fitting([BIG], {"CPU": 9}) == fitting([], {"CPU": 1}) == 0
+    assert count_fitting([BIG, SMALL], {"CPU": 4}) == 3
+    assert count_fitting([BIG, SMALL], {"CPU": 4, "GPU": 1}) == 2
+    assert count_fitting([BIG, SMALL], {"CPU": 1, "GPU": 0.5}) == 4
+    assert count_fitting([BIG, SMALL], {"CPU": 1, "memory": 10e9}) == 6
+    assert count_fitting([BIG], {"CPU": 9}) == count_fitting([], {"CPU": 1}) == 0
     assert BIG.text == "8 CPU, 2 GPU, 2 a100"
 
 
@@ -98,16 +102,16 @@ def test_ranks_over_machines() -> None:
         ("n1", "10.0.0.1", ["3"], 4001),
         ("n2", "10.0.0.2", ["1"], 4002),
     ]
-    told = variables(places)
+    told = rank_variables(places)
     assert [one["RANK"] for one in told] == ["0", "1", "2"]
     assert [one["LOCAL_RANK"] for one in told] == ["0", "1", "0"]
     assert [one["CUDA_VISIBLE_DEVICES"] for one in told] == ["0,3", "0,3", "1"]
     assert {(one["MASTER_ADDR"], one["MASTER_PORT"], one["WORLD_SIZE"]) for one in told} == {
         ("10.0.0.1", "4000", "3")
     }
-    shared = variables([("n1", "10.0.0.1", ["0"], 1), ("n1", "10.0.0.1", ["0"], 2)])  # half a GPU each
+    shared = rank_variables([("n1", "10.0.0.1", ["0"], 1), ("n1", "10.0.0.1", ["0"], 2)])  # half a GPU each
     assert [one["LOCAL_RANK"] for one in shared] == ["0", "0"] and "CUDA_VISIBLE_DEVICES" not in shared[0]
-    assert "CUDA_VISIBLE_DEVICES" not in variables([("n1", "10.0.0.1", [], 1)])[0]
+    assert "CUDA_VISIBLE_DEVICES" not in rank_variables([("n1", "10.0.0.1", [], 1)])[0]
 
 
 def test_signals_by_mail(tmp_path: Path) -> None:
@@ -117,10 +121,10 @@ def test_signals_by_mail(tmp_path: Path) -> None:
         file_signals.post_signal(tmp_path, signal.SIGUSR1)
         (tmp_path / "signal-NONSENSE-1").touch()
         (tmp_path / "job.json").touch()
-        assert file_signals.deliver(tmp_path) == [signal.SIGUSR1] and got == [signal.SIGUSR1]
-        assert file_signals.deliver(tmp_path) == [] and os.listdir(tmp_path) == ["job.json"]
+        assert file_signals.deliver_signals(tmp_path) == [signal.SIGUSR1] and got == [signal.SIGUSR1]
+        assert file_signals.deliver_signals(tmp_path) == [] and os.listdir(tmp_path) == ["job.json"]
         file_signals.post_signal(tmp_path, signal.SIGUSR1)
-        file_signals.empty(tmp_path)
-        assert file_signals.deliver(tmp_path) == []
+        file_signals.discard_signals(tmp_path)
+        assert file_signals.deliver_signals(tmp_path) == []
     finally:
         signal.signal(signal.SIGUSR1, before)

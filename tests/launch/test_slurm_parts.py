@@ -17,9 +17,9 @@ from trainer.launch.job import Job
 from trainer.launch.job_status import JobNotes
 from trainer.launch.job_store import LaunchedJob
 from trainer.launch.slurm import cli, slurm_launcher
-from trainer.launch.slurm.job_epilogue import wants_again
-from trainer.launch.slurm.rank_main import AGAIN, meet
-from trainer.launch.slurm.script import script
+from trainer.launch.slurm.job_epilogue import requeue_reason
+from trainer.launch.slurm.rank_main import REQUEUE_FILE, rendezvous
+from trainer.launch.slurm.script import sbatch_script
 from trainer.schema import LauncherConfig as Options
 
 SHOWN = (
@@ -57,7 +57,7 @@ def test_script_asks_for_what_was_typed(tmp_path: Path) -> None:
         sbatch={"mail_type": "END", "exclusive": True, "hold": False},
         srun=["--container-image=a b.sif"],
     )
-    text = script(made)
+    text = sbatch_script(made)
     asked = options_of(text)
     assert {name: asked[f"--{name}"] for name in ("partition", "account", "nodes", "mem", "time")} == {
         **{"partition": "gpu", "account": "me", "nodes": "2"},
@@ -81,7 +81,7 @@ def test_script_asks_for_what_was_typed(tmp_path: Path) -> None:
 
 
 def test_script_leaves_to_the_cluster_what_was_not_typed(tmp_path: Path) -> None:
-    asked = options_of(script(job(tmp_path)))
+    asked = options_of(sbatch_script(job(tmp_path)))
     assert set(asked) == {
         *("--chdir", "--job-name", "--nodes", "--ntasks-per-node", "--open-mode", "--output"),
         *("--requeue", "--signal"),
@@ -89,38 +89,46 @@ def test_script_leaves_to_the_cluster_what_was_not_typed(tmp_path: Path) -> None
 
 
 def test_percent_in_a_path_is_no_pattern(tmp_path: Path) -> None:
-    assert options_of(script(job(tmp_path / "50%j")))["--output"].endswith("/50%%j/with blank/one/output.log")
+    assert options_of(sbatch_script(job(tmp_path / "50%j")))["--output"].endswith(
+        "/50%%j/with blank/one/output.log"
+    )
 
 
 def test_interpreter(tmp_path: Path) -> None:
-    text = script(job(tmp_path, interpreter="apptainer exec it.sif python"))
+    text = sbatch_script(job(tmp_path, interpreter="apptainer exec it.sif python"))
     assert text.count("apptainer exec it.sif python ") == 2
 
 
 @pytest.mark.parametrize(
-    ("key", "hint"), [("time", "say launcher.time_minutes"), ("--output", "needs it for itself")]
+    ("key", "hint"), [("time", "use launcher.time_minutes"), ("--output", "sets it itself")]
 )
 def test_keys_of_their_own(tmp_path: Path, key: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=f"launcher.sbatch.{key}: .*{hint}"):
-        script(job(tmp_path, sbatch={key: 1}))
+        sbatch_script(job(tmp_path, sbatch={key: 1}))
 
 
 def test_controller_s_words() -> None:
     line = SHOWN.format(state="PENDING", reason="ReqNodeNotAvail,_UnavailableNodes:n1", code="0:0", nodes="")
-    known = cli._of_controller(line)
+    known = cli._parse_scontrol(line)
     assert known is not None
-    assert (known.waits, known.runs, known.since, known.restarts, known.nodes) == (True, False, 100, 2, ())
-    assert "nodes that it needs are down" in slurm_launcher.waiting(known)
-    known = cli._of_controller(SHOWN.format(state="FAILED", reason="None", code="0:9", nodes="a,b"))
+    assert (known.is_waiting, known.is_running, known.since, known.restarts, known.nodes) == (
+        True,
+        False,
+        100,
+        2,
+        (),
+    )
+    assert "nodes that it needs are down" in slurm_launcher.explain_waiting(known)
+    known = cli._parse_scontrol(SHOWN.format(state="FAILED", reason="None", code="0:9", nodes="a,b"))
     assert known is not None
     assert (known.exit_code, known.nodes, known.reason, known.since) == (137, ("a", "b"), None, 300)
 
 
 def test_accounts_words() -> None:
     table = "NODE_FAIL|1:0|a|50\nCANCELLED by 1000|0:15|b|100\n"
-    known = cli._of_accounts(table)
-    assert known == cli.About("CANCELLED", None, 143, ("b",), 1, 100.0)
-    assert cli._of_accounts("") is None
+    known = cli._parse_sacct(table)
+    assert known == cli.JobInfo("CANCELLED", None, 143, ("b",), 1, 100.0)
+    assert cli._parse_sacct("") is None
 
 
 @pytest.mark.parametrize(
@@ -138,7 +146,7 @@ def test_commands_that_fail(
     program.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     with pytest.raises(kind) as told:
-        cli.ask("sbatch")
+        cli.run_command("sbatch")
     assert str(told.value).count(said.removeprefix("error: ")) == 1 and "error:" not in str(told.value)
 
 
@@ -178,7 +186,7 @@ def test_how_it_ended(
     if expected[0] == "cancelled" and said is None:
         notes.cancel()
     line = SHOWN.format(state=state, reason="None", code=code, nodes="a")
-    monkeypatch.setattr(slurm_launcher, "about", lambda job: cli._of_controller(line))
+    monkeypatch.setattr(slurm_launcher, "job_info", lambda job: cli._parse_scontrol(line))
     status = slurm_launcher.Slurm(made.options).status(LaunchedJob(Handle("slurm", "7"), made.folder, {}))
     assert (status.state, status.exit_code) == expected[:2]
     assert (expected[2] or "") in (status.reason or "") and bool(status.reason) == bool(expected[2])
@@ -192,13 +200,13 @@ def test_who_starts_again(tmp_path: Path) -> None:
     def ended(code: int, handle: str = "slurm:7") -> str | None:
         notes.started(handle)
         notes.ended(code)
-        return wants_again(made.folder, code, now)
+        return requeue_reason(made.folder, code, now)
 
     assert ended(0) is None
     assert ended(143) is None  # somebody stopped it
-    (made.folder / AGAIN).write_text(json.dumps({"attempt": "7.1"}))
+    (made.folder / REQUEUE_FILE).write_text(json.dumps({"attempt": "7.1"}))
     assert ended(143) is None  # that was an earlier time
-    (made.folder / AGAIN).write_text(json.dumps({"attempt": "7.2"}))
+    (made.folder / REQUEUE_FILE).write_text(json.dumps({"attempt": "7.2"}))
     assert ended(143) == "its time was over"
     assert ended(2) is None
     notes.path.unlink()
@@ -215,7 +223,7 @@ def test_who_never_gets_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[s
     made = Job(**{**vars(job(tmp_path)), "run_dir": run})
     made.save()
     notes, now = JobNotes(made.folder), {"SLURM_JOB_ID": "7"}
-    (made.folder / AGAIN).write_text(json.dumps({"attempt": "7.0"}))
+    (made.folder / REQUEUE_FILE).write_text(json.dumps({"attempt": "7.0"}))
 
     def over(saves: bool) -> bool:
         notes.started("slurm:7")
@@ -225,7 +233,7 @@ def test_who_never_gets_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[s
             later = notes.last["started"] + 1
             os.utime(run / "checkpoints" / "manifest.json", (later, later))
         notes.ended(143)
-        return wants_again(made.folder, 143, now) is not None
+        return requeue_reason(made.folder, 143, now) is not None
 
     assert [over(saves) for saves in (False, False, True, True)] == [True] * 4
     # what was saved before it began is nothing that it saved
@@ -249,8 +257,8 @@ def test_processes_meet(tmp_path: Path) -> None:
         **{"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"},
         **{"SLURM_LOCALID": "0", "SLURM_JOB_NUM_NODES": "1"},
     }
-    one = meet(tmp_path, first)
-    two = meet(tmp_path, {**first, "SLURM_PROCID": "3", "SLURM_LOCALID": "3"})
+    one = rendezvous(tmp_path, first)
+    two = rendezvous(tmp_path, {**first, "SLURM_PROCID": "3", "SLURM_LOCALID": "3"})
     assert (
         one["MASTER_PORT"] == two["MASTER_PORT"] and one["MASTER_ADDR"] == two["MASTER_ADDR"] == "127.0.0.1"
     )
@@ -265,7 +273,7 @@ def test_processes_meet(tmp_path: Path) -> None:
 
 def test_several_nodes_meet_at_a_name(tmp_path: Path) -> None:
     facts = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0"}
-    found = meet(tmp_path, {**facts, "SLURM_JOB_NUM_NODES": "2", "SLURMD_NODENAME": "localhost"})
+    found = rendezvous(tmp_path, {**facts, "SLURM_JOB_NUM_NODES": "2", "SLURMD_NODENAME": "localhost"})
     assert (found["MASTER_ADDR"], found["LOCAL_WORLD_SIZE"]) == ("localhost", "1")
 
 
@@ -287,10 +295,10 @@ def test_a_cluster_s_own_file(tmp_path: Path) -> None:
     (tmp_path / "launcher" / "ours.yaml").write_text(given.read_text())
     config, _ = compose("train", ["launcher=ours", "launcher.gpus=2"], conf=conf_with_dirs([str(tmp_path)]))
     made = Job(**{**vars(job(tmp_path)), "options": config.launcher})
-    asked = options_of(script(made))
+    asked = options_of(sbatch_script(made))
     assert (asked["--partition"], asked["--ntasks-per-node"], asked["--mail-type"]) == (
         "gpu",
         "2",
         "END,FAIL",
     )
-    assert "module load cuda/12.4" in script(made)
+    assert "module load cuda/12.4" in sbatch_script(made)

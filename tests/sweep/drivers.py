@@ -164,10 +164,10 @@ def _drive(command: dict[str, Any]) -> None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
         os.environ.update(command["env"])
         if {"TOY_LAUNCHER", "TOY_RAY"} & os.environ.keys():
-            from trainer.launch import launcher_registry
+            from trainer.core.builtin_plugins import BUILT_IN
 
-            launcher_registry._CLASSES["torchrun"] = "tests.sweep.toy_launcher:ToyLauncher"
-            launcher_registry._CLASSES["ray"] = "tests.sweep.toy_launcher:ToyRay"
+            BUILT_IN["trainer.launchers"]["torchrun"] = "tests.sweep.toy_launcher:ToyLauncher"
+            BUILT_IN["trainer.launchers"]["ray"] = "tests.sweep.toy_launcher:ToyRay"
         from trainer.core.errors import TrainerError
         from trainer.schema.conf_folders import Conf
         from trainer.sweep.main import run_sweep

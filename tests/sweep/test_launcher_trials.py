@@ -118,7 +118,7 @@ def test_a_job_that_dies_goes_on(drivers: Drivers, tmp_path: Path) -> None:
     driver = drivers.run(tmp_path, *WORDS, **TOY, TOY_TROUBLE=json.dumps({"die": [2]}))
     assert driver.poll() == 0, driver.output
     check(tmp_path, 4)
-    assert "it ended without a word" in driver.output and "it goes on" in driver.output
+    assert "it ended without an exit code" in driver.output and "it goes on" in driver.output
     assert sorted(len(run["attempts"]) for run in runs(tmp_path)) == [1, 1, 1, 2]
     assert sum(len(one["earlier"]) for one in jobs(tmp_path)) == 1
 

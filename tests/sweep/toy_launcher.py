@@ -51,7 +51,7 @@ def main(folder: str) -> int:
     file_signals.watch_signals(Path(folder))
     code = 1
     try:
-        code = cheap.main(list(job.words))
+        code = cheap.main(list(job.argv))
     except SystemExit as error:
         code = int(error.code or 0)
     finally:

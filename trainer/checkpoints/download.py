@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from trainer.checkpoints.weights_cache import cached_path, sha256, stated_hash, 
 from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.cli_text import program
 from trainer.core.errors import CheckpointError, ConfigError, NetworkError, ResourceError
+from trainer.core.locks import LockHeld, locked
 from trainer.core.progress import Progress, megabytes
 
 TRIES = 4  # in a row without a single byte
@@ -216,19 +218,15 @@ def _unreachable(url: str, target: Path, reason: str) -> NetworkError:
 @contextlib.contextmanager
 def _lock(target: Path) -> Iterator[None]:
     """One process at a time, on one machine or over a shared file system that knows locks."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(timeout=0.1)
-    except Timeout:
-        with Progress(target.name) as progress:
-            progress.say(f"{target.name}: waiting for another process, which downloads it")
-        lock.acquire(poll_interval=0.2)
-    try:
+    lock = target.with_name(f".{target.name}.lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, wait=0.1))
+        except LockHeld as holder:
+            with Progress(target.name) as progress:
+                progress.say(f"{target.name}: waiting for {holder}, which downloads it")
+            stack.enter_context(locked(lock, wait=math.inf))
         yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

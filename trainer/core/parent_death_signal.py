@@ -1,7 +1,7 @@
-"""Runs a program that the kernel tells to stop (SIGTERM) when its parent ends: ``parent_death_signal.py <parent> <program> ...``.
+"""Run a program that the kernel sends SIGTERM when its parent ends: ``parent_death_signal.py <parent> <program> ...``.
 
-A program of its own, since what is done between fork and exec runs beside the threads of whoever forks: gRPC's
-abort there. Started without the site's packages, it takes some hundredths of a second.
+This is a program of its own because code between fork and exec runs beside the threads of the parent, and gRPC's
+threads abort there. It starts without site packages, in some hundredths of a second.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
+    """Ask the kernel for the signal, then become the program."""
     parent, *program = sys.argv[1:]
     with contextlib.suppress(OSError, AttributeError):  # a C library without it
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

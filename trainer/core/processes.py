@@ -1,58 +1,139 @@
-"""Processes of this machine by their number, told apart from later ones of the same number."""
+"""Processes of this machine: start them, tell them apart from later ones with the same id, and kill them."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from trainer.core.installation import child_environment
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """A process by its id and its start time, since the system uses ids again.
+
+    Attributes:
+        pid: the process id.
+        started: ``<boot id>/<clock ticks>``, as :func:`started_at` returns it; None for a process that had ended.
+
+    >>> ProcessIdentity.of(os.getpid()).is_running()
+    True
+    >>> ProcessIdentity(os.getpid(), "another boot/1").is_running()
+    False
+    """
+
+    pid: int
+    started: str | None
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity:
+        """The process that has this id now."""
+        return cls(pid, started_at(pid))
+
+    def is_running(self) -> bool:
+        """Whether this very process runs; a zombie doesn't."""
+        return self.started is not None and started_at(self.pid) == self.started
 
 
 def started_at(pid: int) -> str | None:
-    """When a process was started, as the system counts it; None where none of that number runs.
+    """When a process was started, unique over reboots; None if it doesn't run. A zombie doesn't run.
 
-    One that has ended and waits to be asked for its exit code doesn't run.
+    Where the system doesn't say, as without ``/proc``, the result is ``"unknown"`` for every process that runs.
     """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (OSError, ValueError):
-        return None if Path("/proc/self/stat").exists() else _without_proc(pid)
-    # The program's name, in brackets, may hold anything.
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else f"{_boot()}/{fields[19]}"
+    fields = _stat(pid)
+    if fields is None:
+        return "unknown" if _exists(pid) else None
+    return None if fields[0] in "ZX" else f"{boot_id()}/{fields[19]}"
 
 
-def is_same_process(pid: int, started: str | None) -> bool:
-    """Whether the process that was started then still runs."""
-    return started is not None and started_at(pid) == started
+def start_ticks(pid: int) -> int | None:
+    """When a process was started, in clock ticks since boot (Linux); None if it doesn't run. A zombie doesn't run."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def boot_id() -> str:
+    """The id of this boot: clock ticks start anew with each. Empty where the system has none."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below one, nearest first."""
+    """The ids of all processes below one, nearest first."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(stat.parent.name))
-    found = list(children.get(pid, []))
-    for one in found:  # grows while it is walked
-        found += children.get(one, [])
-    return found
+    result = list(children.get(pid, []))
+    for child in result:  # the list grows during the loop
+        result += children.get(child, [])
+    return result
 
 
 def kill_tree(pid: int) -> None:
-    """End a process and all below it at once."""
-    for one in [pid, *descendants(pid)]:
+    """Kill a process and all processes below it."""
+    for number in [pid, *descendants(pid)]:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(one, signal.SIGKILL)
+            os.kill(number, signal.SIGKILL)
 
 
-def stop_with_parent() -> list[str]:
-    """What comes before a program's own command line so that it gets SIGTERM when this process ends.
+def start_in_background(
+    command: Sequence[str],
+    *,
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stop_with_parent: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, so that neither Ctrl-C nor the end of the terminal reaches it.
+
+    Args:
+        command: the program and its arguments.
+        log: the file that its output is appended to, made with its folder; None: this process's output.
+        environment: its variables; None: this process's, with this package on its path.
+        cwd: its working folder; None: this process's.
+        stdin: ``subprocess.DEVNULL`` or ``subprocess.PIPE``.
+        stop_with_parent: whether it gets SIGTERM when this process ends (Linux only).
+
+    Raises:
+        OSError: the program can't be started, or the log can't be written.
+    """
+    command = [*(parent_death_command() if stop_with_parent else []), *command]
+    environment = child_environment() if environment is None else dict(environment)
+
+    def start(output: int | None) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            bufsize=0,
+            cwd=cwd,
+            env=environment,
+            stdin=stdin,
+            stdout=output,
+            stderr=None if output is None else subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    if log is None:
+        return start(None)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return start(file.fileno())
+
+
+def parent_death_command() -> list[str]:
+    """What to put before a command line so that the program gets SIGTERM when this process ends.
 
     Returns:
-        The first words of the command line; none where the system (other than Linux) can't do it.
+        The first arguments of the command line; none on systems other than Linux, which can't do it.
     """
     if not sys.platform.startswith("linux"):
         return []
@@ -60,18 +141,19 @@ def stop_with_parent() -> list[str]:
     return [sys.executable, "-I", "-S", str(program), str(os.getpid())]
 
 
-def _boot() -> str:
-    """Which start of the system this is: its clock begins anew with each."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
+def _stat(pid: int) -> list[str] | None:
+    """The fields of proc(5) from the state (field 3) on; the name before them is in brackets and may hold anything."""
+    with suppress(OSError, ValueError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields if len(fields) > 19 else None
+    return None
 
 
-def _without_proc(pid: int) -> str | None:
+def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return None
+        return False
     except OSError:
         pass
-    return "unknown"
+    return True

@@ -1,9 +1,30 @@
-"""Starting a command elsewhere: detached on this machine, by torchrun, SLURM, Ray or Kubernetes, with one handle.
+"""Start a command elsewhere: detached on this machine, or through torchrun, SLURM, Ray, Kubernetes or a plug-in.
 
-What is typed travels in a file (:mod:`trainer.launch.job`); every launcher runs :mod:`trainer.launch.job_main` with it.
+Every launcher has the same verbs and gives a handle for its job. The command line travels in a file
+(:mod:`trainer.launch.job`), and every launcher runs :mod:`trainer.launch.job_main` with that file.
+
+A launcher of your own is a subclass of :class:`Launcher` and a line in the entry-point group ``trainer.launchers``;
+docs/launch.md has an example.
 """
 
-# Set, to the handle, in what a launcher has started: it runs there and is not launched once more.
-LAUNCHED = "TRAINER_LAUNCHED"
-# Set where one process keeps those of a training and tells how the job is doing; theirs is told beside it.
-SEVERAL = "TRAINER_SEVERAL"
+from trainer.launch.dry_run import DryRun, DryRunPart
+from trainer.launch.handle import Handle
+from trainer.launch.job import Job
+from trainer.launch.job_status import JobNotes, JobStatus
+from trainer.launch.job_store import LaunchedJob, record_job
+from trainer.launch.launcher import Launcher
+from trainer.launch.variables import LAUNCHED, SEVERAL
+
+__all__ = [
+    "LAUNCHED",
+    "SEVERAL",
+    "DryRun",
+    "DryRunPart",
+    "Handle",
+    "Job",
+    "JobNotes",
+    "JobStatus",
+    "LaunchedJob",
+    "Launcher",
+    "record_job",
+]

@@ -9,13 +9,17 @@ from typing import Any
 
 from trainer.core.secrets import masked, masked_words
 from trainer.launch.job import Job
-from trainer.schema import LauncherConfig
 from trainer.schema.fields import fields_of
 
 
 @dataclass(frozen=True)
 class DryRunPart:
-    """One thing that is submitted: a command, a script, a manifest, as the text that it is."""
+    """One part of what is submitted: a command, a script or a manifest.
+
+    Attributes:
+        title: what the part is, in one line.
+        text: the part, as it is submitted.
+    """
 
     title: str
     text: str
@@ -23,36 +27,37 @@ class DryRunPart:
 
 @dataclass(frozen=True)
 class DryRun:
-    """All that a launcher would submit for a job; the job itself comes last, secrets masked."""
+    """All that a launcher would submit for a job; the job's own file comes last, with secrets masked."""
 
     launcher: str
     parts: tuple[DryRunPart, ...]
 
     @classmethod
     def of(cls, job: Job, parts: Sequence[DryRunPart]) -> DryRun:
-        return cls(
-            job.options.name,
-            (*parts, DryRunPart(f"{job.folder / 'job.json'} (secrets masked)", shown_job(job))),
-        )
+        """The launcher's parts and the job's file."""
+        job_file = DryRunPart(f"{job.folder / 'job.json'} (secrets masked)", masked_job(job))
+        return cls(job.options.name, (*parts, job_file))
 
     @property
     def text(self) -> str:
+        """All parts, as ``launcher.dry_run=true`` prints them."""
         return "\n".join(f"# {part.title}\n{part.text.rstrip()}\n" for part in self.parts)
 
 
-def shown_job(job: Job) -> str:
-    """A job as ``job.json`` has it, secrets masked."""
-    facts: dict[str, Any] = {**job.as_dict(), "words": masked_words(list(job.words))}
-    facts["options"] = {
-        key: facts["options"][key]
-        for key, leaf in fields_of(LauncherConfig).items()
-        if key != "dry_run" and job.options.name in leaf.metadata.get("only", (job.options.name,))
+def masked_job(job: Job) -> str:
+    """The content of ``job.json``, with secrets masked and only the options of the job's own launcher."""
+    content: dict[str, Any] = {**job.as_dict(), "words": masked_words(list(job.argv))}
+    config_class: Any = type(job.options)
+    content["options"] = {
+        key: content["options"][key]
+        for key, option in fields_of(config_class).items()
+        if key != "dry_run" and job.options.name in option.metadata.get("only", (job.options.name,))
     }
-    facts["environment"] = shown_environment(job.environment)
-    return json.dumps(masked(facts), indent=1, ensure_ascii=False)
+    content["environment"] = masked_environment(job.environment)
+    return json.dumps(masked(content), indent=1, ensure_ascii=False)
 
 
-def shown_environment(environment: Mapping[str, str]) -> dict[str, str]:
+def masked_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables with secrets masked."""
-    found: dict[str, str] = masked(dict(environment))
-    return found
+    result: dict[str, str] = masked(dict(environment))
+    return result

@@ -1,7 +1,7 @@
-"""Signals for a job, wherever it runs: a file in its folder, which the job itself looks for.
+"""Send signals to a job as files in its folder, which the job itself polls, wherever it runs.
 
-For what an engine can't pass on: Ray stops all processes of a job at once, data workers before they are done with,
-and none but SLURM has a word for a sweep's pruning.
+For signals that an engine can't pass on: Ray stops all processes of a job at once, data loader processes included,
+and only SLURM can send the signal with which a sweep prunes a trial.
 """
 
 from __future__ import annotations
@@ -15,45 +15,49 @@ from pathlib import Path
 
 from trainer.core.atomic_files import atomic_write
 
-SECONDS = 0.5
+POLL_SECONDS = 0.5
 _PREFIX = "signal-"
 
 
 def post_signal(folder: Path, signum: int) -> None:
-    """Have the job's first process get a signal, within a second of its looking into the folder."""
+    """Send a signal to the job's first process, which receives it within a second of seeing the file."""
     name = signal.Signals(signum).name
     atomic_write(folder / f"{_PREFIX}{name}-{secrets.token_hex(4)}", "")
 
 
-def empty(folder: Path) -> None:
-    """Throw away what was meant for an earlier attempt."""
+def discard_signals(folder: Path) -> None:
+    """Delete signals that were meant for an earlier attempt."""
     for path in folder.glob(f"{_PREFIX}*"):
         path.unlink(missing_ok=True)
 
 
-def deliver(folder: Path) -> list[int]:
-    """Take what lies there and send it to this process; what was."""
-    found = []
+def deliver_signals(folder: Path) -> list[int]:
+    """Send the signals of a folder to this process and delete their files.
+
+    Returns:
+        The numbers of the signals.
+    """
+    delivered = []
     with suppress(OSError):
-        for entry in sorted(os.scandir(folder), key=lambda one: one.name):
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             if not entry.name.startswith(_PREFIX):
                 continue
             signum = getattr(signal, entry.name.split("-")[1], None)
             with suppress(OSError):
                 os.unlink(entry.path)
                 if signum is not None:
-                    found.append(int(signum))
+                    delivered.append(int(signum))
                     os.kill(os.getpid(), signum)
-    return found
+    return delivered
 
 
 def watch_signals(folder: Path) -> None:
-    """Look for signals from now on, in a thread that ends with the process."""
+    """Deliver the signals of a folder from now on, in a thread that ends with the process."""
 
-    def look() -> None:
+    def poll() -> None:
         while True:
-            pause.wait(SECONDS)
-            deliver(folder)
+            pause.wait(POLL_SECONDS)
+            deliver_signals(folder)
 
     pause = threading.Event()
-    threading.Thread(target=look, name="mailbox", daemon=True).start()
+    threading.Thread(target=poll, name="job-signals", daemon=True).start()

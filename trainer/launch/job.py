@@ -1,117 +1,146 @@
-"""A command line on its way to where it runs: words, variables, and the folder that knows about it."""
+"""A command line on its way to where it runs: arguments, variables, and the folder that holds its state."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
+from trainer.core import plugins
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError
 from trainer.schema import LauncherConfig
 
+if TYPE_CHECKING:  # a type checker's own: at run time Python before 3.13 knows no defaults
+    from typing_extensions import TypeVar
+
+    ConfigT_co = TypeVar("ConfigT_co", bound=LauncherConfig, covariant=True, default=LauncherConfig)
+else:
+    from typing import TypeVar
+
+    ConfigT_co = TypeVar("ConfigT_co", covariant=True)
+
 FOLDER = ".launched"
 FILE = "job.json"
+_PATHS = ("cwd", "folder", "run_dir")
 
 
 @dataclass(frozen=True)
-class Job:
-    """One command line that runs elsewhere, again and again until it is through.
+class Job(Generic[ConfigT_co]):
+    """One command line that runs elsewhere, again and again until it has finished.
 
     Attributes:
-        id: the run's id; for what is no training a name of its own.
-        words: all that follows ``python -m trainer``, secrets and all.
-        cwd: the folder that its relative paths are in.
-        environment: variables that travel with it, secrets and all.
-        folder: ``<output_dir>/.launched/<id>``, with ``job.json`` and what is known about the job.
-        title: what it is, in a few words.
-        options: the launcher's.
-        run_dir: the run directory that it will have; None for what is no training.
+        id: the run's id; a command that trains nothing has a name of its own.
+        argv: everything after ``python -m trainer``, secrets included.
+        cwd: the folder that relative paths in ``argv`` start from.
+        environment: variables that travel with it, secrets included.
+        folder: ``<output_dir>/.launched/<id>``, with ``job.json`` and the job's state.
+        title: what it does, in a few words.
+        options: the launcher's options.
+        run_dir: the run directory that it writes; None for a command that trains nothing.
         device: ``runtime.device``.
     """
 
     id: str
-    words: tuple[str, ...]
+    argv: tuple[str, ...]
     cwd: Path
     folder: Path
     title: str
     environment: dict[str, str] = field(default_factory=dict)
-    options: LauncherConfig = field(default_factory=LauncherConfig)
+    options: ConfigT_co = field(default_factory=LauncherConfig)  # type: ignore[assignment]
     run_dir: Path | None = None
     device: str = "auto"
 
     @property
     def command(self) -> str:
-        return self.words[0]
+        """The command, such as ``train``."""
+        return self.argv[0]
 
     def save(self) -> Path:
-        """Write ``job.json``, which nobody else may read: words and variables are nowhere else."""
+        """Write ``job.json``, which only its owner can read: no other file holds arguments and variables."""
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False)
         return atomic_write(self.folder / FILE, text + "\n", mode=0o600)
 
     def as_dict(self) -> dict[str, Any]:
-        """What ``job.json`` holds."""
-        found = asdict(self)
-        paths = {name: value and str(value) for name, value in found.items() if name in _PATHS}
-        return {**found, "words": list(self.words), **paths}
+        """The content of ``job.json``."""
+        content = asdict(self)
+        paths = {key: value and str(value) for key, value in content.items() if key in _PATHS}
+        return {"id": self.id, "words": list(content.pop("argv")), **content, **paths}
 
     @classmethod
-    def load(cls, folder: str | Path) -> Job:
-        """The job of a folder, which may be elsewhere by now.
+    def load(cls, folder: str | Path) -> Job[Any]:
+        """Read the job of a folder, which may have been moved or mounted elsewhere.
 
         Raises:
-            ConfigError: there is none, or it can't be read.
+            ConfigError: the folder holds no job, or the job can't be read.
         """
         path = Path(folder).absolute() / FILE
         try:
-            found = json.loads(path.read_bytes())
-            paths = {name: Path(found[name]) for name in _PATHS if found[name]}
-            words, options = tuple(found["words"]), LauncherConfig(**found["options"])
-            return cls(**{**found, **paths, "words": words, "options": options, "folder": path.parent})
+            content = json.loads(path.read_bytes())
+            paths = {key: Path(content[key]) for key in _PATHS if content[key]}
+            argv, options = tuple(content.pop("words")), _load_options(content["options"])
+            return Job(**{**content, **paths, "argv": argv, "options": options, "folder": path.parent})
         except FileNotFoundError:
             raise ConfigError(f"no job was launched from {path.parent}: it has no {FILE}") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} can't be read: {type(error).__name__}: {error}") from None
 
 
+def _load_options(content: Mapping[str, Any]) -> LauncherConfig:
+    """The options in the dataclass of their launcher. Keys that it doesn't have are dropped."""
+    config_class = plugins.load("trainer.launchers", content["name"]).config_class
+    known = {option.name for option in dataclasses.fields(config_class)}
+    options: LauncherConfig = config_class(**{key: value for key, value in content.items() if key in known})
+    return options
+
+
 def travelling(
-    words: Iterable[str], names: Iterable[str] = (), environ: Mapping[str, str] = os.environ
+    argv: Iterable[str], names: Iterable[str] = (), environ: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """The variables that a job needs where it runs: the trainer's, the tracker's, the stores', those that a word
-    refers to (``${oc.env:NAME}``), and the named ones.
+    """The variables that a job needs where it runs.
+
+    These are the trainer's, the tracker's and the stores' variables, those that an argument refers to
+    (``${oc.env:NAME}``), and those in ``names``.
 
     Args:
-        names: ``NAME`` for one as it is here, ``NAME=value`` for another value.
+        argv: the job's arguments.
+        names: ``NAME`` for a variable with its value here, ``NAME=value`` for another value.
+        environ: the variables to choose from.
 
     Raises:
-        ConfigError: a named one isn't set here.
+        ConfigError: a variable in ``names`` isn't set here.
+
+    >>> travelling(["tracking.uri=${oc.env:DB}"], ["A", "B=2"], {"DB": "u", "A": "1", "HOME": "/root"})
+    {'DB': 'u', 'A': '1', 'B': '2'}
     """
-    referred = {name for word in words for name in _REFERRED.findall(word)}
-    found = {
+    referenced = {name for argument in argv for name in _REFERENCE.findall(argument)}
+    result = {
         name: value
         for name, value in environ.items()
-        if (name.startswith(_PREFIXES) and name not in _OF_THIS_PROCESS) or name in _NAMES or name in referred
+        if (name.startswith(_PREFIXES) and name not in _OF_THIS_PROCESS)
+        or name in _NAMES
+        or name in referenced
     }
-    for word in names:
-        name, equals, value = word.partition("=")
+    for assignment in names:
+        name, equals, value = assignment.partition("=")
         if not equals and name not in environ:
             raise ConfigError(f"launcher.env: {name} isn't set here; write {name}=<value>, or leave it out.")
-        found[name] = value if equals else environ[name]
-    return found
+        result[name] = value if equals else environ[name]
+    return result
 
 
-_PATHS = ("cwd", "folder", "run_dir")
-_REFERRED = re.compile(r"\$\{oc\.env:\s*(\w+)")
+_REFERENCE = re.compile(r"\$\{oc\.env:\s*(\w+)")
 _PREFIXES = ("TRAINER_", "MLFLOW_", "AWS_", "S3_", "EXTERNAL_STORAGE_", "INTERNAL_STORAGE_")
 _NAMES = {
     *("PYTHONPATH", "NO_ALBUMENTATIONS_UPDATE", "HYDRA_FULL_ERROR", "DATASET_CACHE_DIR", "MODEL_WEIGHTS_DIR"),
-    *(name for low in ("http_proxy", "https_proxy", "no_proxy") for name in (low, low.upper())),
+    *(spelling for name in ("http_proxy", "https_proxy", "no_proxy") for spelling in (name, name.upper())),
     *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
 }
-# Who this very process is, and what it may take of this machine.
+# What is true of this process alone: its launcher, its failure file, its share of the cores.
 _OF_THIS_PROCESS = {"TRAINER_LAUNCHED", "TRAINER_FAILURE", "TRAINER_CORES"}

@@ -1,4 +1,4 @@
-"""What was launched from here: a file in each job's folder, found by handle, by run id, or as ``latest``."""
+"""The jobs that were launched from here: a file in each job's folder, found by handle, by run id, or as ``latest``."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ class LaunchedJob:
     """A job that was handed to a launcher.
 
     Attributes:
-        facts: title, launcher, run_id, run_dir, host, submitted (Unix time), earlier handles, and what the
-            launcher noted for itself.
+        handle: its name.
+        folder: the job's folder.
+        facts: title, launcher, run_id, run_dir, host, submitted (Unix time), earlier handles, and the launcher's own
+            entries.
     """
 
     handle: Handle
@@ -34,22 +36,30 @@ class LaunchedJob:
     facts: dict[str, Any]
 
     @property
-    def job(self) -> Job:
+    def job(self) -> Job[Any]:
+        """The job, read from its folder."""
         return Job.load(self.folder)
 
     @property
     def run_dir(self) -> Path | None:
-        found = self.facts.get("run_dir")
-        return Path(found) if found else None
+        """The directory of its run; None for a command that trains nothing."""
+        path = self.facts.get("run_dir")
+        return Path(path) if path else None
 
 
 def record_job(job: Job, handle: Handle, **facts: Any) -> LaunchedJob:
-    """Note that a job was launched; ``facts`` are the launcher's own. Nothing secret is in there."""
-    known = read(job.folder)
-    earlier = [*known.facts["earlier"], str(known.handle)] if known else []
-    about = {
+    """Write ``launched.json`` for a job that was handed over. It holds nothing secret.
+
+    Args:
+        job: the job.
+        handle: the job's name.
+        facts: the launcher's own entries.
+    """
+    previous = read_launched(job.folder)
+    earlier = [*previous.facts["earlier"], str(previous.handle)] if previous else []
+    content = {
         "handle": str(handle),
-        "earlier": [one for one in earlier if one != str(handle)],
+        "earlier": [text for text in earlier if text != str(handle)],
         "launcher": job.options.name,
         "title": job.title,
         "command": job.command,
@@ -59,22 +69,36 @@ def record_job(job: Job, handle: Handle, **facts: Any) -> LaunchedJob:
         "submitted": time.time(),
         **facts,
     }
-    atomic_write(job.folder / _FILE, json.dumps(mask_strings(about), indent=1, ensure_ascii=False) + "\n")
-    return LaunchedJob(handle, job.folder, about)
+    atomic_write(job.folder / _FILE, json.dumps(mask_strings(content), indent=1, ensure_ascii=False) + "\n")
+    return LaunchedJob(handle, job.folder, content)
+
+
+def read_launched(folder: Path) -> LaunchedJob | None:
+    """The launched job of a folder; None if nothing was launched from it."""
+    try:
+        facts = json.loads((folder / _FILE).read_bytes())
+        return LaunchedJob(Handle.saved(facts["handle"]), folder, facts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def all_jobs(output_dir: str | Path) -> list[LaunchedJob]:
-    """Everything launched with this ``output_dir``, oldest first."""
+    """All jobs that were launched with this ``output_dir``, oldest first."""
     folders = (Path(output_dir).absolute() / FOLDER).glob(f"*/{_FILE}")
-    found = [launched for path in folders if (launched := read(path.parent))]
-    return sorted(found, key=lambda one: (one.facts.get("submitted", 0.0), str(one.handle)))
+    jobs = [launched for path in folders if (launched := read_launched(path.parent))]
+    return sorted(jobs, key=lambda job: (job.facts.get("submitted", 0.0), str(job.handle)))
 
 
 def named_job(command: str, names: Sequence[str], output_dir: str | Path) -> LaunchedJob:
-    """The job that was named for a command.
+    """The job that a command is about.
+
+    Args:
+        command: the command, for messages.
+        names: what was typed; must be one name.
+        output_dir: the ``output_dir`` that the job was launched with.
 
     Raises:
-        ConfigError: none or several were named, or nothing was launched as that.
+        ConfigError: no name or several were typed, or there is no such job.
     """
     if len(names) != 1:
         raise ConfigError(f"{command}: name one job: python -m trainer {command} <handle>, or latest")
@@ -82,49 +106,44 @@ def named_job(command: str, names: Sequence[str], output_dir: str | Path) -> Lau
 
 
 def find_job(output_dir: str | Path, name: str) -> LaunchedJob:
-    """What was launched under a handle, for a run (its id, the beginning of it, its folder), or last (``latest``).
+    """The job with a handle or of a run.
+
+    Args:
+        output_dir: the ``output_dir`` that it was launched with.
+        name: a handle, a run's id or its beginning, a run's directory, or ``latest``.
 
     Raises:
-        ConfigError: nothing was, or several could be meant.
+        ConfigError: there is no such job, or several fit.
     """
-    known = all_jobs(output_dir)
+    jobs = all_jobs(output_dir)
     if Handle.looks_like(name) and not Path(name).exists():
         handle = Handle.parse(name)
-        found = [one for one in known if one.handle == handle]
-        found = found or [one for one in known if str(handle) in one.facts.get("earlier", ())]
-        found = found or [one for one in _trials(output_dir) if one.handle == handle]
-        if found:
-            return found[-1]  # a number may come again
-        hint = did_you_mean(name, [str(one.handle) for one in known]) or _newest(known)
+        matches = [job for job in jobs if job.handle == handle]
+        matches = matches or [job for job in jobs if str(handle) in job.facts.get("earlier", ())]
+        matches = matches or [job for job in _trial_jobs(output_dir) if job.handle == handle]
+        if matches:
+            return matches[-1]  # engines use numbers again
+        hint = did_you_mean(name, [str(job.handle) for job in jobs]) or _newest_hint(jobs)
         raise ConfigError(f"nothing was launched as {handle} with output_dir={output_dir}.{hint}")
-    if name == LATEST and known:
-        return known[-1]
+    if name == LATEST and jobs:
+        return jobs[-1]
     name = Path(name).name if Path(name).is_dir() else name
-    found = [one for one in known if one.folder.name == name]
-    found = found or [one for one in known if one.folder.name.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        some = ", ".join(one.folder.name for one in found[:5])
-        raise ConfigError(f"{name!r} could be any of {some}; write more of it")
-    hint = did_you_mean(name, [one.folder.name for one in known]) or _newest(known)
+    matches = [job for job in jobs if job.folder.name == name]
+    matches = matches or [job for job in jobs if job.folder.name.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        choices = ", ".join(job.folder.name for job in matches[:5])
+        raise ConfigError(f"{name!r} could be any of {choices}; write more of it")
+    hint = did_you_mean(name, [job.folder.name for job in jobs]) or _newest_hint(jobs)
     raise ConfigError(f"nothing was launched as {name!r} with output_dir={output_dir}.{hint}")
 
 
-def _trials(output_dir: str | Path) -> list[LaunchedJob]:
-    """The jobs of sweeps' trials, which are not listed among what was launched."""
+def _trial_jobs(output_dir: str | Path) -> list[LaunchedJob]:
+    """The jobs of sweeps' trials, which ``status`` doesn't list."""
     folders = (Path(output_dir).absolute() / "sweeps").glob(f"*/trials/*.job/{_FILE}")
-    return [launched for path in folders if (launched := read(path.parent))]
+    return [launched for path in folders if (launched := read_launched(path.parent))]
 
 
-def _newest(known: list[LaunchedJob]) -> str:
-    return f" The newest is {known[-1].handle}." if known else " Nothing was launched there yet."
-
-
-def read(folder: Path) -> LaunchedJob | None:
-    """What was launched from a folder; None where nothing was."""
-    try:
-        facts = json.loads((folder / _FILE).read_bytes())
-        return LaunchedJob(Handle.parse(facts["handle"]), folder, facts)
-    except (OSError, ValueError, KeyError, TypeError, ConfigError):
-        return None
+def _newest_hint(jobs: list[LaunchedJob]) -> str:
+    return f" The newest is {jobs[-1].handle}." if jobs else " Nothing was launched there yet."

@@ -1,49 +1,51 @@
-"""Launchers by name and by their handles' scheme, imported when they are asked for."""
+"""Launchers by name: our own and those of plug-ins, imported when they are needed."""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import Any
 
-from trainer.core.errors import ResourceError
-from trainer.schema import LauncherConfig as Options
+from trainer.core import plugins
+from trainer.core.errors import ConfigError, ResourceError
+from trainer.launch.job_store import LaunchedJob
+from trainer.launch.launcher import Launcher
+from trainer.schema import LauncherConfig
 
-if TYPE_CHECKING:
-    from trainer.launch.job_store import LaunchedJob
-    from trainer.launch.launcher import Launcher
-
-_CLASSES = {
-    "local": "trainer.launch.local:Local",
-    "torchrun": "trainer.launch.torchrun:Torchrun",
-    "slurm": "trainer.launch.slurm.slurm_launcher:Slurm",
-    "ray": "trainer.launch.ray_cluster.ray_launcher:RayCluster",
-    "kubernetes": "trainer.launch.k8s:Kubernetes",
-}
-# The package that a launcher can't do without, and the extra that brings it.
-_NEEDS = {
-    "slurm": ("submitit", "slurm"),
-    "ray": ("ray", "ray"),
-    "kubernetes": ("kubernetes", "kubernetes"),
-    "torchrun": ("torch", ""),
-}
+GROUP = "trainer.launchers"
 
 
-def make_launcher(options: Options) -> Launcher:
-    """The launcher of that name.
+def launcher_class(name: str) -> type[Launcher[Any]]:
+    """The class of a launcher.
 
     Raises:
-        ResourceError: its package isn't installed.
+        ConfigError: there is no such launcher, or a plug-in's can't be used.
     """
-    package, extra = _NEEDS.get(options.name, (None, ""))
-    if package and importlib.util.find_spec(package) is None:
-        how = f"pip install 'openmmlab-trainer[{extra}]'" if extra else f"pip install {package}"
-        raise ResourceError(f"launcher={options.name} needs the package {package}: {how}")
-    module, _, name = _CLASSES[options.name].partition(":")
-    made: Launcher = getattr(importlib.import_module(module), name)(options)
-    return made
+    entry = plugins.find(GROUP, name)
+    loaded = entry.load()
+    if not (isinstance(loaded, type) and issubclass(loaded, Launcher)):
+        raise ConfigError(
+            f"launcher={name}: {entry.value} of {entry.source} is not a subclass of trainer.launch.Launcher"
+        )
+    return loaded
 
 
-def launcher_of(launched: LaunchedJob) -> Launcher:
-    """The launcher that something was launched with."""
+def make_launcher(options: LauncherConfig) -> Launcher[Any]:
+    """The launcher that options are for.
+
+    Raises:
+        ConfigError: there is no such launcher.
+        ResourceError: the package that it needs isn't installed.
+    """
+    made = launcher_class(options.name)
+    if made.requires is not None:
+        package, extra = made.requires
+        if importlib.util.find_spec(package) is None:
+            source = plugins.find(GROUP, options.name).distribution or "openmmlab-trainer"
+            install = f"pip install '{source}[{extra}]'" if extra else f"pip install {package}"
+            raise ResourceError(f"launcher={options.name} needs the package {package}: {install}")
+    return made(options)
+
+
+def launcher_of(launched: LaunchedJob) -> Launcher[Any]:
+    """The launcher that a job was launched with."""
     return make_launcher(launched.job.options)

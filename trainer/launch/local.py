@@ -1,4 +1,4 @@
-"""On this machine, in a process that goes on when the one that started it ends."""
+"""``launcher=local``: on this machine, in a process that goes on when the one that started it ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,63 +14,66 @@ from pathlib import Path
 
 from trainer.core.errors import ResourceError
 from trainer.core.installation import child_environment
-from trainer.core.processes import is_same_process, kill_tree, started_at
-from trainer.launch import LAUNCHED
+from trainer.core.processes import ProcessIdentity, kill_tree, start_in_background, started_at
 from trainer.launch.dry_run import DryRun, DryRunPart
 from trainer.launch.handle import Handle
 from trainer.launch.job import Job
 from trainer.launch.job_status import JobNotes, JobStatus
 from trainer.launch.job_store import LaunchedJob, record_job
-from trainer.launch.launcher import Launcher, prepared
+from trainer.launch.launcher import ConfigT, Launcher, prepare_submission
+from trainer.launch.variables import LAUNCHED
 
 LOG = "output.log"
 
 
-class Local(Launcher):
-    """``local:<pid>``: one process, or the one that keeps those of a torchrun."""
+class Local(Launcher[ConfigT]):
+    """Jobs are processes of this machine; a handle is ``local:<pid>``."""
 
     scheme = "local"
+    handle_form = "<pid>"
+    handle_pattern = r"\d+"
     poll = 0.1
 
-    def plan(self, job: Job) -> DryRun:
-        where = f"cd {shlex.quote(str(job.cwd))}"
-        return DryRun.of(job, [DryRunPart("in the background", f"{where}\n{shlex.join(self.command(job))}")])
+    def plan(self, job: Job[ConfigT]) -> DryRun:
+        """The command that is started in the background."""
+        text = f"cd {shlex.quote(str(job.cwd))}\n{shlex.join(self.command(job))}"
+        return DryRun.of(job, [DryRunPart("in the background", text)])
 
-    def command(self, job: Job) -> list[str]:
-        """What is started; the words are in the job's file, where nobody else can read them."""
-        return far_command(job)
+    def command(self, job: Job[ConfigT]) -> list[str]:
+        """The command line of the job's process. The job's arguments are in its file, which others can't read."""
+        return job_command(job)
 
-    def submit(self, job: Job) -> LaunchedJob:
-        prepared(job)
-        with (job.folder / LOG).open("ab") as log:
-            try:
-                process = subprocess.Popen(
-                    self.command(job),
-                    cwd=job.cwd,
-                    env=background_environment(job.environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # neither Ctrl-C nor the terminal's end reach it
-                )
-            except OSError as error:
-                raise ResourceError(f"{job.title} can't be started: {error}") from error
+    def submit(self, job: Job[ConfigT]) -> LaunchedJob:
+        """Start the job's process in a session of its own."""
+        prepare_submission(job)
+        try:
+            process = start_in_background(
+                self.command(job),
+                log=job.folder / LOG,
+                environment=background_environment(job.environment),
+                cwd=job.cwd,
+            )
+        except OSError as error:
+            raise ResourceError(f"{job.title} can't be started: {error}") from error
         handle = Handle(self.scheme, str(process.pid))
-        # Asked while it can't have been anybody else's: it is our child.
+        # No other process can have the id yet: this one is our child.
         return record_job(job, handle, started=started_at(process.pid))
 
     def status(self, launched: LaunchedJob) -> JobStatus:
-        return JobNotes(launched.folder).status(self._alive(launched), launched.run_dir)
+        """The job's own report, and whether its process runs."""
+        return JobNotes(launched.folder).status(self._is_running(launched), launched.run_dir)
 
     def logs(self, launched: LaunchedJob, follow: bool = False) -> Iterator[str]:
+        """The output of the job's process; the run's log if the process was started on a terminal."""
         path = launched.folder / LOG
-        if not path.exists() and launched.run_dir:  # what it says is on the terminal that it was started from
+        if not path.exists() and launched.run_dir:
             path = launched.run_dir / "train.log"
         if path.exists():
-            yield from lines(path, lambda: follow and self._alive(launched), self.poll)
+            yield from follow_lines(path, lambda: follow and self._is_running(launched), self.poll)
 
     def cancel(self, launched: LaunchedJob, now: bool = False) -> None:
-        if not self._alive(launched):
+        """Send SIGTERM to the job's process, or kill it with all processes below it."""
+        if not self._is_running(launched):
             return
         JobNotes(launched.folder).cancel()
         pid = int(launched.handle.name)
@@ -81,37 +83,43 @@ class Local(Launcher):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
-    def _alive(self, launched: LaunchedJob) -> bool:
+    def _is_running(self, launched: LaunchedJob) -> bool:
         if launched.facts["host"] != socket.gethostname():
             raise ResourceError(
                 f"{launched.handle} is a process of {launched.facts['host']}; ask there, this is "
                 f"{socket.gethostname()}"
             )
-        return is_same_process(int(launched.handle.name), launched.facts.get("started"))
+        return ProcessIdentity(int(launched.handle.name), launched.facts.get("started")).is_running()
 
 
-def far_command(job: Job) -> list[str]:
-    """What starts the trainer where a job runs."""
+def job_command(job: Job) -> list[str]:
+    """The command line that runs a job, wherever that is."""
     return [sys.executable, "-m", "trainer.launch.job_main", str(job.folder)]
 
 
-def background_environment(job: dict[str, str]) -> dict[str, str]:
-    """This process's variables for one that goes on without it, with those that travel."""
-    found = child_environment({**os.environ, **job})
-    found.pop(LAUNCHED, None)
-    return found
+def background_environment(variables: dict[str, str]) -> dict[str, str]:
+    """This process's variables for a process that goes on without it, with those that travel with a job."""
+    environment = child_environment({**os.environ, **variables})
+    environment.pop(LAUNCHED, None)
+    return environment
 
 
-def lines(path: Path, more: Callable[[], bool], poll: float) -> Iterator[str]:
-    """The lines of a file, and those that are added while ``more()`` says so."""
+def follow_lines(path: Path, more: Callable[[], bool], poll: float) -> Iterator[str]:
+    """The lines of a file, and those that are added as long as ``more()`` is true.
+
+    Args:
+        path: the file.
+        more: whether its writer still runs.
+        poll: seconds between two looks at the file.
+    """
     rest = b""
     with path.open("rb") as file:
         while True:
-            going_on = more()  # asked first: nothing is missed after the end
+            is_growing = more()  # before reading, so that nothing is missed at the end
             while chunk := file.read(1 << 16):
                 *whole, rest = (rest + chunk).split(b"\n")
                 yield from (line.decode("utf-8", "replace") for line in whole)
-            if not going_on:
+            if not is_growing:
                 break
             time.sleep(poll)
     if rest:

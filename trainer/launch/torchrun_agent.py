@@ -1,7 +1,8 @@
-"""torchrun's agent, quieter: ``python -m trainer.launch.torchrun_agent <torchrun's arguments>``.
+"""torchrun's agent without its log: ``python -m trainer.launch.torchrun_agent <torchrun's arguments>``.
 
-Starts the processes of a training on this machine, meets the other machines' agents, and starts all again when one
-process fails. Why a training ended is told by :mod:`trainer.launch.torchrun_supervisor`, not by a traceback of this process.
+The agent starts the processes of a training on this machine, meets the other machines' agents, and starts all
+processes again when one fails. :mod:`trainer.launch.torchrun_supervisor` reports why a training ended, so this process
+prints no traceback.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 
-def main(words: Sequence[str]) -> int:
-    """Returns 0, 1 when a process failed, 128 and the signal's number when told to stop."""
+def main(argv: Sequence[str]) -> int:
+    """Run the agent. Returns 0, 1 if a process failed, 128 plus the signal's number if a signal stopped it."""
     logging.disable(logging.CRITICAL)
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -20,7 +21,7 @@ def main(words: Sequence[str]) -> int:
     from torch.distributed.elastic.rendezvous import RendezvousError
 
     try:
-        run.run(run.parse_args(list(words)))
+        run.run(run.parse_args(list(argv)))
     except SignalException as stop:
         return 128 + int(stop.sigval)
     except ChildFailedError:

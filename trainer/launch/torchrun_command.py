@@ -1,4 +1,4 @@
-"""torchrun's own command line and variables for a job."""
+"""torchrun's command line and variables for a job."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 from trainer.core.cpu_budget import CORES, usable_cpus
 from trainer.core.gpus import visible_gpus
 from trainer.launch.job import Job
+from trainer.schema import LauncherConfig as Options
 
 
-def processes(job: Job) -> int:
-    """How many processes a training has on this machine; what is no training needs one."""
+def process_count(job: Job[Options]) -> int:
+    """How many processes a job has on this machine; a command that trains nothing has one."""
     if job.command != "train":
         return 1
     if job.options.nproc != "auto":
@@ -19,30 +20,30 @@ def processes(job: Job) -> int:
     return 1 if job.device == "cpu" else max(1, len(visible_gpus()))
 
 
-def agent_command(job: Job) -> list[str]:
-    """torchrun's command line."""
-    options, words = job.options, [f"--nproc-per-node={processes(job)}"]
+def agent_command(job: Job[Options]) -> list[str]:
+    """The command line of torchrun's agent."""
+    options, argv = job.options, [f"--nproc-per-node={process_count(job)}"]
     if options.nodes == 1:
-        words.append("--standalone")
+        argv.append("--standalone")
     else:
-        words += [
+        argv += [
             f"--nnodes={options.nodes}",
             f"--rdzv-backend={options.rdzv_backend}",
             f"--rdzv-endpoint={options.rdzv_endpoint}",
             f"--rdzv-id={options.rdzv_id}",
         ]
-        words += [f"--node-rank={options.node_rank}"] if options.node_rank is not None else []
-        words += [f"--local-addr={options.local_addr}"] if options.local_addr else []
-    words += [f"--max-restarts={options.max_restarts}", "-m", "trainer.launch.job_main", str(job.folder)]
-    return [sys.executable, "-m", "trainer.launch.torchrun_agent", *words]
+        argv += [f"--node-rank={options.node_rank}"] if options.node_rank is not None else []
+        argv += [f"--local-addr={options.local_addr}"] if options.local_addr else []
+    argv += [f"--max-restarts={options.max_restarts}", "-m", "trainer.launch.job_main", str(job.folder)]
+    return [sys.executable, "-m", "trainer.launch.torchrun_agent", *argv]
 
 
-def agent_environment(job: Job) -> dict[str, str]:
-    """What torchrun's agent is told by variables: how long saving may take, and each process's share of the cores."""
-    share = max(1, usable_cpus() // processes(job))
-    found = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(job.options.grace_seconds), CORES: str(share)}
+def agent_environment(job: Job[Options]) -> dict[str, str]:
+    """The agent's variables: the time that saving may take, and each process's share of the cores."""
+    share = max(1, usable_cpus() // process_count(job))
+    variables = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(job.options.grace_seconds), CORES: str(share)}
     if job.options.max_restarts:
-        # Otherwise processes started again find the addresses of the ones before them, where nobody answers.
-        found["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    # torchrun itself gives each of several processes one thread, however many cores there are.
-    return found if "OMP_NUM_THREADS" in os.environ else {**found, "OMP_NUM_THREADS": str(share)}
+        # With a shared store, restarted processes read the addresses of those before them, where nobody answers.
+        variables["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    # By default torchrun gives each of several processes one thread, however many cores there are.
+    return variables if "OMP_NUM_THREADS" in os.environ else {**variables, "OMP_NUM_THREADS": str(share)}

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
+
+from trainer.core.processes import start_in_background
+from trainer.core.stop_handler import StopHandler
 
 STOP_SECONDS = 22.0
 """From SIGTERM to this process's own end, which the platform expects within 25 s."""
@@ -57,17 +58,15 @@ class Supervisor:
         self.stop = Stop()
         self._child: subprocess.Popen[bytes] | None = None
         self._waiting = False
-        self._before: dict[int, Any] = {}
+        self._signals = StopHandler(self._signalled)
 
     def __enter__(self) -> Supervisor:
         _adopt_orphans()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._signalled)
+        self._signals.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._signals.__exit__(*error)
 
     def run(
         self,
@@ -84,9 +83,7 @@ class Supervisor:
         """
         self._waiting, told = True, False
         # A session of its own: a terminal's Ctrl-C comes through this process alone, and a group can be killed.
-        self._child = child = subprocess.Popen(
-            command, env=dict(environment), stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        self._child = child = start_in_background(command, environment=environment)
         if self.stop.signum:  # it came while the child was being made
             child.send_signal(self.stop.signum)
         for _ in self._ticks():
@@ -123,8 +120,8 @@ class Supervisor:
             yield
             time.sleep(_POLL)
 
-    def _signalled(self, signum: int, frame: FrameType | None) -> None:
-        first = self.stop.signum is None
+    def _signalled(self, signum: int, count: int) -> None:
+        first = count == 1
         if first:
             self.stop.signum, self.stop.at = signum, time.monotonic()
         # A second SIGTERM would cut off the saving; a second Ctrl-C is meant to.

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainer.core.installation import child_environment
+from trainer.core.processes import start_in_background
 
 logger = logging.getLogger("trainer")
 
@@ -55,17 +56,12 @@ def start_drawing(run_dir: Path) -> DrawClient:
     # One thread: numpy's would only be in training's way.
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "trainer.plots", str(run_dir), "--follow"],
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-                env=environment,
-                bufsize=0,
-            )
+        process = start_in_background(
+            [sys.executable, "-m", "trainer.plots", str(run_dir), "--follow"],
+            log=log,
+            environment=environment,
+            stdin=subprocess.PIPE,
+        )
     except OSError as error:
         logger.warning("no plots are drawn: their process can't be started (%s)", error)
         return DrawClient()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trainer.core.cli_text import program, short
 from trainer.core.installation import child_environment
+from trainer.core.processes import start_in_background
 from trainer.runs.run import Run
 from trainer.runs.tracking_uri import ENVIRONMENT, tracking_uri
 from trainer.schema import Tracking
@@ -113,17 +114,7 @@ def _spawn(run: Run, sink: str, uri: str | None = None) -> subprocess.Popen[byte
     size = run.events.stat().st_size if run.events.exists() else 0
     command = [sys.executable, "-m", "trainer.tracking", sink, str(run.dir), str(os.getpid()), str(size)]
     try:
-        file = log_file(run.dir, sink)
-        file.parent.mkdir(exist_ok=True)
-        with file.open("ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=environment(uri),
-            )
+        return start_in_background(command, log=log_file(run.dir, sink), environment=environment(uri))
     except OSError as error:
         logger.warning("%s isn't told about this run: its process can't be started (%s)", sink, error)
         return None

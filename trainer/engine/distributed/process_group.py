@@ -8,13 +8,13 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from trainer.core.errors import ResourceError, TrainerError, UnknownError
+from trainer.core.processes import started_at
 from trainer.engine.distributed.ranks import FirstRankFailed, RankEnd, Ranks
 
 T = TypeVar("T")
@@ -226,11 +226,7 @@ class ProcessGroup(Ranks):
         *machine, pid = self._places[rank]
         if machine != list(_place()[:2]):
             return False
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            return state in "ZX"
-        except OSError:
-            return _vanished(pid)
+        return started_at(pid) is None
 
 
 def _attempt(size: int) -> str:
@@ -246,13 +242,3 @@ def _place() -> tuple[str, str, int]:
     except OSError:
         space = ""
     return socket.gethostname(), space, os.getpid()
-
-
-def _vanished(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -25,7 +25,7 @@ FAMILIES: tuple[str, ...] = (
     "mask2former",
     "solov2",
     "semantic",
-    "pose",
+    "top_down_pose",
     "one_stage_pose",
 )
 """Modules of this folder, asked in this order. Each has ``fits(model) -> bool`` and ``build(predictor, options) ->

@@ -1,4 +1,4 @@
-"""What is applied for a job: a Secret with its words, a Service where several nodes train it, and the Job itself."""
+"""The manifests of a job: a Secret with its arguments, a Service where several nodes train, and the Job itself."""
 
 from __future__ import annotations
 
@@ -7,96 +7,103 @@ from typing import Any
 
 from trainer.core.installation import VERSION
 from trainer.launch.job import Job
-from trainer.launch.k8s.pod import pod_spec, ranks, without_empty
-from trainer.launch.k8s.pod_job import far_run_dir, far_text, name_of
+from trainer.launch.k8s.pod import pod_spec, processes_per_pod, without_empty
+from trainer.launch.k8s.pod_job import pod_job_json, pod_run_dir, resource_name
+from trainer.schema import LauncherConfig as Options
 
 PREFIX = "openmmlab-trainer"
-OF_JOB = f"{PREFIX}/job"  # the label that all that belongs to a job has
-CANCELLED = f"{PREFIX}/cancelled"  # the annotation that says when somebody cancelled it
-ATTEMPTS = f"{PREFIX}/attempts"  # how often it was started by pods that are gone
+JOB_LABEL = f"{PREFIX}/job"  # on every object of a job
+CANCELLED = f"{PREFIX}/cancelled"  # annotation: when somebody cancelled the job
+ATTEMPTS = f"{PREFIX}/attempts"  # annotation: how often the job was started by pods that were deleted
 KINDS = {"job": "Job", "pytorchjob": "PyTorchJob"}
-CONTAINERS = {"job": "trainer", "pytorchjob": "pytorch"}  # Kubeflow's operator wants its name
-CONFIG_ERROR = 2  # the trainer's exit code for what no restart mends
+CONTAINERS = {"job": "trainer", "pytorchjob": "pytorch"}  # Kubeflow's operator requires this name
+CONFIG_ERROR = 2  # the trainer's exit code of a mistake in the configuration, which a restart can't fix
 
 
-def manifests(job: Job, namespace: str, *, secret: bool = False) -> list[dict[str, Any]]:
-    """All that is applied, in order.
+def manifests(job: Job[Options], namespace: str, *, secret: bool = False) -> list[dict[str, Any]]:
+    """All manifests, in the order in which they are applied.
 
     Args:
-        secret: with the secrets that the words and variables hold, as it is submitted; masked otherwise.
+        job: the job.
+        namespace: the namespace of its objects.
+        secret: whether secrets are in them, as they are submitted, rather than masked.
     """
     options = job.options
-    name = name_of(job)
-    made = [_secret(job, namespace, far_text(job, secret=secret))]
+    name = resource_name(job)
+    result = [_secret(job, namespace, pod_job_json(job, secret=secret))]
     if options.nodes > 1 and options.kind == "job":
-        made.append(_service(job, namespace))
+        result.append(_service(job, namespace))
     spec = _job_spec(job, namespace) if options.kind == "job" else _pytorch_spec(job, namespace)
     version = "batch/v1" if options.kind == "job" else "kubeflow.org/v1"
-    about = {**_meta(job, name, namespace), "annotations": _annotations(job)}
-    return [*made, {"apiVersion": version, "kind": KINDS[options.kind], "metadata": about, "spec": spec}]
+    metadata = {**_metadata(job, name, namespace), "annotations": _annotations(job)}
+    kind = KINDS[options.kind]
+    return [*result, {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}]
 
 
-def _meta(job: Job, name: str, namespace: str) -> dict[str, Any]:
+def _metadata(job: Job[Options], name: str, namespace: str) -> dict[str, Any]:
     return {"name": name, "namespace": namespace, "labels": _labels(job)}
 
 
-def _labels(job: Job) -> dict[str, str]:
-    own = {
+def _labels(job: Job[Options]) -> dict[str, str]:
+    labels = {
         "app.kubernetes.io/name": PREFIX,
         "app.kubernetes.io/managed-by": PREFIX,
         "app.kubernetes.io/version": re.sub(r"[^\w.-]", "-", VERSION),
-        OF_JOB: name_of(job),
+        JOB_LABEL: resource_name(job),
     }
-    return {**{key: str(value) for key, value in job.options.labels.items()}, **own}
+    return {**{key: str(value) for key, value in job.options.labels.items()}, **labels}
 
 
-def _annotations(job: Job) -> dict[str, str]:
-    own = {f"{PREFIX}/title": job.title, f"{PREFIX}/run-id": job.id if job.run_dir else None}
-    own[f"{PREFIX}/run-dir"] = str(far_run_dir(job)) if job.run_dir else None
-    return without_empty({**{key: str(value) for key, value in job.options.annotations.items()}, **own})
+def _annotations(job: Job[Options]) -> dict[str, str]:
+    annotations = {
+        f"{PREFIX}/title": job.title,
+        f"{PREFIX}/run-id": job.id if job.run_dir else None,
+        f"{PREFIX}/run-dir": str(pod_run_dir(job)) if job.run_dir else None,
+    }
+    custom = {key: str(value) for key, value in job.options.annotations.items()}
+    return without_empty({**custom, **annotations})
 
 
-def _secret(job: Job, namespace: str, text: str) -> dict[str, Any]:
+def _secret(job: Job[Options], namespace: str, text: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": _meta(job, name_of(job), namespace),
+        "metadata": _metadata(job, resource_name(job), namespace),
         "type": "Opaque",
         "immutable": True,
         "stringData": {"job.json": text},
     }
 
 
-def _service(job: Job, namespace: str) -> dict[str, Any]:
-    """What gives the pods names, before they are ready too: that is when they look for each other."""
+def _service(job: Job[Options], namespace: str) -> dict[str, Any]:
+    """A headless Service, which gives the pods host names even before they are ready, when they look for each other."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _meta(job, name_of(job), namespace),
+        "metadata": _metadata(job, resource_name(job), namespace),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": {OF_JOB: name_of(job)},
+            "selector": {JOB_LABEL: resource_name(job)},
             "ports": [{"name": "meeting", "port": job.options.port}],
         },
     }
 
 
-def _template(job: Job, namespace: str, restart: str = "Never") -> dict[str, Any]:
-    options, name = job.options, name_of(job)
+def _template(job: Job[Options], namespace: str, restart: str = "Never") -> dict[str, Any]:
+    options, name = job.options, resource_name(job)
     spec = pod_spec(
         options,
         handle=f"k8s:{namespace}/{name}",
         secret=name,
         container=CONTAINERS[options.kind],
         restart=restart,
-        # Which node's agent it is, by torchrun's own name for that; Kubeflow's operator says it itself.
-        more=[_node_rank()] if options.nodes > 1 and options.kind == "job" else [],
+        # The node's rank, by torchrun's own variable; Kubeflow's operator sets it itself.
+        variables=[_node_rank()] if options.nodes > 1 and options.kind == "job" else [],
     )
     if options.nodes > 1 and options.kind == "job":
         spec["subdomain"] = name
-    about = {"labels": _labels(job), "annotations": _annotations(job)}
-    return {"metadata": about, "spec": spec}
+    return {"metadata": {"labels": _labels(job), "annotations": _annotations(job)}, "spec": spec}
 
 
 def _node_rank() -> dict[str, Any]:
@@ -104,21 +111,21 @@ def _node_rank() -> dict[str, Any]:
     return {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": index}}}
 
 
-def _job_spec(job: Job, namespace: str) -> dict[str, Any]:
+def _job_spec(job: Job[Options], namespace: str) -> dict[str, Any]:
     options = job.options
     rules = [
         {
             "action": "FailJob",
             "onExitCodes": {"containerName": CONTAINERS["job"], "operator": "In", "values": [CONFIG_ERROR]},
         },
-        # Preempted, drained, evicted: none of the trainer's failures; it goes on from its checkpoint elsewhere.
+        # Preempted, drained or evicted: no failure of the trainer, which continues from its checkpoint elsewhere.
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
     spec = {
         "completionMode": "Indexed",
         "completions": options.nodes,
         "parallelism": options.nodes,
-        # When one of several pods fails the others do too, and each is counted.
+        # When one of several pods fails, the others fail too, and each one counts.
         "backoffLimit": options.max_restarts * options.nodes,
         "podFailurePolicy": {"rules": rules},
         "activeDeadlineSeconds": _seconds(options.time_minutes),
@@ -128,7 +135,7 @@ def _job_spec(job: Job, namespace: str) -> dict[str, Any]:
     return without_empty(spec)
 
 
-def _pytorch_spec(job: Job, namespace: str) -> dict[str, Any]:
+def _pytorch_spec(job: Job[Options], namespace: str) -> dict[str, Any]:
     options = job.options
     restart = "OnFailure" if options.max_restarts else "Never"
     template = _template(job, namespace, restart)
@@ -141,7 +148,7 @@ def _pytorch_spec(job: Job, namespace: str) -> dict[str, Any]:
         "ttlSecondsAfterFinished": options.ttl_seconds,
     }
     return {
-        "nprocPerNode": str(ranks(options)),
+        "nprocPerNode": str(processes_per_pod(options)),
         "runPolicy": {"cleanPodPolicy": "Running", **without_empty(policy)},
         "pytorchReplicaSpecs": {
             kind: {"replicas": count, "restartPolicy": restart, "template": template}

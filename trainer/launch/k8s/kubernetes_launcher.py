@@ -1,4 +1,4 @@
-"""``launcher=kubernetes``: the eight verbs on a cluster."""
+"""``launcher=kubernetes``: submit, watch, cancel and resume jobs of a cluster."""
 
 from __future__ import annotations
 
@@ -21,75 +21,80 @@ from trainer.launch.job_status import JobNotes, JobStatus
 from trainer.launch.job_store import LaunchedJob, record_job
 from trainer.launch.k8s import job_conditions
 from trainer.launch.k8s.api import Api, namespace_of
-from trainer.launch.k8s.job_manifest import ATTEMPTS, CANCELLED, CONTAINERS, KINDS, OF_JOB, manifests
-from trainer.launch.k8s.mounts import mistakes
-from trainer.launch.k8s.pod_job import far_run_dir, name_of, not_kept
-from trainer.launch.k8s.pod_logs import follow as follow_pods
-from trainer.launch.k8s.pod_logs import so_far
-from trainer.launch.launcher import Launcher, prepared, refuse_running
+from trainer.launch.k8s.job_manifest import ATTEMPTS, CANCELLED, CONTAINERS, JOB_LABEL, KINDS, manifests
+from trainer.launch.k8s.mounts import find_mistakes
+from trainer.launch.k8s.pod_job import lost_run_warning, pod_run_dir, resource_name
+from trainer.launch.k8s.pod_logs import current_output, follow_output
+from trainer.launch.launcher import Launcher, prepare_submission, refuse_running
 from trainer.schema import LauncherConfig as Options
 
-_LAST = "status.json"  # the status of a job that had ended: the cluster forgets it in time
-_PATIENCE = 600.0  # seconds that somebody who stays with a job waits for a cluster that doesn't answer
+_STATUS_FILE = "status.json"  # the status of a job that has ended, since the cluster deletes it in time
+_RETRY_SECONDS = 600.0  # how long a command that waits for its job retries while the cluster doesn't answer
 
 logger = logging.getLogger("trainer")
 
 
-class Kubernetes(Launcher):
-    """``k8s:<namespace>/<job>``.
+class Kubernetes(Launcher[Options]):
+    """Jobs of a Kubernetes cluster; a handle is ``k8s:<namespace>/<job>``.
 
-    A job is cancelled by suspending it: its pods get SIGTERM, save and go, the Job stays, and goes on when it is
-    resumed.
+    A job is cancelled by suspending it: its pods get SIGTERM, save and are deleted. The Job stays, and continues
+    when it is resumed.
     """
 
+    requires = ("kubernetes", "kubernetes")
     scheme = "k8s"
+    handle_form = "<namespace>/<job>"
+    handle_pattern = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
     poll = 1.0
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._api: Api | None = None
 
-    def plan(self, job: Job) -> DryRun:
+    def plan(self, job: Job[Options]) -> DryRun:
+        """The manifests, as YAML."""
         _check(job)
-        made = manifests(job, namespace_of(job.options))
-        text = "---\n".join(as_yaml(one) for one in made)
-        title = "kubectl apply -f - takes this as it is; secrets in job.json are masked here, and sent as they are"
+        bodies = manifests(job, namespace_of(job.options))
+        text = "---\n".join(as_yaml(body) for body in bodies)
+        title = "for kubectl apply -f -; secrets in job.json are masked here only"
         return DryRun(job.options.name, (DryRunPart(title, text),))
 
-    def submit(self, job: Job) -> LaunchedJob:
+    def submit(self, job: Job[Options]) -> LaunchedJob:
+        """Create the job's objects in the cluster, all or none."""
         _check(job)
-        prepared(job)
-        api = self._connected(job)
-        self._make_room(api, name_of(job))
-        (job.folder / _LAST).unlink(missing_ok=True)
-        made: list[dict[str, Any]] = []
+        prepare_submission(job)
+        api = self._connect(job)
+        self._delete_ended(api, resource_name(job))
+        (job.folder / _STATUS_FILE).unlink(missing_ok=True)
+        created: list[dict[str, Any]] = []
         try:
             for body in manifests(job, api.namespace, secret=True):
-                made.append(api.create(body))
+                created.append(api.create(body))
         except BaseException:
-            for body in reversed(made):
+            for body in reversed(created):
                 with suppress(TrainerError):
                     api.delete(body["kind"], body["metadata"]["name"])
             raise
-        *parts, top = made
+        *parts, top = created
         owner = {name: top[name] for name in ("apiVersion", "kind")}
         owner |= {name: top["metadata"][name] for name in ("name", "uid")}
-        for body in parts:  # they go when the job does
+        for body in parts:  # they are deleted with the Job
             api.patch(body["kind"], body["metadata"]["name"], {"metadata": {"ownerReferences": [owner]}})
-        run_dir = {"run_dir": str(far_run_dir(job))} if job.run_dir else {}
-        return record_job(job, Handle(self.scheme, f"{api.namespace}/{name_of(job)}"), **run_dir)
+        run_dir = {"run_dir": str(pod_run_dir(job))} if job.run_dir else {}
+        return record_job(job, Handle(self.scheme, f"{api.namespace}/{resource_name(job)}"), **run_dir)
 
     def status(self, launched: LaunchedJob) -> JobStatus:
-        return self._status(self._found(launched)[0], launched)
+        """The status of the Job and its pods; the last one that was seen if the cluster has deleted them."""
+        return self._status(self._locate(launched)[0], launched)
 
     def _status(self, api: Api, launched: LaunchedJob) -> JobStatus:
         name = _name(launched)
         job = api.get(self._kind, name)
         if job is None:
-            status = self._remembered(launched)
+            status = self._saved_status(launched)
         else:
-            pods = api.pods(f"{OF_JOB}={name}")
-            status = job_conditions.read(job, pods)
+            pods = api.pods(f"{JOB_LABEL}={name}")
+            status = job_conditions.read_status(job, pods)
             if status.state == "queued" and status.reason is None:
                 names = [pod["metadata"]["name"] for pod in job_conditions.first_pods(pods)]
                 reason = api.warning(names[-1] if names else name)
@@ -98,19 +103,21 @@ class Kubernetes(Launcher):
         status = dataclasses.replace(status, run_id=facts.get("run_id"), run_dir=facts.get("run_dir"))
         if status.ended and job is not None:
             with suppress(OSError):
-                atomic_write(launched.folder / _LAST, json.dumps(status.as_dict()) + "\n")
+                atomic_write(launched.folder / _STATUS_FILE, json.dumps(status.as_dict()) + "\n")
         return status
 
     def logs(self, launched: LaunchedJob, follow: bool = False) -> Iterator[str]:
-        api, name = self._found(launched)
-        label, container = f"{OF_JOB}={name}", CONTAINERS[self.options.kind]
+        """The output of the first node's pods."""
+        api, name = self._locate(launched)
+        label, container = f"{JOB_LABEL}={name}", CONTAINERS[self.options.kind]
         if not follow:
-            yield from so_far(api, api.pods(label), container)
+            yield from current_output(api, api.pods(label), container)
             return
-        yield from follow_pods(api, label, container, lambda: not self.status(launched).ended)
+        yield from follow_output(api, label, container, lambda: not self.status(launched).ended)
 
     def cancel(self, launched: LaunchedJob, now: bool = False) -> None:
-        # A connection of its own: it may be asked for amid a call, by a signal's handler.
+        """Suspend the Job, or also kill its pods."""
+        # On a connection of its own: a signal's handler may call this during another request.
         api, name = Api(launched.job.options, _namespace(launched)), _name(launched)
         status = self._status(api, launched)
         if status.ended:
@@ -119,68 +126,70 @@ class Kubernetes(Launcher):
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._suspend(api, name, True, {CANCELLED: since, ATTEMPTS: str(status.attempts)})
         if now:
-            for pod in api.pods(f"{OF_JOB}={name}"):
+            for pod in api.pods(f"{JOB_LABEL}={name}"):
                 api.delete("Pod", pod["metadata"]["name"], grace=0)
 
     def resume(self, launched: LaunchedJob) -> LaunchedJob:
-        api, name = self._found(launched)
+        """Let a suspended Job continue, or replace one that has ended."""
+        api, name = self._locate(launched)
         status = self.status(launched)
         refuse_running(status, launched)
         job = api.get(self._kind, name)
-        if job is not None and job_conditions.is_cancelled(job) and job_conditions.suspended(job):
+        if job is not None and job_conditions.is_cancelled(job) and job_conditions.is_suspended(job):
             JobNotes(launched.folder).uncancel()
-            (launched.folder / _LAST).unlink(missing_ok=True)
-            here = len(job_conditions.first_pods(api.pods(f"{OF_JOB}={name}")))
-            self._suspend(api, name, False, {CANCELLED: None, ATTEMPTS: str(status.attempts - here)})
+            (launched.folder / _STATUS_FILE).unlink(missing_ok=True)
+            existing = len(job_conditions.first_pods(api.pods(f"{JOB_LABEL}={name}")))
+            self._suspend(api, name, False, {CANCELLED: None, ATTEMPTS: str(status.attempts - existing)})
             return record_job(launched.job, launched.handle, run_dir=launched.facts.get("run_dir"))
-        again = self.submit(launched.job)
+        resumed = self.submit(launched.job)
         api.patch(self._kind, name, {"metadata": {"annotations": {ATTEMPTS: str(status.attempts)}}})
-        return again
+        return resumed
 
     def wait(self, launched: LaunchedJob) -> int:
-        api, _ = self._found(launched)
-        api.patience = _PATIENCE
+        """Print a job's output until it ends; a cluster that doesn't answer is asked again for ten minutes."""
+        api, _ = self._locate(launched)
+        api.retry_seconds = _RETRY_SECONDS
         return super().wait(launched)
 
     @property
     def _kind(self) -> str:
         return KINDS[self.options.kind]
 
-    def _make_room(self, api: Api, name: str) -> None:
-        """A Job that has ended can't begin again: another one of that name takes its place."""
+    def _delete_ended(self, api: Api, name: str) -> None:
+        """Delete a Job of that name which has ended, since it can't be started again."""
         job = api.get(self._kind, name)
         if job is None:
             return
-        if not job_conditions.read(job, api.pods(f"{OF_JOB}={name}")).ended:
+        if not job_conditions.read_status(job, api.pods(f"{JOB_LABEL}={name}")).ended:
             raise ResourceError(f"there is a job k8s:{api.namespace}/{name} already, and it hasn't ended")
         for kind in (self._kind, "Secret", "Service"):
             api.delete(kind, name, wait=True)
 
-    def _suspend(self, api: Api, name: str, suspend: bool, notes: dict[str, str | None]) -> None:
-        """Suspend the job, or let it go on, with annotations that say so; None takes one away."""
+    def _suspend(self, api: Api, name: str, suspend: bool, annotations: dict[str, str | None]) -> None:
+        """Suspend a Job or let it continue, and set annotations; None removes one."""
         spec: dict[str, Any] = {"suspend": suspend}
         spec = {"runPolicy": spec} if self._kind == "PyTorchJob" else spec
-        api.patch(self._kind, name, {"metadata": {"annotations": notes}, "spec": spec})
+        api.patch(self._kind, name, {"metadata": {"annotations": annotations}, "spec": spec})
 
-    def _connected(self, job: Job, namespace: str | None = None) -> Api:
+    def _connect(self, job: Job[Options], namespace: str | None = None) -> Api:
         if self._api is None or (namespace and self._api.namespace != namespace):
             self._api = Api(job.options, namespace)
         return self._api
 
-    def _found(self, launched: LaunchedJob) -> tuple[Api, str]:
+    def _locate(self, launched: LaunchedJob) -> tuple[Api, str]:
         """The cluster of a job, and the job's name there."""
-        return self._connected(launched.job, _namespace(launched)), _name(launched)
+        return self._connect(launched.job, _namespace(launched)), _name(launched)
 
-    def _remembered(self, launched: LaunchedJob) -> JobStatus:
-        """How a job ended that the cluster doesn't have any more."""
+    def _saved_status(self, launched: LaunchedJob) -> JobStatus:
+        """How a job ended that the cluster has deleted."""
         with suppress(OSError, ValueError, TypeError):
-            found = json.loads((launched.folder / _LAST).read_bytes())
-            return JobStatus(**{**found, "nodes": tuple(found["nodes"])})
+            content = json.loads((launched.folder / _STATUS_FILE).read_bytes())
+            return JobStatus(**{**content, "nodes": tuple(content["nodes"])})
         if JobNotes(launched.folder).cancelled:
             return JobStatus("cancelled", 143)
         return JobStatus(
             "lost",
-            reason="the cluster has no such job any more: somebody deleted it, or its time there ended",
+            reason="the cluster has deleted the job: somebody did, or launcher.ttl_seconds were over",
         )
 
 
@@ -193,25 +202,25 @@ def _name(launched: LaunchedJob) -> str:
 
 
 def as_yaml(body: dict[str, Any]) -> str:
-    """A manifest as people write it: a text of several lines as a block."""
+    """A manifest as YAML, with strings of several lines as blocks."""
     text: str = yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
     return text
 
 
 class _Dumper(yaml.SafeDumper):
-    pass
+    """Dumps strings of several lines as blocks."""
 
 
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+def _represent_string(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
 
-_Dumper.add_representer(str, _text)
+_Dumper.add_representer(str, _represent_string)
 
 
-def _check(job: Job) -> None:
-    """Say all that is wrong with the options, and what would be lost."""
-    if found := list(mistakes(job.options)):
-        raise ConfigError("\n".join(found))
-    if warning := not_kept(job):
+def _check(job: Job[Options]) -> None:
+    """Raise an error with all mistakes in the options, and warn if the run would be lost."""
+    if mistakes := list(find_mistakes(job.options)):
+        raise ConfigError("\n".join(mistakes))
+    if warning := lost_run_warning(job):
         logger.warning(warning)

@@ -10,103 +10,106 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from trainer.config.overrides import key_of
-from trainer.launch.dry_run import shown_job
+from trainer.launch.dry_run import masked_job
 from trainer.launch.job import Job
 from trainer.launch.k8s.mounts import mounts
-from trainer.launch.k8s.pod import ranks
+from trainer.launch.k8s.pod import processes_per_pod
 from trainer.schema import LauncherConfig as Options
 
-# Paths and addresses of this machine; named in launcher.env they travel all the same.
-_OF_HERE = {
+# Paths and addresses of this machine, which don't travel unless launcher.env names them.
+_LOCAL_VARIABLES = {
     *("PYTHONPATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "AWS_CONFIG_FILE"),
-    *(
-        "AWS_SHARED_CREDENTIALS_FILE",
-        "DATASET_CACHE_DIR",
-        "MODEL_WEIGHTS_DIR",
-        "TRAINER_CACHE",
-        "TRAINER_WEIGHTS",
-    ),
+    *("AWS_SHARED_CREDENTIALS_FILE", "DATASET_CACHE_DIR", "MODEL_WEIGHTS_DIR"),
+    *("TRAINER_CACHE", "TRAINER_WEIGHTS"),
     *("MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH"),
 }
+_MAX_NAME_LENGTH = 52  # with a pod's number and its suffix of five letters at most 63
 
 
-_LONGEST = 52  # with a pod's number and its five letters at most 63
-
-
-def name_of(job: Job) -> str:
-    """The job's name in the cluster: its id, as DNS takes it."""
+def resource_name(job: Job) -> str:
+    """The name of the job's objects in the cluster: its id as a DNS label."""
     name = re.sub(r"[^a-z0-9]+", "-", job.id.lower()).strip("-") or "run"
     name = name if name[0].isalpha() else f"t-{name}"
-    if len(name) > _LONGEST:
-        name = f"{name[: _LONGEST - 9].rstrip('-')}-{hashlib.sha256(job.id.encode()).hexdigest()[:8]}"
+    if len(name) > _MAX_NAME_LENGTH:
+        digest = hashlib.sha256(job.id.encode()).hexdigest()[:8]
+        name = f"{name[: _MAX_NAME_LENGTH - 9].rstrip('-')}-{digest}"
     return name
 
 
-def far_job(job: Job) -> Job:
-    """The job for the pods: where they start, where they write, what of the variables holds there."""
-    named = {word.partition("=")[0] for word in job.options.env}
+def job_for_pods(job: Job[Options]) -> Job[Options]:
+    """The job with the pods' folders, and without variables that are only true on this machine."""
+    named = {assignment.partition("=")[0] for assignment in job.options.env}
     environment = {
-        key: value for key, value in job.environment.items() if key not in _OF_HERE or key in named
+        name: value
+        for name, value in job.environment.items()
+        if name not in _LOCAL_VARIABLES or name in named
     }
-    words = list(job.words)
+    argv = list(job.argv)
     if job.options.output_dir:
-        words = [word for word in words if key_of(word) != "output_dir"]
-        words.append(f"output_dir={job.options.output_dir}")
-    # The folder is where the Secret is mounted; whoever loads the job puts it in.
+        argv = [word for word in argv if key_of(word) != "output_dir"]
+        argv.append(f"output_dir={job.options.output_dir}")
+    # ``folder`` is set by Job.load in the pod: it is where the Secret is mounted.
     return replace(
         job,
-        words=tuple(words),
+        argv=tuple(argv),
         cwd=Path("."),  # the pods' workingDir
         environment=environment,
-        options=_far_options(job),
-        run_dir=Path(str(far_run_dir(job))) if job.run_dir else None,
+        options=_options_for_pods(job),
+        run_dir=Path(str(pod_run_dir(job))) if job.run_dir else None,
     )
 
 
-def _far_options(job: Job) -> Options:
-    """The options as torchrun's agents in the pods follow them: all meet on the first node, whose pod has a name."""
-    options, name = job.options, name_of(job)
+def _options_for_pods(job: Job[Options]) -> Options:
+    """The options for torchrun's agents in the pods: all meet at the first node, whose pod has a host name."""
+    options, name = job.options, resource_name(job)
     first = f"{name}-0.{name}" if options.kind == "job" else f"{name}-master-0"
     return replace(
         options,
-        nproc=ranks(options),
-        rdzv_backend="static",  # the first pod is then the first process, whose words are the job's
+        nproc=processes_per_pod(options),
+        rdzv_backend="static",  # so that the first pod holds the first process, whose output is the job's
         rdzv_endpoint=f"{first}:{options.port}",
         rdzv_id=name,
-        max_restarts=0,  # the cluster starts pods again
+        max_restarts=0,  # the cluster restarts pods
     )
 
 
-def far_text(job: Job, *, secret: bool) -> str:
-    """What ``job.json`` holds for the pods; without secrets where it is only to be shown."""
-    far = far_job(job)
-    return json.dumps(far.as_dict(), indent=1, ensure_ascii=False) if secret else shown_job(far)
+def pod_job_json(job: Job[Options], *, secret: bool) -> str:
+    """The content of the pods' ``job.json``.
+
+    Args:
+        job: the job.
+        secret: whether secrets are in it, rather than masked.
+    """
+    pod_job = job_for_pods(job)
+    return json.dumps(pod_job.as_dict(), indent=1, ensure_ascii=False) if secret else masked_job(pod_job)
 
 
-def far_output(job: Job) -> PurePosixPath:
-    """The pods' folder of all runs; relative to where they start where that is the image's own folder."""
+def pod_output_dir(job: Job[Options]) -> PurePosixPath:
+    """The pods' ``output_dir``; relative if the pods start in the image's own working folder."""
     if job.options.output_dir:
         return PurePosixPath(job.options.output_dir)
     output = job.folder.parents[1]
-    here = os.path.relpath(output, job.cwd)
-    typed = any(key_of(word) == "output_dir" and word.partition("=")[2].startswith("/") for word in job.words)
-    if typed or here.startswith(".."):
+    relative = os.path.relpath(output, job.cwd)
+    is_absolute = any(
+        key_of(word) == "output_dir" and word.partition("=")[2].startswith("/") for word in job.argv
+    )
+    if is_absolute or relative.startswith(".."):
         return PurePosixPath(output.as_posix())
-    return PurePosixPath(job.options.workdir or "", here)
+    return PurePosixPath(job.options.workdir or "", relative)
 
 
-def far_run_dir(job: Job) -> PurePosixPath:
-    """The run's folder as the pods see it."""
+def pod_run_dir(job: Job[Options]) -> PurePosixPath:
+    """The run directory as the pods see it."""
     assert job.run_dir is not None
-    return far_output(job) / PurePosixPath(job.run_dir.relative_to(job.folder.parents[1]).as_posix())
+    return pod_output_dir(job) / PurePosixPath(job.run_dir.relative_to(job.folder.parents[1]).as_posix())
 
 
-def not_kept(job: Job) -> str | None:
-    """What to say where a run's folder goes with its pods."""
-    output = far_output(job)
+def lost_run_warning(job: Job[Options]) -> str | None:
+    """A warning if the run directory would be deleted with its pods; None if a claim holds it."""
+    output = pod_output_dir(job)
     if job.run_dir is None or any(mount.holds(output) for mount in mounts(job.options)):
         return None
     return (
-        f"the pods' output_dir {output} is in none of launcher.pvc: what they write goes with them, and a restart "
-        "begins anew. Keep it with launcher.pvc=[<claim>:/data/runs] launcher.output_dir=/data/runs"
+        f"the pods' output_dir {output} is in no claim of launcher.pvc: the run is deleted with its pods, and a "
+        "restart begins anew. Keep it with launcher.pvc=[<claim>:/data/runs] launcher.output_dir=/data/runs"
     )

@@ -1,8 +1,8 @@
-"""``python -m trainer.launch.ray_cluster.training_ranks <folder>``: one training over several workers of a Ray cluster.
+"""``python -m trainer.launch.ray_cluster.training_ranks <folder>``: train with several workers of a Ray cluster.
 
-Runs as the Ray job itself. Holds a placement group, has an actor in each of its bundles start the trainer as one of
-the training's processes (RANK, WORLD_SIZE, MASTER_ADDR ... as torchrun sets them), prints what they say, ends all of
-them when one fails, and begins again, from the checkpoint, ``launcher.max_restarts`` times.
+Runs as the Ray job itself. It holds a placement group, and has an actor in each bundle start the trainer as one process
+of the training (RANK, WORLD_SIZE, MASTER_ADDR ... as torchrun sets them). It prints their output, ends all of them when
+one fails, and starts again from the checkpoint, up to ``launcher.max_restarts`` times.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from typing import Any
 from trainer.launch import file_signals
 from trainer.launch.job import Job
 from trainer.launch.job_status import CANCELLED, JobNotes
-from trainer.launch.ray_cluster.ray_launcher import workers
+from trainer.launch.ray_cluster.job_request import placement_group_spec
+from trainer.schema import LauncherConfig as Options
 
-FAREWELL_SECONDS = 10.0  # for the others, once one has failed
-WAIT_SECONDS = 30.0  # between two words on what is waited for
+KILL_SECONDS = 10.0  # from the first failure until the other processes are killed
+WAIT_SECONDS = 30.0  # between two messages while the placement group waits
+
+Place = tuple[str, str, list[str], int]
+"""Where a worker runs: its machine's id and address, the ids of its GPUs, and a free port."""
 
 
 def main(folder: str) -> int:
     """Run the training of a job's folder. Returns its exit code."""
     import ray
 
-    job = Job.load(folder)
+    job: Job[Options] = Job.load(folder)
     ray.init(address="auto", log_to_driver=False, logging_level=40)
-    # The first rank tells the others by itself, after the same iteration.
-    signal.signal(signal.SIGTERM, lambda signum, frame: _pass_on(job.folder, signum, frame))
+    # The first rank makes all ranks stop after the same iteration.
+    signal.signal(signal.SIGTERM, lambda signum, frame: _forward_signal(job.folder, signum, frame))
     notes = JobNotes(job.folder)
     for attempt in range(job.options.max_restarts + 1):
         code = _train(job)
@@ -48,29 +52,29 @@ def main(folder: str) -> int:
 
 
 class Worker:
-    """One of the training's processes, kept by an actor."""
+    """The actor that supervises one process of the training."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def where(self) -> tuple[str, str, list[str], int]:
-        """Its machine's id and address, the ids of its GPUs, and a free port there."""
+    def place(self) -> Place:
+        """Where this worker runs."""
         import socket
 
         import ray
 
-        with socket.socket() as found:
-            found.bind(("", 0))
-            port = int(found.getsockname()[1])
-        gpus = [str(one) for one in ray.get_gpu_ids()]
+        with socket.socket() as listener:
+            listener.bind(("", 0))
+            port = int(listener.getsockname()[1])
+        gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
         return ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), gpus, port
 
     def run(self, python: str, folder: str, variables: dict[str, str]) -> Iterator[str | int]:
-        """What it says, line by line, and at last its exit code."""
-        from trainer.core.processes import stop_with_parent
+        """Run the process. Yields its output line by line, and at last its exit code."""
+        from trainer.core.processes import parent_death_command
 
         self._process = subprocess.Popen(
-            [*stop_with_parent(), python, "-m", "trainer.launch.job_main", folder],
+            [*parent_death_command(), python, "-m", "trainer.launch.job_main", folder],
             env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -84,55 +88,57 @@ class Worker:
         yield self._process.wait()
 
     def kill(self) -> None:
-        """End it at once, with its data workers."""
+        """Kill the process and its data loader processes."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def variables(places: Sequence[tuple[str, str, list[str], int]]) -> list[dict[str, str]]:
-    """What each process is told, in the order of the ranks.
+def rank_variables(places: Sequence[Place]) -> list[dict[str, str]]:
+    """The variables of each process, by rank.
 
     Args:
-        places: of each rank, as :meth:`Worker.where` has it; those of one machine follow each other.
+        places: where each rank runs; the ranks of one machine follow each other.
     """
     nodes = list(dict.fromkeys(place[0] for place in places))
-    found = []
+    result = []
     for rank, (node, _, gpus, _) in enumerate(places):
-        beside = [index for index, place in enumerate(places) if place[0] == node]
-        told = {
+        ranks_of_node = [index for index, place in enumerate(places) if place[0] == node]
+        variables = {
             "RANK": rank,
             "WORLD_SIZE": len(places),
-            "LOCAL_RANK": beside.index(rank),
-            "LOCAL_WORLD_SIZE": len(beside),
+            "LOCAL_RANK": ranks_of_node.index(rank),
+            "LOCAL_WORLD_SIZE": len(ranks_of_node),
             "GROUP_RANK": nodes.index(node),
             "MASTER_ADDR": places[0][1],
             "MASTER_PORT": places[0][3],
         }
-        shared = [gpu for index in beside for gpu in places[index][2]]
-        if len(gpus) == 1 and len(set(shared)) == len(shared):
-            told["CUDA_VISIBLE_DEVICES"] = ",".join(shared)  # NCCL reaches a neighbour's directly only so
+        gpus_of_node = [gpu for index in ranks_of_node for gpu in places[index][2]]
+        if len(gpus) == 1 and len(set(gpus_of_node)) == len(gpus_of_node):
+            # NCCL reaches the GPU of another rank directly only if both ranks see both.
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus_of_node)
         elif gpus:
-            told["LOCAL_RANK"] = 0  # its own ones, which Ray has chosen, or a share of one
-        found.append({name: str(value) for name, value in told.items()})
-    return found
+            variables["LOCAL_RANK"] = 0  # several GPUs or a share of one: those that Ray has made visible
+        result.append({name: str(value) for name, value in variables.items()})
+    return result
 
 
-def _train(job: Job) -> int:
-    """One attempt; the exit code of the first process that failed, else 0."""
+def _train(job: Job[Options]) -> int:
+    """One attempt. Returns the exit code of the first process that failed, else 0."""
     import ray
     from ray.util import placement_group, remove_placement_group
 
-    asked = workers(job.options)
-    group = placement_group(asked["bundles"], strategy=asked["strategy"])
+    spec = placement_group_spec(job.options)
+    group = placement_group(spec["bundles"], strategy=spec["strategy"])
     try:
-        _wait(group.ready(), len(asked["bundles"]))
-        actors = [_actor(group, index, bundle) for index, bundle in enumerate(asked["bundles"])]
-        found = sorted(
-            zip(ray.get([actor.where.remote() for actor in actors]), actors, strict=True),
+        _wait_for_group(group.ready(), len(spec["bundles"]))
+        actors = [_start_actor(group, index, bundle) for index, bundle in enumerate(spec["bundles"])]
+        placed = sorted(
+            zip(ray.get([actor.place.remote() for actor in actors]), actors, strict=True),
             key=lambda pair: pair[0][0],
         )
-        return _follow(job, [actor for _, actor in found], variables([place for place, _ in found]))
+        variables = rank_variables([place for place, _ in placed])
+        return _supervise(job, [actor for _, actor in placed], variables)
     except ray.exceptions.RayError as error:
         print(f"ResourceError: Ray: {str(error).strip().splitlines()[-1]}", flush=True)
         return 1
@@ -140,79 +146,79 @@ def _train(job: Job) -> int:
         remove_placement_group(group)
 
 
-def _follow(job: Job, actors: Sequence[Any], told: Sequence[dict[str, str]]) -> int:
-    """Print what the processes say until all have ended; end the others when one fails."""
+def _supervise(job: Job[Options], actors: Sequence[Any], variables: Sequence[dict[str, str]]) -> int:
+    """Print the processes' output until all have ended; kill the others when one has failed."""
     python, cores = job.options.remote_python or sys.executable, str(max(1, int(job.options.num_cpus)))
-    said: queue.Queue[tuple[int, str | int]] = queue.Queue()
+    output: queue.Queue[tuple[int, str | int]] = queue.Queue()
     for rank, actor in enumerate(actors):
-        lines = actor.run.remote(python, str(job.folder), {"TRAINER_CORES": cores, **told[rank]})
-        threading.Thread(target=_listen, args=(rank, lines, said), daemon=True).start()
-    ended: dict[int, int] = {}
+        lines = actor.run.remote(python, str(job.folder), {"TRAINER_CORES": cores, **variables[rank]})
+        threading.Thread(target=_read_output, args=(rank, lines, output), daemon=True).start()
+    exit_codes: dict[int, int] = {}
     failed, deadline = 0, float("inf")
-    while len(ended) < len(actors):
+    while len(exit_codes) < len(actors):
         if time.monotonic() > deadline:
             deadline = float("inf")
             for actor in actors:
                 actor.kill.remote()
         try:
-            rank, word = said.get(timeout=0.5)
+            rank, line = output.get(timeout=0.5)
         except queue.Empty:
             continue
-        if isinstance(word, str):
-            print(word if rank == 0 else f"[rank {rank}] {word}", flush=True)
+        if isinstance(line, str):
+            print(line if rank == 0 else f"[rank {rank}] {line}", flush=True)
             continue
-        ended[rank] = word
-        if word and not failed:
-            failed, deadline = word, time.monotonic() + FAREWELL_SECONDS
-            if word not in CANCELLED:
-                print(f"rank {rank} ended with exit code {word}; the others end too", flush=True)
+        exit_codes[rank] = line
+        if line and not failed:
+            failed, deadline = line, time.monotonic() + KILL_SECONDS
+            if line not in CANCELLED:
+                print(f"rank {rank} ended with exit code {line}; the others end too", flush=True)
     return failed if failed >= 0 else 128 - failed
 
 
-def _listen(rank: int, lines: Any, said: queue.Queue[tuple[int, str | int]]) -> None:
-    """Take the lines of a process, and its exit code; 1 where its worker has gone."""
+def _read_output(rank: int, lines: Any, output: queue.Queue[tuple[int, str | int]]) -> None:
+    """Put a process's lines and its exit code into the queue; 1 if its worker was lost."""
     import ray
 
     last: str | int = 1
     try:
-        for one in lines:
-            last = ray.get(one)
-            said.put((rank, last))
+        for reference in lines:
+            last = ray.get(reference)
+            output.put((rank, last))
     except ray.exceptions.RayError as error:
-        said.put((rank, f"ResourceError: its worker has gone: {str(error).strip().splitlines()[0]}"))
+        output.put((rank, f"ResourceError: its worker was lost: {str(error).strip().splitlines()[0]}"))
         last = ""
     if isinstance(last, str):
-        said.put((rank, 1))
+        output.put((rank, 1))
 
 
-def _actor(group: Any, index: int, bundle: dict[str, float]) -> Any:
+def _start_actor(group: Any, index: int, bundle: dict[str, float]) -> Any:
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    own = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU", "memory")}
-    made = ray.remote(Worker).options(
+    custom = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU", "memory")}
+    actor_class = ray.remote(Worker).options(
         num_cpus=bundle["CPU"],
         num_gpus=bundle.get("GPU", 0),
         memory=bundle.get("memory"),
-        resources=own or None,
-        max_concurrency=2,  # to be killed while it is listened to
+        resources=custom or None,
+        max_concurrency=2,  # so that kill() can be called while run() yields
         scheduling_strategy=PlacementGroupSchedulingStrategy(group, index),
     )
-    return made.remote()
+    return actor_class.remote()
 
 
-def _wait(ready: Any, count: int) -> None:
-    """Wait for the placement group's room."""
+def _wait_for_group(ready: Any, count: int) -> None:
+    """Wait until the placement group has its resources."""
     import ray
 
     while not ray.wait([ready], timeout=WAIT_SECONDS)[0]:
-        print(f"waiting for room for {count} workers", flush=True)
+        print(f"waiting for the resources of {count} workers", flush=True)
     ray.get(ready)
 
 
-def _pass_on(folder: Path, signum: int, frame: FrameType | None) -> None:
+def _forward_signal(folder: Path, signum: int, frame: FrameType | None) -> None:
     if JobNotes(folder).last.get("ended", 0) is not None:
-        raise SystemExit(128 + signum)  # nothing runs: it still waits
+        raise SystemExit(128 + signum)  # no process runs: the placement group still waits
     file_signals.post_signal(folder, signum)
 
 

@@ -1,4 +1,4 @@
-"""SLURM's own commands, and what they say about a job."""
+"""SLURM's own commands, and what they report about a job."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from dataclasses import dataclass
 
 from trainer.core.errors import NetworkError, ResourceError
 
-# What SLURM calls a job that waits and one that runs; all else has ended.
+# SLURM's states of a job that waits and of one that runs; all others are ends.
 WAITING = {
     *("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
 }
 RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
-_SECONDS = 120  # a busy controller takes its time
+_TIMEOUT_SECONDS = 120  # a busy controller is slow
 
 
 @dataclass(frozen=True)
-class About:
+class JobInfo:
     """What SLURM knows about a job.
 
     Attributes:
-        state: SLURM's word, ``PENDING``.
-        reason: why it waits or ended, SLURM's word; None where there is none.
-        exit_code: of the job's script; 128 and the signal's number where one ended it.
+        state: SLURM's state, such as ``PENDING``.
+        reason: SLURM's reason for waiting or for the end; None where there is none.
+        exit_code: the exit code of the job's script; 128 plus the number of a signal that ended it.
+        nodes: the names of its nodes.
         restarts: how often it was put back into the queue.
-        since: when it was submitted, started or ended, by its state (Unix time).
+        since: when it was submitted, started or ended, depending on its state (Unix time).
     """
 
     state: str
@@ -39,122 +40,133 @@ class About:
     since: float | None
 
     @property
-    def waits(self) -> bool:
+    def is_waiting(self) -> bool:
+        """Whether it waits in the queue."""
         return self.state in WAITING
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
+        """Whether it runs."""
         return self.state in RUNNING
 
 
-def ask(*words: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run one of SLURM's commands, with these variables or those there are. Returns what it prints.
+def run_command(*argv: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run one of SLURM's commands. Returns its output.
+
+    Args:
+        argv: the command and its arguments.
+        environment: its variables; None: those of this process.
 
     Raises:
-        ResourceError: there is no such command here, or it refuses.
+        ResourceError: the command isn't installed here, or SLURM refuses.
         NetworkError: the controller doesn't answer.
     """
     try:
         done = subprocess.run(
-            words,
+            argv,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
         )
     except FileNotFoundError:
         raise ResourceError(
-            f"launcher=slurm needs SLURM's commands, and there is no {words[0]} here: use a machine of the cluster "
+            f"launcher=slurm needs SLURM's commands, and there is no {argv[0]} here: use a machine of the cluster "
             "from which jobs are submitted"
         ) from None
     except subprocess.TimeoutExpired:
-        raise NetworkError(f"{words[0]}: SLURM's controller hasn't answered for {_SECONDS} s") from None
+        raise NetworkError(
+            f"{argv[0]}: SLURM's controller hasn't answered for {_TIMEOUT_SECONDS} s"
+        ) from None
     if done.returncode:
-        said = _message(done.stderr) or f"exit code {done.returncode}"
-        if _UNREACHABLE.search(said):
-            raise NetworkError(f"{words[0]}: SLURM's controller doesn't answer: {said}")
-        raise ResourceError(f"{words[0]}: {said}")
+        message = _message(done.stderr) or f"exit code {done.returncode}"
+        if _UNREACHABLE.search(message):
+            raise NetworkError(f"{argv[0]}: SLURM's controller doesn't answer: {message}")
+        raise ResourceError(f"{argv[0]}: {message}")
     return done.stdout
 
 
-def about(job: str) -> About | None:
-    """What SLURM knows about a job: the controller while it remembers it (some minutes after its end), then the
-    accounting where there is one. None where neither knows it.
+def job_info(job: str) -> JobInfo | None:
+    """What SLURM knows about a job; None if it doesn't know it.
+
+    The controller remembers a job until some minutes after its end; then the accounting is asked, where there is one.
 
     Raises:
-        ResourceError: SLURM's commands aren't here.
+        ResourceError: SLURM's commands aren't installed here.
         NetworkError: the controller doesn't answer.
     """
-    seconds = {**os.environ, "SLURM_TIME_FORMAT": "%s"}
+    environment = {**os.environ, "SLURM_TIME_FORMAT": "%s"}
     try:
-        return _of_controller(ask("scontrol", "show", "job", "--oneliner", job, environment=seconds))
+        line = run_command("scontrol", "show", "job", "--oneliner", job, environment=environment)
+        return _parse_scontrol(line)
     except ResourceError as error:
         if "Invalid job id" not in error.message:
             raise
-    with suppress(ResourceError):  # many clusters keep no accounts
+    with suppress(ResourceError):  # many clusters have no accounting
         fields = "State,ExitCode,NodeList,End"
-        return _of_accounts(ask("sacct", "-n", "-X", "-P", "-j", job, "-o", fields, environment=seconds))
+        table = run_command("sacct", "-n", "-X", "-P", "-j", job, "-o", fields, environment=environment)
+        return _parse_sacct(table)
     return None
 
 
 def partitions() -> list[str]:
-    """The cluster's partitions; none where SLURM doesn't say."""
+    """The names of the cluster's partitions; empty if SLURM doesn't list them."""
     with suppress(ResourceError, NetworkError):
-        return ask("sinfo", "--noheader", "--format=%R").split()
+        return run_command("sinfo", "--noheader", "--format=%R").split()
     return []
 
 
-def hosts(nodes: str) -> tuple[str, ...]:
-    """``gpu[01-03]`` as names."""
+def host_names(nodes: str) -> tuple[str, ...]:
+    """The names in a node list such as ``gpu[01-03]``."""
     if not nodes or nodes in ("(null)", "None assigned"):
         return ()
     if "[" not in nodes:
         return tuple(nodes.split(","))
     with suppress(ResourceError, NetworkError):
-        return tuple(ask("scontrol", "show", "hostnames", nodes).split())
+        return tuple(run_command("scontrol", "show", "hostnames", nodes).split())
     return (nodes,)
 
 
-def _of_controller(line: str) -> About | None:
+def _parse_scontrol(line: str) -> JobInfo | None:
     def field(name: str) -> str:
-        found = re.search(rf"(?:^|\s){name}=(\S*)", line)
-        return found[1] if found else ""
+        match = re.search(rf"(?:^|\s){name}=(\S*)", line)
+        return match[1] if match else ""
 
     if not (state := field("JobState")):
         return None
     reason = field("Reason").replace("_", " ")
     since = field("SubmitTime" if state in WAITING else "StartTime" if state in RUNNING else "EndTime")
-    return About(
+    return JobInfo(
         state=state,
         reason=None if reason in ("", "None", "(null)") else reason,
-        exit_code=_code(field("ExitCode")),
-        nodes=hosts(field("NodeList")),
+        exit_code=_exit_code(field("ExitCode")),
+        nodes=host_names(field("NodeList")),
         restarts=int(field("Restarts") or 0),
         since=float(since) if since.isdigit() else None,
     )
 
 
-def _of_accounts(table: str) -> About | None:
-    """The last line of ``State|ExitCode|NodeList|End``: a job that was put back has one for each time."""
+def _parse_sacct(table: str) -> JobInfo | None:
+    """The last line of ``State|ExitCode|NodeList|End``: a job that was put back has a line for each start."""
     if not (rows := table.split("\n")[:-1]):
         return None
     state, code, nodes, end = rows[-1].split("|")
-    # CANCELLED by 1000
     since = float(end) if end.isdigit() else None
-    return About(state.split(" ")[0], None, _code(code), hosts(nodes), len(rows) - 1, since)
+    state = state.split(" ")[0]  # CANCELLED by 1000
+    return JobInfo(state, None, _exit_code(code), host_names(nodes), len(rows) - 1, since)
 
 
-def _code(text: str) -> int:
-    """``1:0`` is an exit code and a signal."""
+def _exit_code(text: str) -> int:
+    """The exit code of ``<code>:<signal>``."""
     code, _, signum = text.partition(":")
     return 128 + int(signum) if signum not in ("", "0") else int(code or 0)
 
 
-def _message(said: str) -> str:
-    lines = [_PREFIX.sub("", line).strip() for line in said.splitlines()]
+def _message(output: str) -> str:
+    lines = [_PREFIX.sub("", line).strip() for line in output.splitlines()]
     return "; ".join(dict.fromkeys(filter(None, lines)))
 
 

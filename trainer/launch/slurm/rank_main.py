@@ -1,6 +1,6 @@
-"""``srun python -m trainer.launch.slurm.rank_main <folder>``: one process of a job of SLURM's.
+"""``srun python -m trainer.launch.slurm.rank_main <folder>``: one process of a SLURM job.
 
-Says who it is among those that train together, and what SLURM's signals mean.
+Finds out its rank and where the processes meet, and translates SLURM's signals.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ResourceError
-from trainer.launch import LAUNCHED
+from trainer.launch.variables import LAUNCHED
 
-AGAIN = "again.json"  # beside job.json: the job's time was over, and it wants to go on
-_POLL = 0.1
-_MEETING_SECONDS = 600.0
-# A process that fails is the end of the others, at once; until then they may say why and end by themselves.
+REQUEUE_FILE = "again.json"  # beside job.json: the attempt whose time was over
+_POLL_SECONDS = 0.1
+_RENDEZVOUS_SECONDS = 600.0
+# srun kills all processes as soon as one fails; the delay lets the others report why they end.
 _LAST_WORDS_SECONDS = 10.0
 
 
@@ -34,15 +34,15 @@ def main(folder: str) -> int:
     from trainer.launch.job_status import CANCELLED
 
     os.environ[LAUNCHED] = f"slurm:{os.environ['SLURM_JOB_ID']}"
-    if cores := os.environ.get("SLURM_CPUS_ON_NODE"):  # the job's; not every cluster holds it to them
+    if cores := os.environ.get("SLURM_CPUS_ON_NODE"):  # the job's; not every cluster confines the job to them
         os.environ["TRAINER_CORES"] = cores
-    place, size = Path(folder), int(os.environ.get("SLURM_NTASKS", "1"))
-    signal.signal(signal.SIGUSR2, Again(place))
+    job_folder, size = Path(folder), int(os.environ.get("SLURM_NTASKS", "1"))
+    signal.signal(signal.SIGUSR2, RequeueSignal(job_folder))
     try:
         if size > 1:
-            os.environ.update(meet(place, os.environ))
+            os.environ.update(rendezvous(job_folder, os.environ))
             if (rank := os.environ["RANK"]) != "0":
-                job_main.say_into(place / f"rank-{rank}.log")
+                job_main.redirect_output(job_folder / f"rank-{rank}.log")
     except ResourceError as error:
         print(f"{error.kind}: {error.message}", file=sys.stderr)
         return 1
@@ -51,73 +51,79 @@ def main(folder: str) -> int:
         sys.stdout.flush()
         time.sleep(_LAST_WORDS_SECONDS)
     elif os.environ.get("RANK", "0") != "0":
-        return 0  # the first one may still be saving; the job's exit code is its
+        return 0  # the first process may still be saving; the job's exit code is that one's
     return code
 
 
-def attempt(environment: Mapping[str, str]) -> str:
+def attempt_name(environment: Mapping[str, str]) -> str:
     """A name for this start of this job."""
     return f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_RESTART_COUNT', '0')}"
 
 
-def meet(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Who this process is among those of the job, and where they meet, as torch wants to have it.
+def rendezvous(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables with which torch's processes find each other.
 
-    The first one finds a port that is free on its machine, and says so in the job's folder.
+    The first process picks a free port on its machine and writes it into the job's folder.
+
+    Args:
+        folder: the job's folder, which all nodes share.
+        environment: SLURM's variables.
 
     Raises:
-        ResourceError: the first one hasn't said where.
+        ResourceError: the first process hasn't written where to meet.
     """
     rank, size = int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"])
-    place = folder / f"meet.{attempt(environment)}.json"
+    path = folder / f"meet.{attempt_name(environment)}.json"
     if rank == 0:
         for old in folder.glob("meet.*.json"):
             old.unlink(missing_ok=True)
-        atomic_write(place, json.dumps({"address": _address(environment), "port": _free_port()}) + "\n")
-    found = _said(place)
+        atomic_write(path, json.dumps({"address": _address(environment), "port": _free_port()}) + "\n")
+    endpoint = _wait_for_endpoint(path)
     return {
         "RANK": str(rank),
         "WORLD_SIZE": str(size),
         "LOCAL_RANK": environment["SLURM_LOCALID"],
         "LOCAL_WORLD_SIZE": str(size // int(environment.get("SLURM_JOB_NUM_NODES", "1"))),
-        "MASTER_ADDR": str(found["address"]),
-        "MASTER_PORT": str(found["port"]),
+        "MASTER_ADDR": str(endpoint["address"]),
+        "MASTER_PORT": str(endpoint["port"]),
     }
 
 
-class Again:
-    """SLURM says that the job's time is nearly over, or that another job takes its place: save, and go on later.
+class RequeueSignal:
+    """Handler of SIGUSR2: the job's time is nearly over, or another job takes its place. Save, and continue later.
 
-    To the trainer it is a SIGTERM; what happens then is :mod:`trainer.launch.slurm.job_epilogue`'s.
+    The trainer gets SIGTERM; afterwards :mod:`trainer.launch.slurm.job_epilogue` puts the job back into the queue.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._process = folder, os.getpid()
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """Record that the time of this attempt is over, and stop the trainer."""
         if os.getpid() != self._process:
-            return  # a data loader's worker, which goes on until its training process is through
+            return  # a data loader process, which works on until its training process has ended
         if os.environ.get("SLURM_PROCID", "0") == "0":
             with suppress(OSError):
-                atomic_write(self._folder / AGAIN, json.dumps({"attempt": attempt(os.environ)}) + "\n")
+                content = json.dumps({"attempt": attempt_name(os.environ)}) + "\n"
+                atomic_write(self._folder / REQUEUE_FILE, content)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _said(place: Path) -> dict[str, Any]:
-    until = time.monotonic() + _MEETING_SECONDS
+def _wait_for_endpoint(path: Path) -> dict[str, Any]:
+    until = time.monotonic() + _RENDEZVOUS_SECONDS
     while time.monotonic() < until:
         with suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads(place.read_bytes())
-            return found
-        time.sleep(_POLL)
+            endpoint: dict[str, Any] = json.loads(path.read_bytes())
+            return endpoint
+        time.sleep(_POLL_SECONDS)
     raise ResourceError(
-        f"the first process of this job hasn't said where to meet in {place.parent} for {_MEETING_SECONDS:.0f} s; "
-        "output_dir has to be a folder that all nodes share"
+        f"the first process of this job hasn't written where to meet into {path.parent} for "
+        f"{_RENDEZVOUS_SECONDS:.0f} s; output_dir has to be a folder that all nodes share"
     )
 
 
 def _address(environment: Mapping[str, str]) -> str:
-    """A name or number of this machine that the job's other machines know."""
+    """A name or address of this machine that the job's other machines know."""
     if environment.get("SLURM_JOB_NUM_NODES", "1") == "1":
         return "127.0.0.1"
     for name in (environment.get("SLURMD_NODENAME"), socket.gethostname()):
@@ -128,9 +134,9 @@ def _address(environment: Mapping[str, str]) -> str:
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("", 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 

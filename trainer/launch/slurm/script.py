@@ -1,4 +1,4 @@
-"""The script that sbatch gets, as submitit writes it."""
+"""The script for sbatch, written by submitit."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 from trainer.core.errors import ConfigError
 from trainer.launch.job import Job
+from trainer.schema import LauncherConfig as Options
 
 LOG = "output.log"
-# Options of sbatch that are keys of their own here, or that the launcher needs as they are.
-_OURS = {
+# Options of sbatch that have a key of their own here, or that the launcher sets itself (empty).
+_OWN_KEYS = {
     "nodes": "launcher.nodes",
     "ntasks": "launcher.nproc",
     "ntasks-per-node": "launcher.nproc",
@@ -33,27 +34,28 @@ _OURS = {
 }
 
 
-def script(job: Job) -> str:
-    """All that sbatch gets. What the job is about is in its folder: neither words nor variables are in here.
+def sbatch_script(job: Job[Options]) -> str:
+    """The whole script for sbatch. The job's arguments and variables stay in its folder.
 
     Raises:
-        ConfigError: ``launcher.sbatch`` has what another key is for.
+        ConfigError: ``launcher.sbatch`` has an option that another key is for.
     """
     from submitit import SlurmExecutor
 
     class Anywhere(SlurmExecutor):
-        """Writes scripts on machines without SLURM too."""
+        """An executor that writes scripts on machines without SLURM too."""
 
         @classmethod
         def affinity(cls) -> int:
+            """submitit's rank of this executor; SlurmExecutor's looks for srun."""
             return 2
 
     options = job.options
     executor = Anywhere(job.folder)
-    asked = {
+    parameters = {
         "job_name": re.sub(r"[^\w.-]+", "-", job.title)[:60],
         "nodes": options.nodes,
-        "ntasks_per_node": processes(job),
+        "ntasks_per_node": tasks_per_node(job),
         "gpus_per_node": options.gpus,
         "cpus_per_task": options.cpus_per_task,
         "mem": None if options.memory_gb is None else f"{math.ceil(options.memory_gb * 1024)}MB",
@@ -66,26 +68,26 @@ def script(job: Job) -> str:
         "exclude": options.exclude,
     }
     executor.update_parameters(
-        **asked,
+        **parameters,
         wckey=None,
         signal_delay_s=options.signal_delay_s,
         stderr_to_stdout=True,
-        additional_parameters={**_fixed(job), **_further(options.sbatch)},
+        additional_parameters={**_fixed(job), **_extra_options(options.sbatch)},
         setup=list(options.setup) or None,
-        use_srun=False,  # its own line of it sends each process's words to a file of their own
-        teardown=_after(job),
+        use_srun=False,  # submitit's srun line writes each process's output to a file of its own
+        teardown=_epilogue(job),
     )
-    text: str = executor._make_submission_file_text(_start(job), uid=job.id)
+    text: str = executor._make_submission_file_text(_srun_line(job), uid=job.id)
     return text
 
 
-def processes(job: Job) -> int:
-    """Processes on each node."""
+def tasks_per_node(job: Job[Options]) -> int:
+    """How many processes a training has on each node."""
     nproc = job.options.nproc
     return (job.options.gpus or 1) if nproc == "auto" else max(int(nproc), 1)
 
 
-def _fixed(job: Job) -> dict[str, Any]:
+def _fixed(job: Job[Options]) -> dict[str, Any]:
     log = str(job.folder / LOG)
     return {
         "chdir": str(job.cwd),
@@ -95,27 +97,28 @@ def _fixed(job: Job) -> dict[str, Any]:
     }
 
 
-def _further(given: dict[str, Any]) -> dict[str, Any]:
-    """``launcher.sbatch``; what is false or null is left out."""
-    found: dict[str, Any] = {}
-    for key, value in given.items():
+def _extra_options(sbatch: dict[str, Any]) -> dict[str, Any]:
+    """``launcher.sbatch`` without options that are false or null."""
+    options: dict[str, Any] = {}
+    for key, value in sbatch.items():
         name = str(key).lstrip("-").replace("_", "-")
-        if name in _OURS:
-            hint = f"say {_OURS[name]}" if _OURS[name] else "the launcher needs it for itself"
+        if name in _OWN_KEYS:
+            hint = f"use {_OWN_KEYS[name]}" if _OWN_KEYS[name] else "the launcher sets it itself"
             raise ConfigError(f"launcher.sbatch.{key}: {hint}.")
         if value is not None and value is not False:
-            found[name] = value
-    return found
+            options[name] = value
+    return options
 
 
-def _start(job: Job) -> str:
-    words = ["srun", "--unbuffered", "--kill-on-bad-exit=1"]
-    if job.options.cpus_per_task:  # which srun doesn't take over by itself
-        words.append(f"--cpus-per-task={job.options.cpus_per_task}")
-    return f"{shlex.join([*words, *job.options.srun])} {_python(job)} -u -m trainer.launch.slurm.rank_main {_folder(job)}"
+def _srun_line(job: Job[Options]) -> str:
+    srun = ["srun", "--unbuffered", "--kill-on-bad-exit=1"]
+    if job.options.cpus_per_task:  # srun doesn't take it from sbatch
+        srun.append(f"--cpus-per-task={job.options.cpus_per_task}")
+    program = f"{_python(job)} -u -m trainer.launch.slurm.rank_main {_folder(job)}"
+    return f"{shlex.join([*srun, *job.options.srun])} {program}"
 
 
-def _after(job: Job) -> list[str]:
+def _epilogue(job: Job[Options]) -> list[str]:
     return [
         "code=$?",
         f"{_python(job)} -m trainer.launch.slurm.job_epilogue {_folder(job)} $code",
@@ -123,9 +126,9 @@ def _after(job: Job) -> list[str]:
     ]
 
 
-def _python(job: Job) -> str:
+def _python(job: Job[Options]) -> str:
     return job.options.interpreter or shlex.quote(sys.executable)
 
 
-def _folder(job: Job) -> str:
+def _folder(job: Job[Options]) -> str:
     return shlex.quote(os.fspath(job.folder))

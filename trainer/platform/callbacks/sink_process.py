@@ -17,6 +17,7 @@ from pathlib import Path
 from trainer.core.cli_text import program, short
 from trainer.core.errors import NetworkError, TrainerError
 from trainer.core.installation import child_environment
+from trainer.core.processes import start_in_background
 from trainer.core.secrets import log_to_stderr
 from trainer.platform.callbacks import sink_state as states
 from trainer.platform.callbacks.delivery import Delivery, Retry
@@ -159,18 +160,8 @@ def _spawn(run: Run, url: str) -> subprocess.Popen[bytes] | None:
         str(size),
     ]
     environment = child_environment({**os.environ, states.ENVIRONMENT: url})
-    file = log_file(run.dir)
     try:
-        file.parent.mkdir(exist_ok=True)
-        with file.open("ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=environment,
-            )
+        return start_in_background(command, log=log_file(run.dir), environment=environment)
     except OSError as error:
         raise NetworkError(
             f"the platform can't be told about this run: no process for it ({error})"

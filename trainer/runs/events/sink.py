@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ResourceError
 from trainer.core.locks import LockHeld, locked
+from trainer.core.processes import ProcessIdentity
 from trainer.core.secrets import mask_text
 from trainer.runs.events.reader import Event, read
 from trainer.runs.events.schema import LAST_WORDS
@@ -253,20 +254,10 @@ def is_running(run: Run) -> bool:
 
 
 def is_alive(pid: int) -> Callable[[], bool]:
-    """Whether a process is there; of a parent that is asked in a way that a reused number can't fool."""
+    """Whether the process that has this id now still runs, to be asked again and again."""
     if os.name != "nt" and os.getppid() == pid:
         return lambda: os.getppid() == pid
-
-    def alive() -> bool:
-        try:
-            os.kill(pid, 0)
-        except PermissionError:
-            return True
-        except OSError:
-            return False
-        return True
-
-    return alive
+    return ProcessIdentity.of(pid).is_running
 
 
 def _is_the_same(path: Path, cursor: Cursor) -> bool:

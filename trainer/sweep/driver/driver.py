@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from trainer.core.stop_handler import StopHandler
 from trainer.sweep.driver import outcome as ends
-from trainer.sweep.driver.driver_signals import DriverSignals
 from trainer.sweep.driver.lease import LeaseOwner
 from trainer.sweep.driver.report_outcome import report_outcome
 from trainer.sweep.driver.running_trial import RunningTrial
@@ -52,7 +52,7 @@ class Driver:
         self.slots = slots_of(plan)
         self.starter = TrialStarter(plan, self.folder, launch, dirs)
         self.view = view or make_view()
-        self.signals = DriverSignals()
+        self.signals = StopHandler()
         self.running: dict[int, RunningTrial] = {}
         self.failures: list[int] = []
         self._beaten = self._idle_until = self._write_after = 0.0

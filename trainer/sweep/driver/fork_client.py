@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from trainer.core.processes import start_ticks
 from trainer.sweep.driver.fork_server import NEEDED
 from trainer.sweep.driver.lease import Process, identify_process
 from trainer.sweep.driver.trial_process import Child, ColdLauncher, find_launched
@@ -239,7 +240,7 @@ class ForkedChild:
     def __init__(self, pool: ForkClient, pid: int) -> None:
         self.pool, self.pid = pool, pid
         self.identity: Process | str | None = identify_process(pid)
-        self._begun = _begun(pid)
+        self._begun = start_ticks(pid)
         self._code: int | None = None
 
     def poll(self) -> int | None:
@@ -281,14 +282,5 @@ class ForkedChild:
                 os.kill(self.pid, signum)
 
     def _there(self) -> bool:
-        begun = _begun(self.pid)
+        begun = start_ticks(self.pid)
         return begun is not None and begun == self._begun
-
-
-def _begun(pid: int) -> str | None:
-    """When a process began, in the system's own words; None where there is none, or only its remains."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in ("Z", "X") else fields[19]

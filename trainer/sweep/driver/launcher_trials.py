@@ -25,7 +25,7 @@ from trainer.core.secrets import mask_text, masked_words
 from trainer.launch import file_signals, launcher_registry
 from trainer.launch.job import Job, travelling
 from trainer.launch.job_status import JobNotes, JobStatus
-from trainer.launch.job_store import LaunchedJob, read
+from trainer.launch.job_store import LaunchedJob, read_launched
 from trainer.launch.launcher import Launcher
 from trainer.launch.local import LOG
 from trainer.launch.submit import SAID_HERE
@@ -75,7 +75,7 @@ class LauncherTrials:
         """The job of a trial. ``log`` names it."""
         return Job(
             id=f"{log.parent.parent.name}-{log.stem}",
-            words=tuple(words),
+            argv=tuple(words),
             cwd=cwd or Path.cwd(),
             folder=folder_of(log),
             title=f"trial {log.stem} of {log.parent.parent.name}",
@@ -85,7 +85,7 @@ class LauncherTrials:
 
     def find(self, log: Path) -> LauncherChild | None:
         """The job of a trial that another driver has begun, if it still waits or runs."""
-        launched = read(folder_of(log))
+        launched = read_launched(folder_of(log))
         if launched is None:
             return None
         try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.core.processes import boot_id, start_ticks
 from trainer.sweep.stores.trial_store import TrialRecord
 
 Process = tuple[int, float]  # id, and when it began: an id alone is used again
@@ -86,8 +87,8 @@ class LeaseWatch:
 def place() -> str:
     """This machine, since it was started; containers on one machine are different places."""
     parts = [socket.gethostname()]
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text()[:8])
+    if boot := boot_id():
+        parts.append(boot[:8])
     with suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
     return ":".join(parts)
@@ -95,13 +96,10 @@ def place() -> str:
 
 def identify_process(pid: int) -> Process:
     """A process by its id and its start, in the kernel's ticks; 0 where the system doesn't tell."""
-    with suppress(OSError, ValueError, IndexError):
-        # After the name, which is in brackets and may hold anything: state is field 3 of proc(5).
-        fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
-        if fields[0] not in "ZX":  # one that has ended and that nobody has asked about is not there any more
-            return pid, float(fields[19])
-        return pid, -1.0
-    return pid, 0.0
+    ticks = start_ticks(pid)
+    if ticks is not None:
+        return pid, float(ticks)
+    return pid, -1.0 if Path(f"/proc/{pid}/stat").exists() else 0.0  # a zombie, or unknown
 
 
 def is_alive(process: Any) -> bool:

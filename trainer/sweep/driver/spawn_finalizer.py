@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 import time
 
 from trainer.core.cli_text import program, short
+from trainer.core.processes import start_in_background
 from trainer.sweep.folder import SweepFolder
 from trainer.sweep.space import SweepPlan
 
@@ -35,15 +35,10 @@ def spawn_finalizer(plan: SweepPlan, folder: SweepFolder, wait: bool = True) -> 
         *(["--upload"] if tracked else []),
     ]
     try:
-        with (folder.dir / "finish.log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**environment(uri), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
-            )
+        log = folder.dir / "finish.log"
+        log.unlink(missing_ok=True)
+        variables = {**environment(uri), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+        process = start_in_background(command, log=log, environment=variables)
     except OSError as error:
         logger.warning("%s can't be started (%s)", command[2], error)
         return

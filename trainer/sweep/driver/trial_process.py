@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from trainer.core.processes import stop_with_parent
+from trainer.core.processes import start_in_background
 from trainer.sweep.driver.lease import Process, identify_process
 
 
@@ -63,17 +63,14 @@ class ColdLauncher:
     def run(
         self, words: Sequence[str], env: Mapping[str, str], log: Path, cwd: Path | None = None
     ) -> ColdChild:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as said:
-            process = subprocess.Popen(
-                [*stop_with_parent(), *self.program, *words],
-                env={**os.environ, **env},
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches the driver alone, which passes on what is meant
-            )
+        # Ctrl-C reaches the driver alone, which passes on what is meant.
+        process = start_in_background(
+            [*self.program, *words],
+            log=log,
+            environment={**os.environ, **env},
+            cwd=cwd,
+            stop_with_parent=True,
+        )
         return ColdChild(process)
 
     def find(self, log: Path) -> Child | None:
