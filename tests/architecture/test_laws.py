@@ -41,7 +41,7 @@ def layers() -> list[list[str]]:
     """The rooms, top to bottom; those that stand beside each other are in one list."""
     listed = contract()["layers"]
     assert isinstance(listed, list)
-    return [[room.strip() for room in line.split("|")] for line in listed]
+    return [[room.strip(" ()") for room in line.split("|")] for line in listed]
 
 
 def below(room: str) -> list[str]:

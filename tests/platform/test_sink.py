@@ -252,7 +252,7 @@ def test_what_a_backend_that_is_away_misses_waits_and_replay_finishes(run, backe
     backend.stop()
     left = sync(run, seconds=0.3)
     assert "callbacks wait for" in left.error
-    with pytest.raises(NetworkError, match="isn't told all of this run"):
+    with pytest.raises(NetworkError, match="doesn't have all of this run"):
         replay(ReplayOptions([str(run.dir)], sink="platform", patience=0.3))
     backend.start()
     assert replay(ReplayOptions([str(run.dir)], sink="platform", patience=60.0)) == 0

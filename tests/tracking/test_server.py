@@ -17,7 +17,7 @@ import pytest
 
 from trainer.cli.command_line import main
 from trainer.schema import Tracking
-from trainer.tracking import mlflow_run_id, sink_processes
+from trainer.tracking import mlflow_run_id, start_sink
 from trainer.tracking.mlflow_state import load
 
 CLASSES = 1100
@@ -36,9 +36,9 @@ def test_a_server_away_at_start_killed_stuck_and_away_at_the_end_has_all_of_it_o
     run = make_run(None, "outage", [log.started(), *log.epoch(1)])
 
     # Away at the start: training has begun, the sink waits.
-    handle = sink_processes(run, Tracking(uri=uri), "runs")
+    handle = start_sink(run, Tracking(uri=uri), "runs")
     _until(lambda: load(run.dir).error)
-    assert load(run.dir).offset == 0 and handle.process.poll() is None
+    assert load(run.dir).offset == 0 and handle.processes["mlflow"].poll() is None
     with _server(tmp_path, port) as server:
         _until(lambda: load(run.dir).offset == run.events.stat().st_size)
         # Killed in the middle of so many values that they take several calls.
@@ -48,7 +48,7 @@ def test_a_server_away_at_start_killed_stuck_and_away_at_the_end_has_all_of_it_o
         os.killpg(server.pid, signal.SIGKILL)
     log.append(run.dir, [*log.epoch(4), _wide(4)])
     _until(lambda: load(run.dir).error)
-    assert handle.process.poll() is None
+    assert handle.processes["mlflow"].poll() is None
     with _server(tmp_path, port) as server:
         _until(lambda: not load(run.dir).error and load(run.dir).offset == run.events.stat().st_size)
         # So slow that nothing is answered in time.
@@ -62,8 +62,8 @@ def test_a_server_away_at_start_killed_stuck_and_away_at_the_end_has_all_of_it_o
     with caplog.at_level(logging.WARNING):
         assert not handle.wait(0.5)
     assert len(caplog.records) == 1 and "sink=mlflow" in caplog.text
-    handle.process.kill()
-    handle.process.wait()
+    handle.processes["mlflow"].kill()
+    handle.processes["mlflow"].wait()
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")  # from here on it's slow for want of processors only
     with _server(tmp_path, port):
         assert main(["replay", str(run.dir), "sink=mlflow"]) == 0

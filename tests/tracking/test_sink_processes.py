@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from trainer.schema import Tracking
-from trainer.tracking import mlflow_run_id, sink_processes, sync
+from trainer.tracking import mlflow_run_id, start_sink, sync
 from trainer.tracking.mlflow_state import load
 from trainer.tracking.sink_processes import log_file
 
@@ -24,23 +24,22 @@ def no_server(monkeypatch):
 
 
 def test_nothing_is_started_without_tracking(make_run):
-    handle = sink_processes(make_run(None), Tracking(name="none"), "runs")
-    assert handle.process is None and handle.wait(0) and handle.mlflow_run_id is None
+    handle = start_sink(make_run(None), Tracking(name="none"), "runs")
+    assert not handle.processes and handle.wait(0) and not handle.facts
 
 
 def test_of_several_processes_only_the_first_tells(make_run, database, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    handle = sink_processes(make_run(database, "ranks"), Tracking(uri=database, tensorboard=True), "runs")
-    assert handle.process is None and handle.others == []
+    handle = start_sink(make_run(database, "ranks"), Tracking(uri=database, tensorboard=True), "runs")
+    assert not handle.processes
 
 
 def test_tensorboard_alone(make_run, log):
     run = make_run(None, "tb", [])
-    handle = sink_processes(run, Tracking(name="none", tensorboard=True), "runs")
+    handle = start_sink(run, Tracking(name="none", tensorboard=True), "runs")
     log.append(run.dir, [log.started(), *log.epoch(1), {"type": "finished"}])
-    assert handle.wait(30) and handle.process is None
-    [other] = handle.others
-    assert other.returncode == 0
+    assert handle.wait(30)
+    assert {name: process.returncode for name, process in handle.processes.items()} == {"tensorboard": 0}
     [file] = (run.dir / "tensorboard").iterdir()
     assert b"per_class/one/mAP50" in file.read_bytes()
     assert "mlflow" not in log_file(run.dir, "tensorboard").read_text()
@@ -48,14 +47,14 @@ def test_tensorboard_alone(make_run, log):
 
 def test_follows_a_run_to_its_end(make_run, log, database):
     run = make_run(database, "followed", [log.started(), *log.epoch(1)])
-    handle = sink_processes(run, Tracking(uri=database), "runs", experiment="named")
+    handle = start_sink(run, Tracking(uri=database), "runs", experiment="named")
     _until(lambda: mlflow_run_id(run.dir))
     log.append(run.dir, log.epoch(2))
     _until(lambda: load(run.dir).offset == run.events.stat().st_size)
-    assert handle.process.poll() is None
+    assert handle.processes["mlflow"].poll() is None
     log.append(run.dir, [*log.epoch(3), {"type": "finished"}])
     assert handle.wait(30)
-    assert handle.mlflow_run_id == mlflow_run_id(run.dir)
+    assert handle.facts == {"mlflow_run_id": mlflow_run_id(run.dir)}
     status, steps = _told(database, run)
     assert (status, steps) == ("FINISHED", [1, 2, 3])
     assert sync(run.dir).experiment == "named"
@@ -63,10 +62,10 @@ def test_follows_a_run_to_its_end(make_run, log, database):
 
 def test_an_earlier_attempts_last_word_does_not_end_it(make_run, log, database):
     run = make_run(database, "attempts", [log.started(), *log.epoch(1), {"type": "cancelled"}])
-    handle = sink_processes(run, Tracking(uri=database), "runs")
+    handle = start_sink(run, Tracking(uri=database), "runs")
     _until(lambda: load(run.dir).offset == run.events.stat().st_size)
     time.sleep(1.5)
-    assert handle.process.poll() is None
+    assert handle.processes["mlflow"].poll() is None
     log.append(run.dir, [log.started(), {"type": "resumed", "epoch": 1}, *log.epoch(2), {"type": "failed"}])
     assert handle.wait(30)
     assert _told(database, run) == ("FAILED", [1, 2])
@@ -75,7 +74,7 @@ def test_an_earlier_attempts_last_word_does_not_end_it(make_run, log, database):
 def test_no_server_delays_nothing_and_says_how_to_catch_up(make_run, database, caplog):
     run = make_run(None, "alone")
     before = time.monotonic()
-    handle = sink_processes(run, Tracking(uri="http://127.0.0.1:9"), "runs")  # Nobody listens there.
+    handle = start_sink(run, Tracking(uri="http://127.0.0.1:9"), "runs")  # Nobody listens there.
     assert time.monotonic() - before < 1
     _until(lambda: load(run.dir).error)
     caplog.clear()
@@ -85,8 +84,8 @@ def test_no_server_delays_nothing_and_says_how_to_catch_up(make_run, database, c
     assert time.monotonic() - before < 1.5
     assert len(caplog.records) == 1
     assert f"replay {run.dir} sink=mlflow" in caplog.text
-    handle.process.kill()
-    handle.process.wait()
+    handle.processes["mlflow"].kill()
+    handle.processes["mlflow"].wait()
     assert sync(run.dir, uri=database).error is None
     assert _told(database, run) == ("FINISHED", [1, 2, 3])
 
@@ -97,8 +96,9 @@ def test_a_killed_training_is_told_as_killed(make_run, log, database):
     code = (
         "import sys, time\n"
         "from trainer.runs.run import Run\nfrom trainer.schema import Tracking\n"
-        "from trainer.tracking import start\n"
-        "print(start(Run.open(sys.argv[1]), Tracking(uri=sys.argv[2]), 'runs').process.pid, flush=True)\n"
+        "from trainer.tracking import start_sink\n"
+        "handle = start_sink(Run.open(sys.argv[1]), Tracking(uri=sys.argv[2]), 'runs')\n"
+        "print(handle.processes['mlflow'].pid, flush=True)\n"
         "time.sleep(60)"
     )
     training = subprocess.Popen(
@@ -116,9 +116,9 @@ def test_a_killed_training_is_told_as_killed(make_run, log, database):
 
 def test_credentials_stay_in_the_environment(make_run):
     run = make_run(None, "secret", [])
-    handle = sink_processes(run, Tracking(uri="http://me:hunter2@127.0.0.1:9"), "runs")
+    handle = start_sink(run, Tracking(uri="http://me:hunter2@127.0.0.1:9"), "runs")
     try:
-        arguments = " ".join(handle.process.args)
+        arguments = " ".join(handle.processes["mlflow"].args)
         _until(lambda: load(run.dir).error)
         assert "hunter2" not in arguments
         for file in (run.dir / "sinks").iterdir():
@@ -126,8 +126,8 @@ def test_credentials_stay_in_the_environment(make_run):
                 assert "hunter2" not in file.read_text(), file
         assert log_file(run.dir).read_text()
     finally:
-        handle.process.kill()
-        handle.process.wait()
+        handle.processes["mlflow"].kill()
+        handle.processes["mlflow"].wait()
 
 
 def _until(condition, seconds=240.0):

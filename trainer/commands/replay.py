@@ -5,18 +5,22 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from trainer.core.errors import ConfigError, NetworkError
+from trainer.core import plugins
+from trainer.core.errors import ConfigError
 from trainer.runs.run import Run
 from trainer.schema import typed_field
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
+TRACKERS, CALLBACKS = "trainer.trackers", "trainer.callbacks"
+SINKS = (*plugins.names(TRACKERS), *plugins.names(CALLBACKS), "result", "console")
+
 
 @dataclass
 class ReplayOptions:
-    """Tell MLflow, a platform, TensorBoard or the console what a run's event log says, after the fact.
+    """Bring MLflow, TensorBoard, a platform or the console up to date with a run's event log, after the fact.
 
-    Only what the sink doesn't know yet is told; done twice, the second time changes nothing. It works for a run that
+    Only what the sink doesn't know yet is sent; done twice, the second time changes nothing. It works for a run that
     was tracked nowhere, whose server was away or has lost it, and into another server (uri=...).
 
         python -m trainer replay latest
@@ -26,64 +30,44 @@ class ReplayOptions:
     run: list[str] = typed_field(
         [], "the run: its folder, its id or the id's beginning, or latest", kind="words"
     )
-    sink: str = typed_field(
-        "mlflow", "who is told", choices=("mlflow", "platform", "tensorboard", "result", "console")
-    )
+    sink: str = typed_field("mlflow", "the sink", choices=SINKS)
     uri: str | None = typed_field(
-        None, "mlflow, platform: another server, database or address than the run's own"
+        None, "sinks with a server: another server, database or address than the run's own"
     )
     output_dir: str = typed_field("runs", "where runs are looked up", kind="path")
     patience: float = typed_field(
-        20.0, "mlflow, platform: seconds to wait for a server that doesn't answer", ge=0
+        20.0, "sinks with a server: seconds to wait for one that doesn't answer", ge=0
     )
 
 
 def main(options: ReplayOptions) -> int:
-    """0 when the sink knows all of the run.
+    """0 when the sink has all of the run.
 
     Raises:
         ConfigError: no such run, or not one run.
-        NetworkError: MLflow didn't take all of it.
+        NetworkError: the sink doesn't have all of it.
     """
     if len(options.run) != 1:
         raise ConfigError("replay: name one run: python -m trainer replay <run> sink=mlflow")
-    if options.uri and options.sink not in ("mlflow", "platform"):
-        raise ConfigError(f"replay: uri is for sink=mlflow and sink=platform, not for sink={options.sink}")
+    if options.uri and options.sink in _HERE:
+        raise ConfigError(
+            f"sink={options.sink} takes no uri: uri is for sink=mlflow and other sinks with a server"
+        )
     run = Run.find(options.output_dir, options.run[0])
     if not run.events.is_file():
-        raise ConfigError(f"{run.dir} has no events.jsonl: there is nothing to tell")
-    _REPLAY[options.sink](run, options)
+        raise ConfigError(f"{run.dir} has no events.jsonl, so there is nothing to replay")
+    if options.sink in _HERE:
+        _HERE[options.sink](run)
+    elif options.sink in plugins.names(CALLBACKS):
+        print(plugins.load(CALLBACKS, options.sink)().replay(run, options.uri, options.patience))
+    else:
+        from trainer.tracking import replay
+
+        print(replay(options.sink, run, options.uri, options.patience))
     return 0
 
 
-def _mlflow(run: Run, options: ReplayOptions) -> None:
-    from trainer.tracking import sync
-
-    state = sync(run.dir, options.uri, options.patience)
-    if state.error:
-        raise NetworkError(f"MLflow at {state.uri} doesn't have all of this run: {state.error}")
-    print(f"MLflow at {state.uri} knows all of run {state.mlflow_run_id} in experiment {state.experiment}")
-
-
-def _platform(run: Run, options: ReplayOptions) -> None:
-    from trainer.platform.callbacks import sink_process
-
-    state = sink_process.sync(run, options.uri, options.patience)
-    if state.error:
-        raise NetworkError(f"the platform at {state.address} isn't told all of this run: {state.error}")
-    print(f"the platform at {state.address} knows all of job {state.job_id}")
-
-
-def _tensorboard(run: Run, options: ReplayOptions) -> None:
-    from trainer.tracking.tensorboard_sink import TensorboardSink, sync_tensorboard
-
-    state = sync_tensorboard(run.dir)
-    if state.error:
-        raise NetworkError(f"{run.dir / 'tensorboard'} can't be written: {state.error}")
-    print(f"tensorboard --logdir {TensorboardSink(run).path.parent}")
-
-
-def _result(run: Run, options: ReplayOptions) -> None:
+def _result(run: Run) -> None:
     from trainer.tracking.rebuild_result import rebuild_result
 
     result = rebuild_result(run)
@@ -91,7 +75,7 @@ def _result(run: Run, options: ReplayOptions) -> None:
     print(f"{run.dir / 'result.json'}: {result['status']}, {primary['name']} {primary['value']}")
 
 
-def _console(run: Run, options: ReplayOptions) -> None:
+def _console(run: Run) -> None:
     from trainer.runs.events.event_text import event_text
     from trainer.runs.events.reader import events
 
@@ -101,10 +85,5 @@ def _console(run: Run, options: ReplayOptions) -> None:
             sys.stdout.write(f"{line}\n")
 
 
-_REPLAY = {
-    "mlflow": _mlflow,
-    "platform": _platform,
-    "tensorboard": _tensorboard,
-    "result": _result,
-    "console": _console,
-}
+_HERE = {"result": _result, "console": _console}
+"""Views that are neither trackers nor callbacks."""

@@ -13,6 +13,7 @@ from trainer.checkpoints.weight_spec import pin_weights
 from trainer.commands.next_steps import next_steps
 from trainer.commands.notes import notes_to_stderr
 from trainer.config.run_directory import open_run, write_configuration
+from trainer.core import plugins
 from trainer.core.errors import NetworkError, TrainerError
 from trainer.core.secrets import learn_environment
 from trainer.data.bundle import DataBundle
@@ -23,6 +24,7 @@ from trainer.engine.distributed.ranks import FirstRankFailed, Ranks
 from trainer.engine.failure_record import event_log_size, has_failure_record, write_failure_record
 from trainer.mmconfig.build_config import Built, build_config
 from trainer.mmconfig.initial_weights import fetch_all
+from trainer.runs.callback import RunCallback
 from trainer.runs.run import Run
 from trainer.schema import Experiment
 
@@ -46,10 +48,9 @@ def train(exp: Experiment, overrides: list[str], **facts: Any) -> Any:
     ``facts`` are added to ``run.json``.
     """
     learn_environment()
-    if exp.callback.name != "none":
-        from trainer.platform.callbacks.sink_state import PlatformSinkState
-
-        PlatformSinkState.of(exp.callback)  # a mistake in it is told before the data is looked at
+    callback = _callback(exp)
+    if callback:
+        callback.check(exp.callback)
     ranks = join(exp)
     try:
         return _prepared(exp, overrides, facts, ranks)
@@ -106,8 +107,9 @@ def _train(
     settle_openmp()  # while the tracker's process, which is about to import MLflow, doesn't look like a busy machine
 
     # Imported last: everything before this line is checked without torch and the OpenMMLab packages.
-    told, before = _tell_platform(run, exp), event_log_size(run)
-    tracker = tracking.start_sink(run, exp.tracking, exp.output_dir)
+    callback, before = _callback(exp), event_log_size(run)
+    reporting = callback.start(run, exp.callback) if callback else None
+    trackers = tracking.start_sink(run, exp.tracking, exp.output_dir)
     result, stopped = None, False
     try:
         from trainer.engine.train import run_training
@@ -119,23 +121,22 @@ def _train(
         raise
     finally:
         # Without a last word the sink waits for this process, not the other way round.
-        missing = told.wait(stopped) if told and has_failure_record(run, before) else None
+        missing = reporting.wait(stopped) if reporting and has_failure_record(run, before) else None
         if missing and result is None:  # why training failed is the command's to say
             logging.getLogger("trainer").warning("%s", missing)
-        tracker.wait(STOPPED_SECONDS if stopped else TRACKER_SECONDS)
-    if tracker.mlflow_run_id:
-        run.update(mlflow_run_id=tracker.mlflow_run_id)
-        result["mlflow_run_id"] = tracker.mlflow_run_id
+        trackers.wait(STOPPED_SECONDS if stopped else TRACKER_SECONDS)
+    if facts := trackers.facts:
+        run.update(**facts)
+        result.update(facts)
         run.write_result(result)
     if missing and not stopped:
         raise NetworkError(missing)
     return result
 
 
-def _tell_platform(run: Run, exp: Experiment) -> Any:
-    """The process that calls a platform back about the run; None where nobody wants to be."""
+def _callback(exp: Experiment) -> RunCallback | None:
+    """What ``callback=<name>`` chooses; None for ``callback=none``."""
     if exp.callback.name == "none":
         return None
-    from trainer.platform.callbacks import sink_process
-
-    return sink_process.start(run, exp.callback)
+    callback: RunCallback = plugins.load("trainer.callbacks", exp.callback.name)()
+    return callback

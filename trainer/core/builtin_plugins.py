@@ -25,7 +25,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "mlflow": "trainer.tracking.mlflow_sink:MlflowSink",
         "tensorboard": "trainer.tracking.tensorboard_sink:TensorboardSink",
     },
-    "trainer.callbacks": {},
+    "trainer.callbacks": {
+        "platform": "trainer.platform.run_callback:PlatformRunCallback",
+    },
     "trainer.metrics": {},
     "trainer.exporters": {},
 }

@@ -17,12 +17,20 @@ from trainer.plots.draw_client import wait_until_drawn
 from trainer.runs.events import sink
 from trainer.runs.events.reader import Event
 from trainer.runs.run import Run
-from trainer.runs.tracking_uri import scrubbed, tracking_uri, with_credentials, without_credentials
+from trainer.runs.tracking_uri import (
+    ENVIRONMENT,
+    scrubbed,
+    tracking_uri,
+    ui_command,
+    with_credentials,
+    without_credentials,
+)
 from trainer.schema import Tracking
 from trainer.tracking import run_description
 from trainer.tracking.client import MlflowTracker, is_final
 from trainer.tracking.metric_mapping import Point, points_of
-from trainer.tracking.mlflow_state import NAME, MlflowState, load, name_for
+from trainer.tracking.mlflow_state import NAME, MlflowState, load, mlflow_run_id, name_for
+from trainer.tracking.tracker import Tracker
 from trainer.tracking.uploads import ArtifactUploads, signature
 
 logger = logging.getLogger("trainer")
@@ -53,7 +61,7 @@ def sync(run_dir: str | Path, uri: str | None = None, patience: float = 20.0) ->
     return sink.sync(MlflowSink(Run.open(run_dir), uri), patience)
 
 
-class MlflowSink(sink.Sink):
+class MlflowSink(Tracker):
     """One run on one MLflow.
 
     Args:
@@ -64,17 +72,56 @@ class MlflowSink(sink.Sink):
     """
 
     name = NAME
+    cursor_class = MlflowState
+    takes_uri = True
     cursor: MlflowState
 
     def __init__(self, run: Run, uri: str | None = None) -> None:
         self.uri = tracking_uri(Tracking(uri=uri), run.dir) if uri else None
         bare = without_credentials(self.uri) if self.uri else None
-        super().__init__(run, name_for(run.dir, bare))
+        self.run, self.name = run, name_for(run.dir, bare)
         self.cursor = load(run.dir, self.name) or _from_config(run, bare)
         self.cursor.uri = bare or self.cursor.uri
         self._tracker: MlflowTracker | None = None
         self._described = False
         self.uploads = ArtifactUploads(run.dir, self.cursor, self._send)
+
+    @classmethod
+    def prepare(
+        cls, run: Run, tracking: Tracking, output_dir: str | Path, experiment: str | None = None
+    ) -> dict[str, str]:
+        """Write the state of the run, with what an earlier attempt has already logged on the same server."""
+        uri = tracking_uri(tracking, output_dir)
+        state = state_for(run, tracking, uri, experiment)
+        before = load(run.dir)
+        if before and before.uri == state.uri:
+            before.run_name, before.error = state.run_name, None
+            before.log_checkpoint, before.register = state.log_checkpoint, state.register
+            state = before
+        state.save(sink.cursor_file(run.dir, NAME))
+        return {ENVIRONMENT: uri}
+
+    @classmethod
+    def facts(cls, run_dir: Path) -> dict[str, Any]:
+        """The id of the MLflow run, once a server has given one."""
+        run_id = mlflow_run_id(run_dir)
+        return {"mlflow_run_id": run_id} if run_id else {}
+
+    @classmethod
+    def compare_command(cls, tracking: Tracking, output_dir: str | Path) -> str | None:
+        """The server's page, or the command that shows a database file."""
+        return ui_command(tracking, output_dir)
+
+    @property
+    def destination(self) -> str:
+        """The server without credentials."""
+        return f"MLflow at {self.cursor.uri}"
+
+    @property
+    def summary(self) -> str:
+        """Where the run is to be found."""
+        state = self.cursor
+        return f"{self.destination} has all of run {state.mlflow_run_id} in experiment {state.experiment}"
 
     def open(self) -> None:
         """The server, and the run on it; made when it isn't there."""

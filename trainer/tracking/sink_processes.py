@@ -1,4 +1,4 @@
-"""Starting the sinks beside a training, each a process of its own, and waiting a little for them at the end."""
+"""Starting the trackers of a training, each a process of its own, and waiting a little for them at the end."""
 
 from __future__ import annotations
 
@@ -7,120 +7,115 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from trainer.core.cli_text import program, short
+from trainer.core.errors import TrainerError
 from trainer.core.installation import child_environment
 from trainer.core.processes import start_in_background
+from trainer.runs.events.sink import Cursor, cursor_file
 from trainer.runs.run import Run
-from trainer.runs.tracking_uri import ENVIRONMENT, tracking_uri
+from trainer.runs.tracking_uri import ENVIRONMENT
 from trainer.schema import Tracking
-from trainer.tracking.mlflow_sink import state_for
-from trainer.tracking.mlflow_state import NAME, load, mlflow_run_id
-from trainer.tracking.tensorboard_sink import NAME as TENSORBOARD
+from trainer.tracking.tracker import tracker_class, tracker_names
 
 logger = logging.getLogger("trainer")
 
 
 @dataclass
 class SinkProcess:
-    """The sinks' processes; ``process`` is MLflow's, None where nothing is tracked."""
+    """The trackers' processes by name; empty where nothing is tracked."""
 
     run_dir: Path
-    process: subprocess.Popen[bytes] | None = None
-    others: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
-    def mlflow_run_id(self) -> str | None:
-        return mlflow_run_id(self.run_dir) if self.process else None
+    def facts(self) -> dict[str, Any]:
+        """What ``run.json`` and ``result.json`` should hold, such as ``mlflow_run_id``."""
+        return {
+            name: value
+            for tracker in self.processes
+            for name, value in tracker_class(tracker).facts(self.run_dir).items()
+        }
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most so long until MLflow knows all of a run that has ended; False, with one warning, if not.
+        """Wait until the trackers have all of a run that has ended; False, with a warning each, if they don't.
 
-        The sink goes on by itself for a minute; nothing is lost if it gives up.
+        A tracker goes on by itself for a minute; nothing is lost if it gives up.
+
+        Args:
+            seconds: the longest time to wait, for all of them together.
         """
-        until = time.monotonic() + seconds
-        told = self._wait_for_mlflow(seconds)
-        for other in self.others:
-            try:
-                other.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                continue  # it goes on by itself
-        return told
+        deadline = time.monotonic() + seconds
+        complete = [self._wait(name, max(0.0, deadline - time.monotonic())) for name in self.processes]
+        return all(complete)
 
-    def _wait_for_mlflow(self, seconds: float) -> bool:
-        if self.process is None:
-            return True
+    def _wait(self, name: str, seconds: float) -> bool:
         try:
-            if self.process.wait(seconds) == 0:
+            if self.processes[name].wait(seconds) == 0:
                 return True
-            going_on = False
+            running = False
         except subprocess.TimeoutExpired:
-            going_on = True
-        state = load(self.run_dir)
-        server, reason = (state.uri, state.error) if state else ("MLflow", None)
-        catch_up = f"{program()} replay {short(self.run_dir)} sink=mlflow"
-        if reason or not going_on:
-            reason = (reason or f"see {log_file(self.run_dir)}").splitlines()[0][:300]
-            logger.warning(
-                "MLflow at %s doesn't have all of this run (%s); later: %s", server, reason, catch_up
-            )
+            running = True
+        cursor = Cursor.load(cursor_file(self.run_dir, name))
+        reason = cursor.error if cursor else None
+        catch_up = f"{program()} replay {short(self.run_dir)} sink={name}"
+        destination = self._destination(name)
+        if reason or not running:
+            reason = (reason or f"see {log_file(self.run_dir, name)}").splitlines()[0][:300]
+            logger.warning("%s doesn't have all of this run (%s); later: %s", destination, reason, catch_up)
         else:
-            logger.warning(
-                "MLflow at %s is still being told about this run; if that is cut off: %s", server, catch_up
-            )
+            logger.warning("%s is still receiving this run; if that is cut off: %s", destination, catch_up)
         return False
+
+    def _destination(self, name: str) -> str:
+        try:
+            return tracker_class(name)(Run.open(self.run_dir)).destination
+        except (TrainerError, OSError):  # only a name for a warning
+            return name
 
 
 def start_sink(
     run: Run, tracking: Tracking, output_dir: str | Path, experiment: str | None = None
 ) -> SinkProcess:
-    """Start telling MLflow, and TensorBoard's file, about a run, in processes that no Ctrl-C in the terminal reaches.
+    """Start the trackers of a run.
 
     Args:
-        run: the run; a resumed one goes on in its MLflow run.
-        tracking: the configuration; with ``name`` none MLflow isn't told.
-        output_dir: where the SQLite file is when no server is named.
-        experiment: the MLflow experiment's name when the configuration has none; None: the run's experiment.
+        output_dir: the folder of all runs.
+        experiment: the experiment's name where ``tracking`` has none.
 
     Raises:
-        ConfigError: a tracking URI that MLflow can't write to.
+        ConfigError: a tracker that there is not, or a setting that it can't work with.
     """
     handle = SinkProcess(run.dir)
     if int(os.environ.get("RANK") or 0) > 0:
-        return handle  # of a training's processes, the first one tells
-    if tracking.name != "none":
-        uri = tracking_uri(tracking, output_dir)
-        state = state_for(run, tracking, uri, experiment)
-        before = load(run.dir)
-        if before and before.uri == state.uri:
-            before.run_name, before.error = state.run_name, None
-            before.log_checkpoint, before.register = state.log_checkpoint, state.register
-            state = before
-        state.save(run.dir / "sinks" / f"{NAME}.json")
-        handle.process = _spawn(run, NAME, uri)
-    if tracking.tensorboard:
-        other = _spawn(run, TENSORBOARD)
-        handle.others += [other] if other else []
+        return handle  # of a training's processes, only the first one is tracked
+    for name in tracker_names(tracking):
+        variables = tracker_class(name).prepare(run, tracking, output_dir, experiment)
+        if process := _spawn(run, name, variables):
+            handle.processes[name] = process
     return handle
 
 
-def log_file(run_dir: Path, name: str = NAME) -> Path:
+def log_file(run_dir: Path, name: str = "mlflow") -> Path:
+    """What a tracker's process wrote to its standard output and error."""
     return run_dir / "sinks" / f"{name}.log"
 
 
-def _spawn(run: Run, sink: str, uri: str | None = None) -> subprocess.Popen[bytes] | None:
-    size = run.events.stat().st_size if run.events.exists() else 0
-    command = [sys.executable, "-m", "trainer.tracking", sink, str(run.dir), str(os.getpid()), str(size)]
-    try:
-        return start_in_background(command, log=log_file(run.dir, sink), environment=environment(uri))
-    except OSError as error:
-        logger.warning("%s isn't told about this run: its process can't be started (%s)", sink, error)
-        return None
-
-
 def environment(uri: str | None) -> dict[str, str]:
-    """The variables of a process that tells MLflow at ``uri``, and finds this package."""
-    # In the environment, not on the command line, which everybody on the machine can read: it may hold a password.
+    """The variables of a process that reports to the MLflow at ``uri``, and finds this package."""
     return child_environment({**os.environ, **({ENVIRONMENT: uri} if uri else {})})
+
+
+def _spawn(run: Run, name: str, variables: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
+    size = run.events.stat().st_size if run.events.exists() else 0
+    command = [sys.executable, "-m", "trainer.tracking", name, str(run.dir), str(os.getpid()), str(size)]
+    try:
+        variables = child_environment({**os.environ, **variables})
+        return start_in_background(command, log=log_file(run.dir, name), environment=variables)
+    except OSError as error:
+        logger.warning("%s doesn't get this run: its process can't be started (%s)", name, error)
+        return None

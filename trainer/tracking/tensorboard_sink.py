@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.runs.events.reader import Event
-from trainer.runs.events.sink import Cursor, Sink, cursor_file, sync
+from trainer.runs.events.sink import Cursor, sync
 from trainer.runs.run import Run
 from trainer.tracking.metric_mapping import Point, points_of
 from trainer.tracking.mlflow_state import MlflowProgress, progress_from
 from trainer.tracking.tfevents import header, scalars
+from trainer.tracking.tracker import Tracker
 
 NAME = "tensorboard"
 
@@ -28,19 +29,29 @@ class TensorboardState(Cursor):
         self.progress = progress_from(self.progress)
 
 
-class TensorboardSink(Sink):
+class TensorboardSink(Tracker):
     """Every value of the log as a scalar, under the names that MLflow has, at most some thousand of each kind."""
 
     name = NAME
+    cursor_class = TensorboardState
     cursor: TensorboardState
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self.cursor = TensorboardState.load(cursor_file(run.dir, NAME)) or TensorboardState()
         created = run.facts.get("created")
         self.created = float(created) if created else 0.0
         # TensorBoard reads the files of a folder in the order of their names, which begin with a time.
         self.path = run.dir / NAME / f"events.out.tfevents.{int(self.created):010d}.{run.id}"
+
+    @property
+    def destination(self) -> str:
+        """The folder of the file."""
+        return str(self.path.parent)
+
+    @property
+    def summary(self) -> str:
+        """The command that shows the file."""
+        return f"tensorboard --logdir {self.path.parent}"
 
     def open(self) -> None:
         if self.cursor.size and (not self.path.exists() or self.path.stat().st_size < self.cursor.size):

@@ -24,6 +24,7 @@ from trainer.platform.callbacks.delivery import Delivery, Retry
 from trainer.platform.callbacks.payloads import CompletionPayload, failure_text
 from trainer.platform.callbacks.platform_sink import Failure, PlatformSink
 from trainer.platform.callbacks.sink_state import PlatformSinkState, is_silent
+from trainer.runs.callback import CallbackHandle
 from trainer.runs.events import sink
 from trainer.runs.run import Run
 from trainer.schema import Callback
@@ -36,7 +37,7 @@ MARGIN_SECONDS = 330.0
 
 
 @dataclass
-class PlatformSinkProcess:
+class PlatformSinkProcess(CallbackHandle):
     """The sink's process; None where there is none."""
 
     run_dir: Path
@@ -60,7 +61,7 @@ class PlatformSinkProcess:
         state = PlatformSinkState.load(self.run_dir / "sinks" / f"{states.NAME}.json")
         reason = state.error if state and state.error else f"see {log_file(self.run_dir)}"
         return (
-            f"the platform isn't told all of this run: {reason.splitlines()[0][:300]}; "
+            f"the platform doesn't have all of this run: {reason.splitlines()[0][:300]}; "
             f"later: {program()} replay {short(self.run_dir)} sink=platform"
         )
 

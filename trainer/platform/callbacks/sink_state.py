@@ -140,13 +140,15 @@ def _marker(run_dir: Path) -> Path:
 def _configured(run: Run, uri: str | None) -> Callback:
     try:
         saved: dict[str, Any] = yaml.safe_load((run.dir / "config.yaml").read_text())["callback"]
-        known = {key: value for key, value in saved.items() if key in Callback.__dataclass_fields__}
-        callback = Callback(**known)
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        callback = Callback()
-    if callback.name != NAME:
+        chosen = saved["name"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        chosen = None
+    if chosen != NAME:
         raise ConfigError(
             f"{run.dir} is no job of a platform: it was trained without callback=platform callback.job_id=..."
         )
+    callback = Callback(
+        **{key: value for key, value in saved.items() if key in Callback.__dataclass_fields__}
+    )
     callback.url = uri or callback.url
     return callback
