@@ -265,16 +265,16 @@ def test_an_address_with_a_password_is_not_written_down(tmp_path, caplog):
 
 SENDER = """
 import sys, time
-from trainer.platform.callbacks.payloads import Completion, Metrics, Progress, Validation
+from trainer.platform.callbacks.payloads import CompletionPayload, MetricsPayload, ProgressPayload, ValidationPayload
 from trainer.platform.callbacks.delivery import Delivery, Retry
 delivery = Delivery(sys.argv[1], sys.argv[2], Retry(3, 0.01))
 delivery.start()
 for epoch in range(1, 26):
-    body = Progress(42, epoch, 25, metrics=Metrics(loss=1.0))
+    body = ProgressPayload(42, epoch, 25, metrics=MetricsPayload(loss=1.0))
     delivery.tell(f"row:{epoch}", "row", 42, body)
-    delivery.tell(f"validation:{epoch}", "validation", 42, Validation(42, epoch, "object_detection"))
+    delivery.tell(f"validation:{epoch}", "validation", 42, ValidationPayload(42, epoch, "object_detection"))
     time.sleep(0.01)
-delivery.tell("completion", "completion", 42, Completion(42, "completed", 25, exit_code=0))
+delivery.tell("completion", "completion", 42, CompletionPayload(42, "completed", 25, exit_code=0))
 sys.exit(not delivery.flush(120))
 """
 

@@ -18,7 +18,7 @@ HEAD = """
 import os, signal, sys, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from trainer.platform import supervise
+from trainer.platform import supervisor
 from trainer.platform.supervisor import Supervisor, Terminated
 here = Path(sys.argv[1])
 child = [sys.executable, "-S", "-c"]
@@ -91,7 +91,7 @@ with Supervisor() as s:
 
 def test_a_child_that_does_not_end_in_time_is_killed_with_its_group(start: Start, tmp_path: Path) -> None:
     process = start("""
-supervise.STOP_SECONDS = 0.5
+supervisor.STOP_SECONDS = 0.5
 code = '''
 import os, signal, sys, time
 from pathlib import Path

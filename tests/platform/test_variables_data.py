@@ -177,7 +177,7 @@ def test_weights_when_nobody_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     url = resolve_weights("coco", BASE)
 
     def away(url: str) -> str:
-        raise default_weights.Cut("no network")
+        raise default_weights.ConnectionCut("no network")
 
     monkeypatch.setattr(default_weights, "current_tag", away)
     word, note = default_weights.usual_weights(BASE)

@@ -34,8 +34,8 @@ def test_it_draws_at_the_end_what_was_not_drawn_before(made_up):
 def test_a_killed_training_is_drawn_too(made_up):
     run = made_up(classes=2)
     code = (
-        "import os, sys; from pathlib import Path; from trainer.plots.draw_client import start;"
-        "artist = start(Path(sys.argv[1])); artist.tell('warm'); os.kill(os.getpid(), 9)"
+        "import os, sys; from pathlib import Path; from trainer.plots.draw_client import start_drawing;"
+        "artist = start_drawing(Path(sys.argv[1])); artist.tell('warm'); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code, run.dir], cwd=ROOT, timeout=60)
     assert done.returncode == -9

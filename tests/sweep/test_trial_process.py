@@ -18,9 +18,9 @@ SAY = "import os, sys; print(sys.argv[1:], os.environ['TOLD'], os.getsid(0) == o
 WAIT = "import sys, time, pathlib; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
 DRIVER = """
 import pathlib, sys, time
-from trainer.sweep.driver.trial_process import Cold
+from trainer.sweep.driver.trial_process import ColdLauncher
 folder = pathlib.Path(sys.argv[1])
-child = Cold([sys.executable, "-c", sys.argv[2]]).run([str(folder / "begun")], {}, folder / "log")
+child = ColdLauncher([sys.executable, "-c", sys.argv[2]]).run([str(folder / "begun")], {}, folder / "log")
 (folder / "pid").write_text(str(child.pid))
 time.sleep(600)
 """

@@ -24,11 +24,11 @@ LOG = """
 import sys
 from pathlib import Path
 from mlflow import MlflowClient
-from trainer.tracking.client import Tracker
+from trainer.tracking.client import MlflowTracker
 from trainer.tracking.model import log_model, model_uri
 
 uri = sys.argv[1]
-Tracker(uri)
+MlflowTracker(uri)
 client = MlflowClient(tracking_uri=uri)
 for folder in sys.argv[2:]:
     run = client.create_run(client.create_experiment(Path(folder).name), run_name="x")

@@ -24,11 +24,11 @@ LOG = """
 import sys
 from pathlib import Path
 from mlflow import MlflowClient
-from trainer.tracking.client import Tracker
+from trainer.tracking.client import MlflowTracker
 from trainer.tracking.model import log_model, model_uri
 
 uri, folder = sys.argv[1:]
-Tracker(uri)
+MlflowTracker(uri)
 client = MlflowClient(tracking_uri=uri)
 run = client.create_run(client.create_experiment("served"), run_name="x")
 log_model(Path(folder), run.info.run_id, uri)

@@ -143,12 +143,13 @@ def _delivery() -> list[str]:
 
 def _section(body: type[Payload], about: str) -> Iterator[str]:
     text = " ".join((inspect.getdoc(body) or "").split()).replace("``", "`")
-    yield from ("", f"### {TITLES.get(body.__name__, body.__name__)}", "", about)
+    yield from ("", f"### {TITLES.get(body.kind(), body.kind())}", "", about)
     if text and not text.startswith(f"{body.__name__}("):
         yield from ("", text)
     yield from ("", "| Field | Type | |", "|---|---|---|")
     for one in fields(body):  # type: ignore[arg-type]  # every subclass is a dataclass
-        yield f"| `{one.name}` | {str(one.type).replace(' | None', '').replace('|', 'or')} | {_limits(one)} |"
+        kind = str(one.type).replace(" | None", "").replace("Payload", "").replace("|", "or")
+        yield f"| `{one.name}` | {kind} | {_limits(one)} |"
 
 
 def _limits(one: Field[Any]) -> str:

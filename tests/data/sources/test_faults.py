@@ -25,10 +25,10 @@ URI = f"s3://{BUCKET}/{PREFIX}"
 COUNT = 3000
 FETCH = f"""
 from trainer.schema import Dataset
-from trainer.data.sources import store
-from trainer.data.sources.resolve_source import brought
-store.PAUSE = 0.01
-print(brought(Dataset(format="coco", path="{URI}"), "detection", "big").path)
+from trainer.data.sources import bucket
+from trainer.data.sources.resolve_source import resolve_source
+bucket.PAUSE = 0.01
+print(resolve_source(Dataset(format="coco", path="{URI}"), "detection", "big").path)
 """
 
 

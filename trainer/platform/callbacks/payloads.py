@@ -89,6 +89,11 @@ class Payload:
 
     route: ClassVar[str] = ""
 
+    @classmethod
+    def kind(cls) -> str:
+        """What the payload is called in messages and documentation: ``Progress``, ``Completion``."""
+        return cls.__name__.removesuffix("Payload")
+
     def content(self) -> dict[str, Any]:
         """Plain JSON values.
 
@@ -98,7 +103,7 @@ class Payload:
         self.prepare()
         found = {}
         for one in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            value = _value(type(self).__name__, one, getattr(self, one.name))
+            value = _value(self.kind(), one, getattr(self, one.name))
             if value is not None:
                 found[one.name] = value
         return found
