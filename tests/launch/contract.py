@@ -231,7 +231,7 @@ class LauncherContract:
         self.look_at_run(run)
 
     def disturb(self, site: Site, launched: LaunchedJob, run: Path) -> int:
-        """What else happens to a resumed training, before it is cancelled again; the restarts that its status counts."""
+        """What else happens to a resumed training before it is cancelled; returns the restarts in its status."""
         return 0
 
     def look_at_run(self, run: Path) -> None:
