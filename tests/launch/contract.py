@@ -224,10 +224,15 @@ class LauncherContract:
         site.started.append(resumed)
         assert resumed.run_dir == run
         until(lambda: events(run, "resumed"), lambda: site.said(resumed))
+        restarts = self.disturb(site, resumed, run)
         launcher.cancel(resumed)
-        assert site.ended(resumed).attempts == 2
+        assert site.ended(resumed).attempts == 2 + restarts
         assert len([path for path in run.parent.iterdir() if path.is_dir()]) == 1
         self.look_at_run(run)
+
+    def disturb(self, site: Site, launched: LaunchedJob, run: Path) -> int:
+        """What else happens to a resumed training before it is cancelled; returns the restarts in its status."""
+        return 0
 
     def look_at_run(self, run: Path) -> None:
         """A run that was cancelled, and once more after it was resumed: MLflow knows it as one."""

@@ -49,9 +49,11 @@ class TestRay(LauncherContract):
 
     def test_two_workers(self, site: Site) -> None:
         launched = site.start("check", *SCENES, "launcher.nproc=2", "name=two")
+        failed = site.start(
+            "check", "dataset=coco", "dataset.path=missing", "launcher.nproc=2"
+        )  # it waits for cores
         assert site.ended(launched).state == "finished", site.said(launched)
         assert "no mistake; training can start" in site.said(launched)
-        failed = site.start("check", "dataset=coco", "dataset.path=missing", "launcher.nproc=2")
         status = site.ended(failed)
         assert (status.state, status.exit_code) == ("failed", 1), site.said(failed)
         assert "rank 0 ended with exit code 1; the others end too" in site.said(failed)
