@@ -144,7 +144,7 @@ def test_children_stop_and_save_when_the_driver_is_gone(tmp_path: Path) -> None:
     pool._socket = None
     assert pool._process.wait(PATIENCE) == 0
     assert (tmp_path / "saved").read_text() == "saved"
-    until(lambda: fork_client._begun(child.pid) is None)
+    until(lambda: fork_client.start_ticks(child.pid) is None)
     pool.close()
 
 
