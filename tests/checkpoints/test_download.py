@@ -84,7 +84,7 @@ def test_two_processes_make_one_download(folder):
         told = [process.communicate(timeout=60) for process in both]
     assert [out.strip() for out, _ in told] == [str(folder / NAME)] * 2
     assert len(served.requests) == 1 and served.sent == len(CONTENT)
-    assert sum("waiting for another process" in err for _, err in told) == 1
+    assert sum("which downloads it" in err and "waiting for process " in err for _, err in told) == 1
 
 
 def test_a_wrong_hash_is_an_error_and_leaves_nothing(folder):

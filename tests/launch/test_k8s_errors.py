@@ -15,7 +15,8 @@ from trainer.core.errors import ConfigError, NetworkError, ResourceError, Traine
 from trainer.launch.job import Job
 from trainer.launch.job_store import LaunchedJob
 from trainer.launch.k8s import Kubernetes
-from trainer.launch.k8s.api import Api, namespace_of
+from trainer.launch.k8s.api import Api
+from trainer.launch.k8s.kubeconfig import namespace_of
 from trainer.schema import LauncherConfig
 
 Submit = Callable[..., tuple[Kubernetes, LaunchedJob]]

@@ -127,6 +127,8 @@ class TestRegistry:
             ConfigError, match="launcher=odd: toy_launchers:Odd of the plug-in toys is not a subclass"
         ):
             launcher_registry.launcher_class("odd")
+        with pytest.raises(ConfigError, match="'odd:1' is not a handle"):
+            Handle.parse("odd:1")
 
     def test_an_unknown_name(self) -> None:
         with pytest.raises(

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import EPOCHS, EXPERIMENTS, SHORT
+from trainer.core.processes import start_ticks
 from trainer.sweep.driver import fork_client
 from trainer.sweep.driver.fork_client import ForkClient, ForkedChild
 from trainer.sweep.driver.fork_server import NEEDED
@@ -144,7 +145,7 @@ def test_children_stop_and_save_when_the_driver_is_gone(tmp_path: Path) -> None:
     pool._socket = None
     assert pool._process.wait(PATIENCE) == 0
     assert (tmp_path / "saved").read_text() == "saved"
-    until(lambda: fork_client.start_ticks(child.pid) is None)
+    until(lambda: start_ticks(child.pid) is None)
     pool.close()
 
 

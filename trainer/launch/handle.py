@@ -76,7 +76,7 @@ def _class_of_scheme(scheme: str) -> Any:
     others = [entry for entry in entries if entry.distribution is None and entry.name != scheme]
     for entry in (*same_name, *others):
         launcher_class = entry.load()
-        if launcher_class.scheme in (scheme, ""):
+        if getattr(launcher_class, "scheme", None) in (scheme, ""):
             return launcher_class
     return None
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from trainer.core import plugins
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError
+from trainer.launch.handle import GROUP
 from trainer.schema import LauncherConfig
 
 if TYPE_CHECKING:  # a type checker's own: at run time Python before 3.13 knows no defaults
@@ -94,7 +95,7 @@ class Job(Generic[ConfigT_co]):
 
 def _load_options(content: Mapping[str, Any]) -> LauncherConfig:
     """The options in the dataclass of their launcher. Keys that it doesn't have are dropped."""
-    config_class = plugins.load("trainer.launchers", content["name"]).config_class
+    config_class = plugins.load(GROUP, content["name"]).config_class
     known = {option.name for option in dataclasses.fields(config_class)}
     options: LauncherConfig = config_class(**{key: value for key, value in content.items() if key in known})
     return options

@@ -7,11 +7,10 @@ from typing import Any
 
 from trainer.core import plugins
 from trainer.core.errors import ConfigError, ResourceError
+from trainer.launch.handle import GROUP
 from trainer.launch.job_store import LaunchedJob
 from trainer.launch.launcher import Launcher
 from trainer.schema import LauncherConfig
-
-GROUP = "trainer.launchers"
 
 
 def launcher_class(name: str) -> type[Launcher[Any]]:

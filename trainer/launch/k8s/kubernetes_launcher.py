@@ -20,8 +20,9 @@ from trainer.launch.job import Job
 from trainer.launch.job_status import JobNotes, JobStatus
 from trainer.launch.job_store import LaunchedJob, record_job
 from trainer.launch.k8s import job_conditions
-from trainer.launch.k8s.api import Api, namespace_of
+from trainer.launch.k8s.api import Api
 from trainer.launch.k8s.job_manifest import ATTEMPTS, CANCELLED, CONTAINERS, JOB_LABEL, KINDS, manifests
+from trainer.launch.k8s.kubeconfig import namespace_of
 from trainer.launch.k8s.mounts import find_mistakes
 from trainer.launch.k8s.pod_job import lost_run_warning, pod_run_dir, resource_name
 from trainer.launch.k8s.pod_logs import current_output, follow_output
