@@ -307,11 +307,11 @@ def test_checkpoints_are_uploaded_where_a_store_is_configured():
 TRAINING = """
 import json, sys, time
 from trainer.schema import Callback
-from trainer.platform import follow
+from trainer.platform.callbacks import sink_process
 from trainer.runs.run import Run
 run, address, pause, last = Run.open(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
 story = [json.loads(line) for line in open(sys.argv[5])]
-told = follow.start(run, Callback("platform", address, 42, retry_delay=0.05, flush_seconds=60.0, upload=False))
+told = sink_process.start(run, Callback("platform", address, 42, retry_delay=0.05, flush_seconds=60.0, upload=False))
 for event in story:
     with run.events.open("a") as file:
         file.write(json.dumps({**event, "time": time.time()}) + "\\n")
