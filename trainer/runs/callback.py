@@ -1,7 +1,7 @@
 """The base class of callbacks: a service outside that hears about a run, chosen by ``callback=<name>``.
 
 A package adds one with a class, a dataclass of its settings, a file ``conf/callback/<name>.yaml`` and a line of
-entry points in the group ``trainer.callbacks``; the platform is one.
+entry points in the group ``trainer.callbacks``; ``callback=platform`` is one.
 """
 
 from __future__ import annotations
