@@ -11,7 +11,7 @@ import torch
 from tests.export.data import IMAGES, small_detector
 from trainer.config_tree.traverse import leaf_dataset
 from trainer.core.errors import ConfigError, DatasetError, FrameworkError, ResourceError
-from trainer.export import exporter as build
+from trainer.export import onnx_file
 from trainer.export.exporter import Exporter
 from trainer.export.proof import prove as proving
 from trainer.schema import Export
@@ -144,7 +144,7 @@ def test_bytes_go_in_and_the_batch_is_fixed(exporter):
 
 def _broken(monkeypatch):
     """A writer that makes something of one weight."""
-    write = build.write_onnx
+    write = onnx_file.write_onnx
 
     def wrong(path, graph, **options):
         write(path, graph, **options)
@@ -154,14 +154,16 @@ def _broken(monkeypatch):
         weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
         onnx.save(proto, path)
 
-    monkeypatch.setattr(build, "write_onnx", wrong)
+    monkeypatch.setattr(onnx_file, "write_onnx", wrong)
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(exporter, tmp_path, monkeypatch):
     (tmp_path / "export" / "onnx").mkdir(parents=True)
     (tmp_path / "export" / "onnx" / "earlier").touch()
     _broken(monkeypatch)
-    with pytest.raises(FrameworkError, match="answers otherwise than PyTorch: .*force=true"):
+    with pytest.raises(
+        FrameworkError, match="answers of the exported onnx file differ from PyTorch's: .*force=true"
+    ):
         exporter().export("onnx")
     assert [one.name for one in (tmp_path / "export").iterdir()] == ["onnx"]
     assert [one.name for one in (tmp_path / "export" / "onnx").iterdir()] == ["earlier"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from trainer.export.proof.compare import Agreement, Difference, compare
-from trainer.export.proof.proof import Latency, Limits, Metric, Proof, plain
+from trainer.export.proof.proof import Latency, Limits, Metric, Proof, without_nan
 from trainer.export.proof.rounding import Rounding, nudged
 
 
@@ -120,8 +120,8 @@ def test_what_holds():
 @pytest.mark.parametrize(
     ("proof", "words"),
     [
-        (_proof(difference=0.01), "boxes is 0.01 apart"),
-        (_proof(difference=float("nan")), "boxes is nan apart"),
+        (_proof(difference=0.01), "boxes differs by 0.01"),
+        (_proof(difference=float("nan")), "boxes differs by nan"),
         (_proof(agreement=(100, 100, 98)), "only 98 of 100 answers"),
         (_proof(metric=(0.5, 0.498)), "mAP50-95 is 0.4980 and PyTorch's 0.5000"),
         (_proof(metric=(0.5, 0.3), graph=0.31), "mAP50-95 is 0.3000 and PyTorch's 0.3100"),
@@ -134,7 +134,7 @@ def test_what_holds():
 )
 def test_what_fails(proof, words):
     assert not proof.holds and any(words in failure for failure in proof.failures), proof.failures
-    content = plain(proof.to_json())
+    content = without_nan(proof.to_json())
     assert content["holds"] is False and content["failures"] == proof.failures
 
 
@@ -145,7 +145,7 @@ def test_no_more_is_asked_of_a_file_than_of_pytorch():
     assert not _proof(**apart).holds
     proof = _proof(**apart, rounding=own)
     assert proof.holds and "70.0% of the file's" in proof.remarks[0] and "72.0%" in proof.remarks[0]
-    assert plain(proof.to_json())["rounding"] == {"share": 0.72, "relative": {"boxes": 0.15}}
+    assert without_nan(proof.to_json())["rounding"] == {"share": 0.72, "relative": {"boxes": 0.15}}
     # Worse than that is the file's own.
     assert not _proof(**apart, rounding=Rounding(0.99, {"boxes": 0.15})).holds
     assert not _proof(**apart, rounding=Rounding(0.72, {"boxes": 1e-5})).holds
@@ -164,7 +164,7 @@ def test_nudged_weights_are_nearly_the_same():
 
 
 def test_json_has_no_nan():
-    assert plain({"a": [float("nan"), 1.0, "x", None], "b": float("inf")}) == {
+    assert without_nan({"a": [float("nan"), 1.0, "x", None], "b": float("inf")}) == {
         "a": [None, 1.0, "x", None],
         "b": None,
     }

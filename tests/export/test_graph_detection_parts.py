@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from trainer.export.graph.deform import in_plain_torch, shifted
-from trainer.export.graph.paste import as_bytes, paste
+from trainer.export.graph.mask_output import as_bytes
+from trainer.export.graph.paste import paste
 from trainer.export.graph.roi_align import roi_align
 from trainer.export.graph.top_rows import clip
 

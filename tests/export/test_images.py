@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trainer.export.proof.images import calibration_looks, looks_of
+from trainer.export.proof.images import calibration_images, proof_images
 
 
 @pytest.mark.parametrize("top_down", [True, False])
@@ -25,13 +25,13 @@ def test_only_top_down_pose_models_look_at_boxes(tmp_path, top_down):
         config={"val_dataloader": loader, "train_dataloader": loader},
         task="pose", classes=("person",), top_down=top_down,
     )  # fmt: skip
-    looks, words = looks_of(predictor, None, tmp_path)
-    assert words == "validation images"
+    found, origin = proof_images(predictor, None, tmp_path)
+    assert origin == "validation images"
     paths = [tmp_path / "1.png", tmp_path / "2.png"]
     if top_down:
-        assert [(look.image, look.box) for look in looks] == [
+        assert [(image.path, image.box) for image in found] == [
             (path, (10, 20, 40, 60)) for path in paths for _ in range(2)
         ]
     else:
-        assert [(look.image, look.box) for look in looks] == [(path, None) for path in paths]
-    assert calibration_looks(predictor, 9) == looks
+        assert [(image.path, image.box) for image in found] == [(path, None) for path in paths]
+    assert calibration_images(predictor, 9) == found

@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from trainer.export.export_format import load_format
 from trainer.export.package import copy_runtimes, safe, write_package
 from trainer.export.readme import header, requirements
 
@@ -61,7 +62,10 @@ def test_torchscript_has_python_only(tmp_path):
     copy_runtimes(tmp_path, metadata("torchscript"))
     assert sorted(one.name for one in tmp_path.iterdir()) == ["README.md", "python"]
     assert "torch" in (tmp_path / "python" / "requirements.txt").read_text()
-    assert "onnxruntime" in requirements("onnx") and "onnxruntime" not in requirements("torchscript")
+    assert "onnxruntime" not in (tmp_path / "python" / "requirements.txt").read_text()
+    assert requirements(load_format("onnx").requirements).splitlines() == [
+        *("numpy", "opencv-python-headless", "onnxruntime>=1.17")
+    ]
 
 
 def test_the_same_files_give_the_same_bytes(folder, tmp_path):

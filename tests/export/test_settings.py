@@ -111,5 +111,8 @@ def test_precisions_that_no_file_has():
     ]
     with pytest.raises(ConfigError, match="one precision"):
         formats(Export(half=True, int8=True))
-    with pytest.raises(ConfigError, match="no TorchScript with 8-bit"):
+    with pytest.raises(
+        ConfigError,
+        match="a torchscript file has no 8-bit integers; format=onnx or tensorrt",
+    ):
         formats(Export(format=["onnx", "torchscript"], int8=True))

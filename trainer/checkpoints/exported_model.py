@@ -7,6 +7,7 @@ import json
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from trainer.core import plugins
 from trainer.core.cache_folder import build_folder, cache_dir
 from trainer.core.errors import CheckpointError
 
@@ -21,7 +22,13 @@ def is_exported(path: Path) -> bool:
         return is_folder(path)
     if path.suffix == ".pt":
         return _is_torchscript(path)
-    return path.suffix in SUFFIXES
+    return path.suffix in SUFFIXES or (path.suffix != ".pth" and path.suffix in plugin_suffixes())
+
+
+def plugin_suffixes() -> list[str]:
+    """The suffixes of the export formats that plug-ins add."""
+    entries = [entry for entry in plugins.entry_points("trainer.exporters") if entry.distribution]
+    return [entry.load().suffix for entry in entries]
 
 
 def is_folder(path: Path) -> bool:

@@ -29,5 +29,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "platform": "trainer.platform.run_callback:PlatformRunCallback",
     },
     "trainer.metrics": {},
-    "trainer.exporters": {},
+    "trainer.exporters": {
+        "onnx": "trainer.export.onnx_format:OnnxFormat",
+        "torchscript": "trainer.export.torchscript_format:TorchScriptFormat",
+        "tensorrt": "trainer.export.tensorrt_format:TensorRTFormat",
+    },
 }

@@ -1,4 +1,4 @@
-"""One exported file from a predictor: written, proven, and packed; a folder that is there whole or not at all."""
+"""Export a checkpoint: write the file, prove it, pack it. Its folder appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.errors import FrameworkError, ResourceError
+from trainer.export.export_format import ExportFormat, ExportSettings, load_format
 from trainer.export.graph import Graph, GraphOptions, graph_for
 from trainer.export.inputs import input_of
-from trainer.export.metadata import Boxes, Metadata, Thresholds, build_metadata, inside, now
-from trainer.export.onnx_file import check_opset, write_onnx
+from trainer.export.metadata import Boxes, Metadata, Thresholds, build_metadata, now
+from trainer.export.onnx_file import check_opset
 from trainer.export.outputs import outputs_of, thresholds_of
 from trainer.export.package import copy_runtimes, safe, write_package
-from trainer.export.precision import built_precision, network_to_half, onnx_to_half
-from trainer.export.proof.proof import Proof, plain
+from trainer.export.proof.proof import Proof, without_nan
 from trainer.export.proof.prove import prove
-from trainer.export.settings import formats, precision
+from trainer.export.settings import precision
 from trainer.inference.predictor import Predictor
 from trainer.inference.suppress_output import suppress_output
 from trainer.schema import Export
 
-SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "tensorrt": ".engine"}
 SETTINGS = (
     *(
         "batch",
@@ -47,7 +48,7 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Exported:
-    """An export: its folder, the model file in it, what it says of itself, the proof, and the package."""
+    """An export: its folder, the model file in it, the metadata, the proof, and the package (None without one)."""
 
     folder: Path
     file: Path
@@ -58,26 +59,26 @@ class Exported:
 
 @dataclass
 class Exporter:
-    """Exports of one checkpoint, whose model must be on the CPU.
+    """Export one checkpoint, whose model must be on the CPU, to one format after another.
 
     Args:
-        folder: each export gets a folder of its own in it: ``onnx``, ``onnx-fp16``, ``torchscript``, ...
-        say: told what is being done.
+        folder: where each export gets a folder of its own: ``onnx``, ``onnx-fp16``, ``torchscript``, ...
+        log: called with a line about each step.
 
     Raises:
-        FrameworkError: the model has no exported form with these settings; nothing was done then.
+        FrameworkError: the model has no exported form with these settings; nothing was written.
         ConfigError: the opset lacks an operator of this model.
     """
 
     predictor: Predictor
     config: Export
     folder: Path
-    say: Callable[[str], Any] = print
+    log: Callable[[str], Any] = print
 
     def __post_init__(self) -> None:
         config = self.config
         batch = None if config.batch == "dynamic" else int(config.batch)
-        given = input_of(
+        spec = input_of(
             self.predictor.config,
             _size(config.size),
             batch=batch,
@@ -86,7 +87,7 @@ class Exporter:
         )
         self.thresholds: Thresholds = thresholds_of(self.predictor, config)
         options = GraphOptions(
-            size=(given["size"][0], given["size"][1]),
+            size=(spec["size"][0], spec["size"][1]),
             batch=batch,
             dynamic_size=config.dynamic_size,
             preprocess=config.preprocess,
@@ -96,57 +97,57 @@ class Exporter:
         )
         with suppress_output():
             self.graph: Graph = graph_for(self.predictor, options)
-        self.input = {**given, "divisor": self.graph.multiple_of}
+        self.input = {**spec, "divisor": self.graph.multiple_of}
         self.outputs = outputs_of(self.graph)
         self._compiled: dict[int, float | str] | None = None
-        self._onnx: Exported | None = None
+        self._exported: dict[str, Exported] = {}
         check_opset(self.graph, config.opset)
 
-    def export(self, kind: str) -> Exported:
-        """Write, prove and keep one format; nothing of it when the proof fails, unless ``force`` is set.
-
-        Raises:
-            FrameworkError: it can't be written, doesn't run, or answers otherwise than PyTorch.
-            ResourceError: what the format needs is not on this machine; for TensorRT the ONNX file is kept.
-            DatasetError: no images to calibrate on.
-        """
-        if kind == "tensorrt":
-            return self._tensorrt()
-        writers: dict[str, Callable[[Path, Metadata], str | None]] = {
-            "onnx": self._write_onnx,
-            "torchscript": self._write_torchscript,
-        }
-        exported = self._kept(kind, precision(self.config), writers[kind])
-        if kind == "onnx":
-            self._onnx = exported
-        return exported
-
-    def _kept(self, kind: str, asked: str, write: Callable[[Path, Metadata], str | None]) -> Exported:
-        """An export made in a folder of its own, which gets its name when the proof holds.
+    def export(self, name: str) -> Exported:
+        """Write, prove and keep the file of one format. If the proof fails, nothing is kept, unless ``force`` is set.
 
         Args:
-            write: makes the file, and gives its precision where that isn't ``asked`` but known.
+            name: a name of :func:`trainer.export.export_format.format_names`.
+
+        Raises:
+            ConfigError: there is no such format.
+            FrameworkError: it can't be written, doesn't run, or its answers differ from PyTorch's.
+            ResourceError: this machine lacks what the format needs. The file that it is built from (TensorRT: ONNX)
+                is kept.
+            DatasetError: no images to calibrate on.
         """
-        begun = time.monotonic()
-        target = self.folder / (kind if asked == "fp32" else f"{kind}-{asked}")
-        # In a folder that nobody looks into until it is whole.
+        export_format = load_format(name)
+        source = None
+        if needed := export_format.built_from:
+            source = self._exported.get(needed) or self.export(needed)
+        if lack := export_format.missing():
+            kept = f". The {needed} file that it is built from is kept: {source.file}" if source else ""
+            raise ResourceError(f"format={name}: {lack}{kept}")
+        self._exported[name] = self._export(export_format, source.file if source else None)
+        return self._exported[name]
+
+    def _export(self, export_format: ExportFormat, source: Path | None) -> Exported:
+        """Make an export in a hidden folder, which gets its name when the proof holds."""
+        start = time.monotonic()
+        requested = precision(self.config)
+        name = export_format.name
+        target = self.folder / (name if requested == "fp32" else f"{name}-{requested}")
         draft = self.folder / f".{target.name}.{secrets.token_hex(4)}.tmp"
-        file = draft / f"{safe(self.predictor.name)}{SUFFIXES[kind]}"
+        file = draft / f"{safe(self.predictor.name)}{export_format.suffix}"
         draft.mkdir(parents=True)
         try:
-            metadata = self._metadata(kind, asked, file.name)
-            built = write(file, metadata) or built_precision(file)
+            metadata = self._metadata(export_format, requested, file.name)
+            settings = ExportSettings(self.config, metadata, self._calibration_batches, self.log, source)
+            built = export_format.write(self.graph, settings, file) or requested
             metadata["precision"] = built
             copy_runtimes(draft / "runtimes", metadata)
-            seconds = time.monotonic() - begun
-            size = file.stat().st_size / 1e6
             metadata["export_info"] = {
-                "file_size_mb": round(size, 3),
-                "export_time_seconds": round(seconds, 1),
+                "file_size_mb": round(file.stat().st_size / 1e6, 3),
+                "export_time_seconds": round(time.monotonic() - start, 1),
             }
             metadata["created_at"] = now()
             _write_json(draft / "metadata.json", metadata)
-            proof = self._proven(file, metadata, asked, built)
+            proof = self._prove(export_format, file, metadata, requested, built)
             metadata["proof"] = proof.summary()
             _write_json(draft / "metadata.json", metadata)
             _write_json(draft / "proof.json", proof.to_json())
@@ -161,101 +162,58 @@ class Exporter:
             target, target / file.name, metadata, proof, None if package is None else target / package.name
         )
 
-    def _proven(self, file: Path, metadata: Metadata, asked: str, built: str) -> Proof:
+    def _prove(
+        self, export_format: ExportFormat, file: Path, metadata: Metadata, requested: str, built: str
+    ) -> Proof:
         proof = prove(
             self.predictor,
             self.graph,
             file,
             metadata,
             self.config,
-            asked=asked,
+            export_format=export_format,
+            requested=requested,
             built=built,
             compiled=self._compiled,
-            say=self.say,
+            log=self.log,
         )
-        self._compiled = {one.batch: one.compiled for one in proof.latency if one.compiled is not None}
+        self._compiled = {
+            latency.batch: latency.compiled for latency in proof.latency if latency.compiled is not None
+        }
         if proof.failures and not self.config.force:
             raise FrameworkError(
-                f"the exported {metadata['format']} file answers otherwise than PyTorch: {'; '.join(proof.failures)}. "
-                "Nothing of it was kept; force=true keeps it, marked"
+                f"the answers of the exported {metadata['format']} file differ from PyTorch's: "
+                f"{'; '.join(proof.failures)}. Nothing of it was kept; force=true keeps it, marked"
             )
         return proof
 
-    def _write_onnx(self, file: Path, metadata: Metadata) -> None:
-        from trainer.export.onnx_metadata import set_metadata
-        from trainer.export.simplify import simplify
-
-        config = self.config
-        self.say(f"writing ONNX, opset {config.opset}")
-        write_onnx(file, self.graph, opset=config.opset)
-        if config.simplify:
-            before, after = simplify(file)
-            self.say(f"simplified from {before} to {after} nodes")
-        if config.int8:
-            self._quantize(file)
-        elif config.half:
-            onnx_to_half(file)
-        metadata["precision"] = built_precision(file)
-        set_metadata(file, inside(metadata))
-
-    def _quantize(self, file: Path) -> None:
-        import numpy as np
-
-        from trainer.export.int8 import quantize
-        from trainer.export.proof.images import calibration_looks
+    def _calibration_batches(self) -> Iterator[np.ndarray]:
+        """Images of the run as the graph takes them, (N, 3, H, W) with the fixed batch size, else 1."""
+        from trainer.export.proof.images import calibration_images
         from trainer.export.proof.prove import Eager, prepared
         from trainer.export.runtimes.python.model_wrapper import Model
 
-        looks = calibration_looks(self.predictor, self.config.calibration_images)
-        self.say(f"measuring the ranges of int8 on {len(looks)} images")
-        metadata = self._metadata("onnx", "int8", file.name)
+        images = calibration_images(self.predictor, self.config.calibration_images)
+        self.log(f"measuring the ranges of int8 on {len(images)} images")
+        metadata = self._metadata(load_format("onnx"), "int8", "")
         model = Model.around(Eager(self.graph), dict(metadata))
-        fixed = int(self.config.batch) if self.config.batch != "dynamic" else 1
-        batches = (np.repeat(prepared(model, look)[None], fixed, 0) for look in looks)
-        # TensorRT wants zero to be 0, and builds from this very file.
-        symmetric = "tensorrt" in formats(self.config)
-        quantize(file, batches, str(self.input["name"]), symmetric=symmetric)
+        batch = int(self.config.batch) if self.config.batch != "dynamic" else 1
+        return (np.repeat(prepared(model, image)[None], batch, 0) for image in images)
 
-    def _write_torchscript(self, file: Path, metadata: Metadata) -> None:
-        from trainer.export.torchscript_file import write_torchscript
-
-        self.say("writing TorchScript")
-        graph = self.graph
-        if self.config.half:
-            graph = copy.deepcopy(graph)
-            network_to_half(graph.model)
-        write_torchscript(file, graph, metadata=inside(metadata))
-
-    def _tensorrt(self) -> Exported:
-        from trainer.export.tensorrt_engine import build_engine, missing
-
-        source = self._onnx or self.export("onnx")
-        if lack := missing():
-            raise ResourceError(
-                f"format=tensorrt: {lack}. The ONNX file that it is built from is kept: {source.file}"
-            )
-
-        def write(file: Path, metadata: Metadata) -> str:
-            self.say("building the TensorRT engine, minutes ...")
-            build_engine(source.file, file, self.input, self.config.workspace_gb)
-            return built_precision(source.file)  # a strongly typed engine computes what the ONNX file says
-
-        return self._kept("tensorrt", precision(self.config), write)
-
-    def _metadata(self, kind: str, asked: str, name: str) -> Metadata:
+    def _metadata(self, export_format: ExportFormat, requested: str, file: str) -> Metadata:
         config = asdict(self.config)
         objects = self.predictor.task in ("detection", "instance_segmentation")
         return build_metadata(
             self.predictor,
-            kind,
-            name,
+            export_format.name,
+            file,
             copy.deepcopy(self.input),  # type: ignore[arg-type]
             self.outputs,
             self.thresholds,
             boxes=Boxes(cut=self.graph.cut_at_edges, drop_empty=self.graph.drop_empty) if objects else None,
-            precision=asked,
-            opset=None if kind == "torchscript" else self.config.opset,
-            settings={name: config[name] for name in SETTINGS},
+            precision=requested,
+            opset=self.config.opset if export_format.has_opset else None,
+            settings={key: config[key] for key in SETTINGS},
         )
 
 
@@ -266,12 +224,12 @@ def _size(size: Any) -> tuple[int, int] | None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
     atomic_write(path, text + "\n")
 
 
 def _replace(draft: Path, target: Path) -> None:
-    """``draft`` under the name ``target``; what had it goes."""
+    """Move ``draft`` to ``target`` and delete the folder that was there."""
     old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
     if target.exists():
         move_into_place(target, old, flush=False)

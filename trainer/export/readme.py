@@ -8,11 +8,6 @@ from typing import Any
 
 from trainer.export.metadata import Metadata
 
-_REQUIREMENTS = {
-    "onnx": ("onnxruntime>=1.17",),
-    "torchscript": ("torch>=2.3",),
-    "tensorrt": ("tensorrt", "torch>=2.3"),
-}
 _UNCUT = "Boxes may reach out of the image: this model doesn't cut them."
 _RESIZED = {
     "fit": "resized to fit (aspect kept, bilinear, px = floor(side * factor + 0.5)), in the upper left corner, "
@@ -34,9 +29,9 @@ _MEANING = {
 }
 
 
-def requirements(kind: str) -> str:
-    """requirements.txt of the Python code for a format."""
-    return "\n".join(("numpy", "opencv-python-headless", *_REQUIREMENTS[kind])) + "\n"
+def requirements(runtime: Sequence[str]) -> str:
+    """The ``requirements.txt`` of the Python code, with the lines that the runtime needs."""
+    return "\n".join(("numpy", "opencv-python-headless", *runtime)) + "\n"
 
 
 def readmes(metadata: Metadata, languages: Iterable[str]) -> dict[str, str]:

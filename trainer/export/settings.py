@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trainer.core.errors import ConfigError, did_you_mean
-from trainer.schema import EXPORT_FORMATS, Export
+from trainer.export.export_format import format_names, load_format
+from trainer.schema import Export
 
 _IGNORED = {
     "task_type": "the checkpoint says its task",
@@ -35,6 +36,8 @@ _KEYS: dict[str, tuple[str, type]] = {
     "max_detections": ("max_detections", int),
     "max_det": ("max_detections", int),
 }
+_PRECISION_KEYS = {"fp16": "half", "int8": "int8"}
+_PRECISION_WORDS = {"fp16": "16-bit floats", "int8": "8-bit integers"}
 _SHAPES = ("input_shape", "dynamic_axes", "dynamic", "batch_size", "batch", "imgsz", "image_size")
 _QUANTIZATION = {
     "int8": "int8",
@@ -50,15 +53,18 @@ def formats(config: Export) -> tuple[str, ...]:
     """The formats in the order in which they are made, each once.
 
     Raises:
-        ConfigError: settings that no file can have together.
+        ConfigError: an unknown format, or settings that no file can have together.
     """
-    named = [config.format] if isinstance(config.format, str) else list(config.format)
-    chosen = tuple(one for one in EXPORT_FORMATS if one in named)
-    if config.int8 and "torchscript" in chosen:
-        raise ConfigError(
-            "int8=true: there is no TorchScript with 8-bit integers; format=onnx or tensorrt has it"
-        )
-    if config.int8 and config.half and chosen != ("tensorrt",):
+    requested = [config.format] if isinstance(config.format, str) else list(config.format)
+    chosen = tuple(name for name in format_names() if name in requested)
+    for name in requested:
+        if not load_format(name).supports(precision(config)):
+            others = [other for other in format_names() if load_format(other).supports(precision(config))]
+            raise ConfigError(
+                f"{_PRECISION_KEYS[precision(config)]}=true: a {name} file has no "
+                f"{_PRECISION_WORDS[precision(config)]}; format={' or '.join(others)} has them"
+            )
+    if config.int8 and config.half and not all(load_format(name).half_with_int8 for name in chosen):
         raise ConfigError(
             "half=true and int8=true: a file has one precision; choose one (TensorRT alone takes both)"
         )

@@ -70,4 +70,4 @@ class Mask2FormerGraph(Graph):
         large, inside = take(large, first), take(inside, first)
         boxes, scores, labels = finish(scores, take(labels, first), around(inside))
         found = (scores > 0).to(large.dtype)[..., None, None]
-        return boxes, scores, labels, as_bytes(large * found)
+        return boxes, scores, labels, as_bytes(large * found, half_is_object=False)

@@ -27,11 +27,6 @@ def paste(masks: Tensor, boxes: Tensor, high: Any, wide: Any) -> Tensor:
     return rows @ (masks @ columns.transpose(-1, -2))
 
 
-def as_bytes(probabilities: Tensor) -> Tensor:
-    """uint8, 255 times the probability; 0.5 and more is 128 and more."""
-    return (probabilities * 255).round().to(torch.uint8)
-
-
 def _shares(start: Tensor, end: Tensor, length: Any, cells: int) -> Tensor:
     """How much of each of the ``cells`` each px along the picture shows: (N, K) twice -> (N, K, length, cells)."""
     pixels = torch.arange(length, device=start.device).to(start.dtype) + 0.5

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from trainer.export.graph.dense import Dense
 from trainer.export.graph.graph import INSTANCES, Graph, refuse
+from trainer.export.graph.mask_output import as_bytes
 from trainer.export.graph.options import GraphOptions
-from trainer.export.graph.paste import as_bytes
 from trainer.export.graph.priors import Priors
 from trainer.export.graph.top_rows import rows_of, take
 

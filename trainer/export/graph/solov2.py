@@ -89,7 +89,7 @@ class SOLOv2Graph(Graph):
         masks = take(masks, first) * (scores > 0).to(masks.dtype)[..., None, None]
         boxes = around((masks > self.half).to(masks.dtype))
         boxes, scores, labels = finish(scores, take(take(labels, order), first), boxes)
-        return boxes, scores, labels, as_bytes(masks + (0.5 - self.half))
+        return boxes, scores, labels, as_bytes(masks + (0.5 - self.half), half_is_object=False)
 
     def _decay(self, inside: Tensor, labels: Tensor) -> Tensor:
         """What is left (N, K) of the scores of masks (N, K, L), sorted by score, under the better ones of a class."""

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from trainer.export.graph.graph import DETECTION, INSTANCES, Graph, refuse
+from trainer.export.graph.mask_output import as_bytes
 from trainer.export.graph.nms import Duplicates, keep_best
 from trainer.export.graph.options import GraphOptions
-from trainer.export.graph.paste import as_bytes, paste
+from trainer.export.graph.paste import paste
 from trainer.export.graph.proposals import Proposals
 from trainer.export.graph.regions import check_extractor, regions
 from trainer.export.graph.top_rows import best, clip, finish, take, threshold

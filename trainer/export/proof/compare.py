@@ -1,4 +1,4 @@
-"""How far apart a file's outputs and PyTorch's are, when each answer is compared with the one that it means."""
+"""Compare a file's outputs with PyTorch's, each answer with the one for the same object."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ import numpy as np
 
 Outputs = Mapping[str, np.ndarray]
 SAME = 0.5
-"""Two boxes of one class that overlap by so much may be the same answer."""
+"""From this IoU on, two boxes of one class may be the same object."""
 NEAR = 0.01
-"""Keypoints so near to each other, as a share of the input's longer side, are the same answer: where two places of a
-heat map are equally good, either may be named."""
+"""Keypoints at most this far apart, as a share of the input's longer side, are the same: where two places of a heat map
+score the same, either may be the answer."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One output: the largest and the mean absolute difference of what is compared, and the largest answer itself."""
+    """The difference of one output.
+
+    Attributes:
+        largest: the largest absolute difference of the values that were compared.
+        mean: the mean absolute difference.
+        magnitude: the largest absolute value of PyTorch's.
+        whole: whether the values are integers: classes, or masks in 255 steps.
+    """
 
     output: str
     largest: float
     mean: float
     magnitude: float
-    whole: bool  # of whole numbers: classes, or masks in 255 steps
+    whole: bool
 
     @property
     def relative(self) -> float:
-        """The largest difference as a share of the largest answer."""
+        """The largest difference as a share of the largest value."""
         return self.largest / self.magnitude if self.magnitude > 0 else self.largest
 
 
@@ -36,12 +43,16 @@ class Difference:
 class Agreement:
     """How many answers PyTorch and the file have, and how many of them are the same.
 
-    An answer is a detected object; of a segmentation a pixel, of a top-down pose model a keypoint.
+    An answer is a detected object; in semantic segmentation a pixel, in top-down pose estimation a keypoint.
 
     Attributes:
-        iou: mean and lowest overlap of the boxes, or the masks, that are the same object; None without.
-        score: largest difference of their scores; None without.
-        pixels: largest difference of their coordinates in px; None without.
+        expected: the number of PyTorch's answers.
+        found: the number of the file's answers.
+        matched: the number of answers that both have.
+        iou_mean: mean IoU of the matched boxes or masks; None without any.
+        iou_lowest: lowest IoU of them; None without any.
+        score: largest difference of their scores; None without any.
+        pixels: largest difference of their coordinates in px; None without any.
     """
 
     expected: int
@@ -54,10 +65,11 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Of all answers of either, those that both have; 1 where there are none."""
+        """The matched share of the side with more answers, from 0 to 1; 1 without any."""
         return self.matched / max(self.expected, self.found) if max(self.expected, self.found) else 1.0
 
     def to_json(self) -> dict[str, Any]:
+        """The key ``agreement`` of ``proof.json``."""
         return {**asdict(self), "share": self.share}
 
 
@@ -67,19 +79,23 @@ def compare(
     """Compare outputs batch by batch.
 
     Args:
-        expected: PyTorch's; the keys are those of ``found``.
+        expected: PyTorch's outputs of each batch, arrays (N, ...) by name.
+        found: the file's, with the same names.
         side: the input's longer side in px.
-        border: objects that score no more than so much above nothing may be missing on one side: they lie at the
-            threshold.
+        border: an object may be missing on one side if its score is at most this much above the lowest one, since it
+            lies at the threshold.
+
+    Returns:
+        (the difference of each output, the agreement of the answers)
 
     Raises:
-        ValueError: an output has another shape.
+        ValueError: an output has a different shape.
     """
-    for mine, its in zip(expected, found, strict=True):
-        for name in mine:
-            if mine[name].shape != its[name].shape:
+    for ours, theirs in zip(expected, found, strict=True):
+        for name in ours:
+            if ours[name].shape != theirs[name].shape:
                 raise ValueError(
-                    f"{name} has the shape {its[name].shape} in the file and {mine[name].shape} in torch"
+                    f"{name} has the shape {theirs[name].shape} in the file and {ours[name].shape} in torch"
                 )
     names = list(expected[0])
     if "scores" in names and "boxes" in names:
@@ -93,15 +109,15 @@ def _objects(
     expected: Sequence[Outputs], found: Sequence[Outputs], names: list[str], border: float
 ) -> tuple[list[Difference], Agreement]:
     pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in names}
-    mine_count = its_count = matched = 0
+    ours_count = theirs_count = matched = 0
     ious: list[float] = []
-    for mine, its in zip(expected, found, strict=True):
-        for image in range(len(mine["scores"])):
-            a = {name: values[image] for name, values in mine.items()}
-            b = {name: values[image] for name, values in its.items()}
-            left, right, lone_a, lone_b = _paired(a, b, border)
-            mine_count += len(left) + lone_a
-            its_count += len(right) + lone_b
+    for ours, theirs in zip(expected, found, strict=True):
+        for image in range(len(ours["scores"])):
+            a = {name: values[image] for name, values in ours.items()}
+            b = {name: values[image] for name, values in theirs.items()}
+            left, right, unmatched_a, unmatched_b = _paired(a, b, border)
+            ours_count += len(left) + unmatched_a
+            theirs_count += len(right) + unmatched_b
             matched += len(left)
             for name in names:
                 pairs[name].append((a[name][left], b[name][right]))
@@ -116,10 +132,10 @@ def _objects(
         for name, parts in pairs.items()
     }
     differences = [_difference(name, *both) for name, both in joined.items()]
-    by_name = {one.output: one for one in differences}
+    by_name = {difference.output: difference for difference in differences}
     return differences, Agreement(
-        mine_count,
-        its_count,
+        ours_count,
+        theirs_count,
         matched,
         float(np.mean(ious)) if ious else None,
         float(np.min(ious)) if ious else None,
@@ -129,35 +145,35 @@ def _objects(
 
 
 def _paired(a: Outputs, b: Outputs, border: float) -> tuple[list[int], list[int], int, int]:
-    """Rows of the same object on both sides, nearest first, and how many on either side have no other."""
-    mine, its = np.flatnonzero(a["scores"] > 0), np.flatnonzero(b["scores"] > 0)
-    overlap = _iou(a["boxes"][mine], b["boxes"][its])
-    apart = np.abs(a["boxes"][mine][:, None] - b["boxes"][its][None]).max(-1)
-    apart = apart + 100 * np.abs(a["scores"][mine][:, None] - b["scores"][its][None])
+    """Rows of the same object on both sides, nearest first, and the number of unmatched rows of each side."""
+    ours, theirs = np.flatnonzero(a["scores"] > 0), np.flatnonzero(b["scores"] > 0)
+    overlap = _iou(a["boxes"][ours], b["boxes"][theirs])
+    distance = np.abs(a["boxes"][ours][:, None] - b["boxes"][theirs][None]).max(-1)
+    distance = distance + 100 * np.abs(a["scores"][ours][:, None] - b["scores"][theirs][None])
     allowed = overlap >= SAME
     # A box without area overlaps nothing, not even itself.
-    allowed |= apart < 1e-2
+    allowed |= distance < 1e-2
     if "labels" in a:
-        allowed &= a["labels"][mine][:, None] == b["labels"][its][None]
+        allowed &= a["labels"][ours][:, None] == b["labels"][theirs][None]
     left, right = [], []
-    free_mine, free_its = np.ones(len(mine), bool), np.ones(len(its), bool)
-    for flat in np.argsort(np.where(allowed, apart, np.inf), axis=None, kind="stable"):
-        i, j = np.unravel_index(flat, apart.shape)
+    free_ours, free_theirs = np.ones(len(ours), bool), np.ones(len(theirs), bool)
+    for flat in np.argsort(np.where(allowed, distance, np.inf), axis=None, kind="stable"):
+        i, j = np.unravel_index(flat, distance.shape)
         if not allowed[i, j]:
             break
-        if free_mine[i] and free_its[j]:
-            left.append(int(mine[i]))
-            right.append(int(its[j]))
-            free_mine[i] = free_its[j] = False
-    lone = [
+        if free_ours[i] and free_theirs[j]:
+            left.append(int(ours[i]))
+            right.append(int(theirs[j]))
+            free_ours[i] = free_theirs[j] = False
+    unmatched = [
         int((side["scores"][rows][free] > _lowest(side) + border).sum())
-        for side, rows, free in ((a, mine, free_mine), (b, its, free_its))
+        for side, rows, free in ((a, ours, free_ours), (b, theirs, free_theirs))
     ]
-    return left, right, lone[0], lone[1]
+    return left, right, unmatched[0], unmatched[1]
 
 
 def _lowest(side: Outputs) -> float:
-    """The score at which an image's objects are cut off: by the threshold, or by the number of rows."""
+    """The lowest score of an image's objects: the threshold, or the cut by the number of rows."""
     scores = side["scores"]
     return float(scores[scores > 0].min(initial=np.inf))
 
@@ -165,13 +181,15 @@ def _lowest(side: Outputs) -> float:
 def _keypoints(
     expected: Sequence[Outputs], found: Sequence[Outputs], near: float
 ) -> tuple[list[Difference], Agreement]:
-    mine = np.concatenate([one["keypoints"].reshape(-1, 3) for one in expected])
-    its = np.concatenate([one["keypoints"].reshape(-1, 3) for one in found])
-    apart = np.abs(mine[:, :2] - its[:, :2]).max(-1)
-    same = apart <= near
-    points = _difference("keypoints", mine[same, :2], its[same, :2])
-    scores = _difference("keypoint scores", mine[same, 2], its[same, 2])
-    agreement = Agreement(len(mine), len(its), int(same.sum()), score=scores.largest, pixels=points.largest)
+    ours = np.concatenate([outputs["keypoints"].reshape(-1, 3) for outputs in expected])
+    theirs = np.concatenate([outputs["keypoints"].reshape(-1, 3) for outputs in found])
+    distance = np.abs(ours[:, :2] - theirs[:, :2]).max(-1)
+    same = distance <= near
+    points = _difference("keypoints", ours[same, :2], theirs[same, :2])
+    scores = _difference("keypoint scores", ours[same, 2], theirs[same, 2])
+    agreement = Agreement(
+        len(ours), len(theirs), int(same.sum()), score=scores.largest, pixels=points.largest
+    )
     return [points, scores], agreement
 
 
@@ -181,36 +199,34 @@ def _dense(
     differences = [
         _difference(
             name,
-            np.concatenate([one[name].ravel() for one in expected]),
-            np.concatenate([one[name].ravel() for one in found]),
+            np.concatenate([outputs[name].ravel() for outputs in expected]),
+            np.concatenate([outputs[name].ravel() for outputs in found]),
         )
         for name in names
     ]
-    classes = [
-        (one["segmentation"], other["segmentation"]) for one, other in zip(expected, found, strict=True)
-    ]
-    total = sum(one.size for one, _ in classes)
-    return differences, Agreement(total, total, sum(int((one == other).sum()) for one, other in classes))
+    maps = [(a["segmentation"], b["segmentation"]) for a, b in zip(expected, found, strict=True)]
+    total = sum(a.size for a, _ in maps)
+    return differences, Agreement(total, total, sum(int((a == b).sum()) for a, b in maps))
 
 
-def _difference(name: str, mine: np.ndarray, its: np.ndarray) -> Difference:
-    whole = mine.dtype.kind in "iu"
-    a, b = mine.astype(np.float64), its.astype(np.float64)
+def _difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:
+    whole = ours.dtype.kind in "iu"
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
     if not a.size:
         return Difference(name, 0.0, 0.0, 0.0, whole)
-    apart = np.abs(a - b)
-    return Difference(name, float(apart.max()), float(apart.mean()), float(np.abs(a).max()), whole)
+    distance = np.abs(a - b)
+    return Difference(name, float(distance.max()), float(distance.mean()), float(np.abs(a).max()), whole)
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(N, 4), (M, 4) -> (N, M)."""
     corner = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
     inter = np.prod(np.clip(corner, 0, None), axis=-1)
-    area_a, area_b = (np.prod(np.clip(one[:, 2:] - one[:, :2], 0, None), axis=-1) for one in (a, b))
+    area_a, area_b = (np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=-1) for boxes in (a, b))
     return inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9)
 
 
 def _mask_iou(a: np.ndarray, b: np.ndarray) -> float:
-    mine, its = a >= 128, b >= 128
-    union = int((mine | its).sum())
-    return int((mine & its).sum()) / union if union else 1.0
+    ours, theirs = a >= 128, b >= 128
+    union = int((ours | theirs).sum())
+    return int((ours & theirs).sum()) / union if union else 1.0

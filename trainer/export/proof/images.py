@@ -10,59 +10,59 @@ from typing import Any
 import numpy as np
 
 from trainer.core.errors import DatasetError
-from trainer.export.proof.run_exported import Look
+from trainer.export.proof.run_exported import ImageRegion
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import Sample, find_images, split_samples
 
 SEEN = 8
-"""How many images, or boxes of them, outputs are compared on."""
+"""The number of images (top-down pose: boxes) that outputs are compared on."""
 
 
-def looks_of(predictor: Predictor, source: str | None, folder: Path) -> tuple[list[Look], str]:
-    """Up to ``SEEN`` images (top-down pose: boxes), and where they are from, in words.
+def proof_images(predictor: Predictor, source: str | None, folder: Path) -> tuple[list[ImageRegion], str]:
+    """Up to ``SEEN`` images (top-down pose: boxes), and a phrase that says where they are from.
 
     Args:
-        source: images, a folder or a glob; None for the validation split. Where the run's data isn't here, two of
-            scikit-learn's photographs are cut into pieces.
-        folder: where those are written.
+        source: images, a folder or a glob; None for the validation split. If the run's data is missing, pieces of two
+            photographs of scikit-learn are used.
+        folder: where those pieces are written.
 
     Raises:
         DatasetError: ``source`` has no images.
     """
     if source is not None:
-        return [Look(path) for path in find_images(source)[:SEEN]], f"images of {source}"
+        return [ImageRegion(path) for path in find_images(source)[:SEEN]], f"images of {source}"
     samples = split_samples(predictor.config, "val", predictor.task, predictor.classes)
     try:
         chosen: list[Sample] = list(islice(samples, SEEN))
     except DatasetError:
         chosen = []
-    looks = [look for sample in chosen for look in _looks(sample, predictor)][:SEEN]
-    if looks and all(look.image.is_file() for look in looks):
-        return looks, "validation images"
+    images = [image for sample in chosen for image in _regions(sample, predictor)][:SEEN]
+    if images and all(image.path.is_file() for image in images):
+        return images, "validation images"
     return [
-        Look(path) for path in _photographs(folder)
+        ImageRegion(path) for path in _photographs(folder)
     ], "photographs, since the run's validation images are not here"
 
 
-def calibration_looks(predictor: Predictor, count: int) -> list[Look]:
-    """Images of the training split, spread over it; of validation where that has none.
+def calibration_images(predictor: Predictor, count: int) -> list[ImageRegion]:
+    """At most ``count`` images, spread over the training split, or over validation if that has none.
 
     Raises:
         DatasetError: the run's data is not here.
     """
-    found: list[Sample] = []
+    samples: list[Sample] = []
     for split in ("train", "val"):
         try:
-            found = list(split_samples(predictor.config, split, predictor.task, predictor.classes))
+            samples = list(split_samples(predictor.config, split, predictor.task, predictor.classes))
         except DatasetError:
             if split == "val":
                 raise DatasetError(
-                    "int8=true: the run's images, which the ranges are measured on, are not here any more"
+                    "int8=true: the run's images, which the ranges are measured on, are no longer there"
                 ) from None
-        if found:
+        if samples:
             break
-    looks = [look for sample in spread(found, count) for look in _looks(sample, predictor)]
-    return list(spread(looks, count))
+    images = [image for sample in spread(samples, count) for image in _regions(sample, predictor)]
+    return spread(images, count)
 
 
 def spread(items: Sequence[Any], count: int) -> list[Any]:
@@ -72,12 +72,12 @@ def spread(items: Sequence[Any], count: int) -> list[Any]:
     return [items[int(place)] for place in np.linspace(0, len(items) - 1, count)]
 
 
-def _looks(sample: Sample, predictor: Predictor) -> list[Look]:
+def _regions(sample: Sample, predictor: Predictor) -> list[ImageRegion]:
     path = Path(str(sample.image))
-    # Annotated people have boxes for a bottom-up pose model, too, which looks at the whole image.
+    # Annotated people have boxes for a bottom-up pose model too, which predicts on the whole image.
     if sample.boxes is None or not predictor.top_down:
-        return [Look(path)]
-    return [Look(path, tuple(float(side) for side in box)) for box in sample.boxes]
+        return [ImageRegion(path)]
+    return [ImageRegion(path, tuple(float(side) for side in box)) for box in sample.boxes]
 
 
 def _photographs(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The task's metrics on the validation split, of the checkpoint and of whatever else answers for its images."""
+"""The task's metrics on the validation split, for the checkpoint and for an exported file's answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from trainer.engine.metrics.per_class_names import split_per_class
 from trainer.export.proof.images import spread
-from trainer.export.proof.run_exported import Look
+from trainer.export.proof.run_exported import ImageRegion
 from trainer.export.runtimes.python.model_wrapper import Result
 from trainer.inference.predictor import Predictor
 from trainer.inference.samples import split_loader
@@ -24,10 +24,10 @@ class ValidationMetrics:
     """The validation split, or ``most`` of its items spread over it, with its evaluator.
 
     Attributes:
-        primary: the name of the metric that chose the checkpoint.
+        primary: the name of the metric that chose the best checkpoint.
 
     Raises:
-        DatasetError: the run's data is not here any more.
+        DatasetError: the run's data is no longer there.
     """
 
     def __init__(self, predictor: Predictor, most: int) -> None:
@@ -48,19 +48,21 @@ class ValidationMetrics:
 
     @property
     def whole(self) -> bool:
+        """Whether every item of the split is used."""
         return len(self._items) == len(self._dataset)
 
-    def looks(self) -> list[Look]:
-        """What is to be answered, in order."""
-        found = []
+    def images(self) -> list[ImageRegion]:
+        """The images (top-down pose: their boxes) in order."""
+        images = []
         for item in self._items:
-            facts = self._dataset.get_data_info(item)
-            box = np.asarray(facts["bbox"]).reshape(-1)[:4] if self.predictor.top_down else None
-            found.append(Look(Path(facts["img_path"]), None if box is None else tuple(map(float, box))))
-        return found
+            info = self._dataset.get_data_info(item)
+            box = np.asarray(info["bbox"]).reshape(-1)[:4] if self.predictor.top_down else None
+            region = None if box is None else tuple(map(float, box))
+            images.append(ImageRegion(Path(info["img_path"]), region))
+        return images
 
     def of_the_checkpoint(self, batch_size: int = 8) -> dict[str, float]:
-        """Metrics by the model's own validation step; a mirrored image is not looked at, as in a graph."""
+        """Metrics by name, of the model's own validation step without the flip test, which no graph has."""
         from mmengine.dataset import pseudo_collate
 
         predictor, model = self.predictor, self.predictor.model
@@ -74,7 +76,7 @@ class ValidationMetrics:
             return self._evaluated(samples())
 
     def of_answers(self, answers: Iterable[Result]) -> dict[str, float]:
-        """Metrics of answers for :meth:`looks`, in the same order."""
+        """Metrics by name, of answers for :meth:`images`, in the same order."""
 
         def samples() -> Iterator[list[Any]]:
             for item, answer in zip(self._items, answers, strict=True):
@@ -90,9 +92,9 @@ class ValidationMetrics:
         from mmengine.evaluator import Evaluator
 
         config = copy.deepcopy(self.predictor.config["val_evaluator"])
-        many = [ConfigDict(one) for one in config] if isinstance(config, list) else ConfigDict(config)
+        metrics = [ConfigDict(item) for item in config] if isinstance(config, list) else ConfigDict(config)
         with suppress_output(), self.predictor.in_scope(), torch.no_grad():
-            evaluator = Evaluator(many)
+            evaluator = Evaluator(metrics)
             evaluator.dataset_meta = self._dataset.metainfo
             for batch in batches:
                 evaluator.process(data_samples=batch)
@@ -101,28 +103,28 @@ class ValidationMetrics:
 
 
 def batches(items: Iterable[Any], size: int, together: Callable[[Any], Any]) -> Iterator[list[Any]]:
-    """``items`` in order, up to ``size`` at a time, as long as ``together`` is the same for them."""
-    for _, same in groupby(items, together):
-        while batch := list(islice(same, size)):
+    """``items`` in order, up to ``size`` at a time; ``together`` is the same for all items of a batch."""
+    for _, group in groupby(items, together):
+        while batch := list(islice(group, size)):
             yield batch
 
 
 @contextmanager
 def without_flip(model: Any) -> Iterator[None]:
-    """The model without the second look at the mirrored image that pose models take in validation."""
+    """Within it, a pose model predicts without the flip test of its validation."""
     config: Any = getattr(model, "test_cfg", None)
-    had = isinstance(config, dict) and config.get("flip_test")
-    if had:
+    flip_test = isinstance(config, dict) and config.get("flip_test")
+    if flip_test:
         config["flip_test"] = False
     try:
         yield
     finally:
-        if had:
-            config["flip_test"] = had
+        if flip_test:
+            config["flip_test"] = flip_test
 
 
 def _set(sample: Any, answer: Result, task: str, top_down: bool) -> None:
-    """An answer as the prediction of an OpenMMLab data sample."""
+    """Put an answer into an OpenMMLab data sample as its prediction."""
     import torch
     from mmengine.structures import InstanceData, PixelData
 
@@ -131,24 +133,26 @@ def _set(sample: Any, answer: Result, task: str, top_down: bool) -> None:
         sample.pred_sem_seg = PixelData(data=torch.from_numpy(answer.segmentation.astype(np.int64))[None])
     elif task == "pose":
         assert answer.keypoints is not None
-        found = InstanceData(keypoints=answer.keypoints[..., :2], keypoint_scores=answer.keypoints[..., 2])
+        instances = InstanceData(
+            keypoints=answer.keypoints[..., :2], keypoint_scores=answer.keypoints[..., 2]
+        )
         truth = sample.gt_instances
-        found.bboxes = truth.bboxes if top_down else answer.boxes
-        found.bbox_scores = truth.bbox_scores if top_down else _box_scores(answer)
-        sample.pred_instances = found
+        instances.bboxes = truth.bboxes if top_down else answer.boxes
+        instances.bbox_scores = truth.bbox_scores if top_down else _box_scores(answer)
+        sample.pred_instances = instances
     else:
-        found = InstanceData(
+        instances = InstanceData(
             bboxes=torch.from_numpy(answer.boxes),
             scores=torch.from_numpy(answer.scores),
             labels=torch.from_numpy(answer.labels),
         )
         if answer.masks is not None:
-            found.masks = torch.from_numpy(answer.masks)
-        sample.pred_instances = found
+            instances.masks = torch.from_numpy(answer.masks)
+        sample.pred_instances = instances
 
 
 def _box_scores(answer: Result) -> np.ndarray:
-    """How sure a one-stage pose model is of each box: a file's score is that times the mean of its keypoints'."""
+    """Box scores of a one-stage pose model; a file's score is the box score times the mean keypoint score."""
     assert answer.keypoints is not None
     mean = answer.keypoints[..., 2].mean(-1)
     return np.where(mean > 0, answer.scores / np.maximum(mean, 1e-6), 0.0).astype(np.float32)

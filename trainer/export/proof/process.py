@@ -1,8 +1,7 @@
-"""Run as a script of its own: an exported file is used as its user would use it, without OpenMMLab and the trainer.
+"""A stand-alone script that uses an exported file as its user would: without OpenMMLab and the trainer.
 
-Only the package's own wrapper, numpy, opencv and the runtime may be imported; the import of anything of OpenMMLab's
-or ours is refused. Reads a JSON request on standard input, writes arrays into the request's folder and a JSON
-answer on standard output.
+It may import the package's wrapper, numpy, opencv and the runtime; an import of OpenMMLab or the trainer fails. It
+reads a JSON request on standard input, writes arrays into the request's folder and a JSON answer on standard output.
 """
 
 import importlib.util
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 REFUSED = ("trainer", "mmengine", "mmcv", "mmdet", "mmseg", "mmpose", "mmpretrain", "torchvision")
+RUNTIMES = ("torch", "onnxruntime", "tensorrt")
 
 
 class _Refuse:
@@ -23,8 +23,9 @@ class _Refuse:
 
 
 def main() -> None:
+    """Answer one request."""
     request = json.load(sys.stdin)
-    out, sys.stdout = sys.stdout, sys.stderr  # what a runtime prints is no answer
+    out, sys.stdout = sys.stdout, sys.stderr  # a runtime may print; only the answer goes to standard output
     sys.meta_path.insert(0, _Refuse())
     import numpy as np
 
@@ -36,31 +37,32 @@ def main() -> None:
             np.savez(folder / f"outputs-{name}.npz", **model.run(inputs[name]))
         example = inputs["0"][:1]
     for start in range(0, len(request["images"]), request["batch"]):
-        some = request["images"][start : start + request["batch"]]
-        boxes = [None if one["box"] is None else np.array([one["box"]], np.float32) for one in some]
-        results = model.predict([one["image"] for one in some], 0.0, boxes, request["batch"])
+        chunk = request["images"][start : start + request["batch"]]
+        boxes = [None if entry["box"] is None else np.array([entry["box"]], np.float32) for entry in chunk]
+        results = model.predict([entry["image"] for entry in chunk], 0.0, boxes, request["batch"])
         for index, result in enumerate(results, start):
             np.savez(folder / f"result-{index}.npz", **_arrays(np, result))
     seconds = {}
     for batch in request["latency"]:
         data = np.repeat(example, batch, 0)
         seconds[str(batch)] = median_seconds(lambda data=data: model.run(data))
-    loaded = sorted(
-        {name.partition(".")[0] for name in sys.modules} & {*REFUSED, "torch", "onnxruntime", "tensorrt"}
-    )
+    watched = {*REFUSED, *RUNTIMES, *request["packages"]}
+    loaded = sorted({name.partition(".")[0] for name in sys.modules} & watched)
     json.dump({"runtime": model.runtime.name, "seconds": seconds, "modules": loaded}, out)
 
 
 def median_seconds(call: Any, most: int = 20, budget: float = 6.0) -> float:
-    """Median of up to ``most`` calls after one or two to warm up; no more are begun after ``budget`` seconds, so of
-    slow ones there is a single one."""
-    begun = time.perf_counter()
+    """Median seconds of up to ``most`` calls, after one or two to warm up.
+
+    No call starts after ``budget`` seconds, so a slow function is timed once.
+    """
+    begin = time.perf_counter()
     call()
-    if time.perf_counter() - begun < budget / 4:
+    if time.perf_counter() - begin < budget / 4:
         call()
     times: list[float] = []
-    begun = time.perf_counter()
-    while not times or (len(times) < most and time.perf_counter() - begun < budget):
+    begin = time.perf_counter()
+    while not times or (len(times) < most and time.perf_counter() - begin < budget):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
@@ -77,13 +79,13 @@ def _load(path: str) -> Any:
 
 
 def _arrays(np: Any, result: Any) -> dict[str, Any]:
-    found = {"boxes": result.boxes, "scores": result.scores, "labels": result.labels}
+    arrays = {"boxes": result.boxes, "scores": result.scores, "labels": result.labels}
     if result.masks is not None:
-        found |= {"masks": np.packbits(result.masks), "shape": np.array(result.masks.shape)}
+        arrays |= {"masks": np.packbits(result.masks), "shape": np.array(result.masks.shape)}
     for name in ("segmentation", "keypoints"):
         if getattr(result, name) is not None:
-            found[name] = getattr(result, name)
-    return found
+            arrays[name] = getattr(result, name)
+    return arrays
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What a proof found, which of it counts, and how it is kept."""
+"""The result of a proof: the differences, the limits that they must keep, and the form in ``proof.json``."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,11 +13,11 @@ from trainer.export.proof.rounding import Rounding
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file of some precision must reach.
+    """The limits for a file of some precision.
 
     Attributes:
-        difference: of an output, relative to its largest value; None where only the answers count.
-        share: of answers that are the same.
+        difference: largest difference of an output, relative to its largest value; None: only the answers count.
+        share: smallest share of answers that are the same, from 0 to 1.
         metric: largest difference of the primary metric, from 0 to 1.
     """
 
@@ -26,7 +27,7 @@ class Limits:
 
     @classmethod
     def of(cls, precision: str, tolerance: float, metric: float | None) -> Limits:
-        """Those of fp32, fp16 or int8; ``metric`` None: as usual for it."""
+        """The limits for fp32, fp16 or int8; if ``metric`` is None, the usual one of that precision."""
         usual = {"fp32": (tolerance, 0.99, 0.001), "fp16": (None, 0.9, 0.01), "int8": (None, 0.0, 0.05)}[
             precision
         ]
@@ -38,11 +39,13 @@ class Metric:
     """The primary metric on the validation images.
 
     Attributes:
-        checkpoint: of the model in PyTorch, by training's own validation (without the mirrored look of pose models).
-        graph: of the exported graph in PyTorch, where ``apart`` says why it needn't be the same; None otherwise.
-        runtime: of the file.
-        images: how many images (pose: boxes) it was computed on.
-        all: every metric, of both sides.
+        checkpoint: its value for the model in PyTorch, by training's own validation (pose: without the flip test).
+        runtime: its value for the file.
+        images: the number of images (top-down pose: boxes) that it was computed on.
+        whole: whether that is the whole split.
+        graph: its value for the exported graph in PyTorch, if ``apart`` says why it may differ; None otherwise.
+        apart: why the file may differ from training's validation.
+        all: every metric of each side, by name.
     """
 
     name: str
@@ -56,13 +59,19 @@ class Metric:
 
     @property
     def difference(self) -> float:
-        """To what the file must equal: the graph, where it had to be asked."""
+        """Between the file and what it must equal: the graph if it was evaluated, else the checkpoint."""
         return abs(self.runtime - (self.checkpoint if self.graph is None else self.graph))
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds a run with so many images; in words where there is no number."""
+    """Seconds a run with a batch of this size.
+
+    Attributes:
+        runtime: of the file.
+        eager: of PyTorch.
+        compiled: with torch.compile; a phrase that says why there is no number; None: not measured.
+    """
 
     batch: int
     runtime: float
@@ -72,16 +81,19 @@ class Latency:
 
 @dataclass(frozen=True)
 class Proof:
-    """That a file answers as PyTorch does, or in what it doesn't.
+    """Whether a file's answers equal PyTorch's, and where they differ. Its fields are the keys of ``proof.json``.
 
     Attributes:
-        runtime: what ran the file.
-        asked, precision: what the file should be, and what its weights are.
-        images: where the compared images are from, and ``compared``, how many.
-        modules: what of OpenMMLab, the trainer and the runtimes was imported where the file ran.
-        metric: None where there is no ground truth; ``no_metric`` says why.
-        rounding: how far PyTorch's answers are from its own; asked for only where they are far from the file's.
-        forced: whether the file was kept although it fails.
+        runtime: name and version of the runtime that ran the file.
+        asked: the precision that was asked for.
+        precision: the precision of the weights in the file.
+        images: where the compared images are from.
+        compared: the number of compared images.
+        batches: the batch sizes that were compared.
+        modules: the modules of OpenMMLab, the trainer and the runtimes that were imported where the file ran.
+        metric: None without ground truth; ``no_metric`` says why.
+        rounding: how far PyTorch's answers move when rounding changes; measured only where the file's differ.
+        forced: whether the file was kept although the proof failed.
     """
 
     runtime: str
@@ -104,54 +116,55 @@ class Proof:
 
     @property
     def failures(self) -> list[str]:
-        """What is not as it must be, in words."""
-        found = []
+        """The limits that are not kept, a sentence each."""
+        failures = []
         if self.precision != self.asked:
-            found.append(f"its weights are {self.precision}, not {self.asked}")
+            failures.append(f"its weights are {self.precision}, not {self.asked}")
         limit = self.limits.difference
         if limit is not None:
-            found += [
-                f"{one.output} is {one.largest:.3g} apart, {one.relative:.3g} of its largest value "
-                f"(tolerance={limit:g})"
-                for one in self.differences
-                if not one.whole and not one.relative <= self._most(one.output, limit)  # NaN never is
+            failures += [
+                f"{difference.output} differs by {difference.largest:.3g}, {difference.relative:.3g} of its largest "
+                f"value (tolerance={limit:g})"
+                for difference in self.differences
+                # "not <=" rather than ">": NaN fails, too
+                if not difference.whole and not difference.relative <= self._limit(difference.output, limit)
             ]
         if not self.agreement.share >= self._least_share:
-            found.append(
+            failures.append(
                 f"only {self.agreement.matched} of {max(self.agreement.expected, self.agreement.found)} answers are "
-                f"the same ({self.limits.share:.0%} are asked for)"
+                f"the same (at least {self.limits.share:.0%} must be)"
             )
         if self.metric is not None and not self.metric.difference <= self.limits.metric:
-            found.append(
+            failures.append(
                 f"{self.metric.name} is {self.metric.runtime:.4f} and PyTorch's "
                 f"{self.metric.runtime + self._gap:.4f} (metric_tolerance={self.limits.metric:g})"
             )
-        return found
+        return failures
 
     @property
     def remarks(self) -> list[str]:
-        """What makes the proof worth less."""
-        same, rounding = self.agreement, self.rounding
-        if not (same.expected or same.found):
+        """What weakens the proof, a sentence each."""
+        agreement, rounding = self.agreement, self.rounding
+        if not (agreement.expected or agreement.found):
             return [
-                f"nothing is found on the {self.images}, on either side: no answer was compared "
+                f"neither side finds anything on the {self.images}: no answer was compared "
                 "(images=... names others)"
             ]
         if rounding is None or not self.holds or not replace(self, rounding=None).failures:
             return []
         return [
-            f"this model's answers hang on rounding: {same.share:.1%} of the file's are PyTorch's, and "
-            f"{rounding.share:.1%} of PyTorch's own with weights that differ by a millionth; it hardly tells "
-            "one place from another"
+            f"this model's answers depend on rounding: {agreement.share:.1%} of the file's equal PyTorch's, as do "
+            f"{rounding.share:.1%} of PyTorch's own with weights changed by a millionth; its scores hardly differ "
+            "from one place to another"
         ]
 
     @property
     def _least_share(self) -> float:
-        asked = self.limits.share
-        return asked if self.rounding is None else self.rounding.least_share(asked)
+        limit = self.limits.share
+        return limit if self.rounding is None else self.rounding.least_share(limit)
 
-    def _most(self, output: str, asked: float) -> float:
-        return asked if self.rounding is None else self.rounding.most(output, asked)
+    def _limit(self, output: str, limit: float) -> float:
+        return limit if self.rounding is None else self.rounding.largest_difference(output, limit)
 
     @property
     def _gap(self) -> float:
@@ -161,21 +174,22 @@ class Proof:
 
     @property
     def holds(self) -> bool:
+        """Whether every limit is kept."""
         return not self.failures
 
     def to_json(self) -> dict[str, Any]:
-        """proof.json."""
+        """The content of ``proof.json``."""
         return {
             "holds": self.holds,
             "failures": self.failures,
             "remarks": self.remarks,
             **asdict(self),
-            "differences": [{**asdict(one), "relative": one.relative} for one in self.differences],
+            "differences": [{**asdict(item), "relative": item.relative} for item in self.differences],
             "agreement": self.agreement.to_json(),
         }
 
     def summary(self) -> dict[str, Any]:
-        """What metadata.json tells of it."""
+        """The key ``proof`` of ``metadata.json``."""
         metric = self.metric
         return {
             "holds": self.holds,
@@ -186,10 +200,14 @@ class Proof:
         }
 
 
-def plain(value: Any) -> Any:
-    """Without NaN and infinity, which JSON doesn't have."""
+def without_nan(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON doesn't have, by None; tuples become lists.
+
+    >>> without_nan({"iou": float("nan"), "sizes": (1, 2)})
+    {'iou': None, 'sizes': [1, 2]}
+    """
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,8 +1,8 @@
-"""How much of a model's answers hangs on the last bits of its numbers.
+"""How much a model's answers depend on the last bits of its numbers.
 
-Two runtimes add the same numbers in another order. Where many scores are nearly the same, as those of a hardly trained
-detector are, that decides which boxes are duplicates of which, and another box stays. PyTorch itself then answers
-otherwise when its weights change by so little that no runtime could notice.
+Two runtimes add the same numbers in different orders. If many scores are nearly equal, as those of a hardly trained
+detector are, rounding decides which boxes are duplicates of which, and another box stays. PyTorch's own answers change
+as well then, when its weights change by as little as rounding does.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ from typing import Any
 from trainer.export.proof.compare import Agreement, Difference
 
 AMOUNT = 1e-6
-"""A change of the weights, as a share of each: what is left of float32's accuracy after a long sum."""
+"""The change of the weights, as a share of each: float32's accuracy after a long sum."""
 TOLERANCE = 1e-3
-"""The usual limit of a difference; who sets a smaller one wants it to hold, whatever hangs on rounding."""
+"""The usual limit of a difference. A smaller one that the user sets is not relaxed."""
 FEWER, FURTHER = 0.9, 2.0
-"""Of as many of PyTorch's own answers that are the same, the share that a file must have, and how much further apart
-than they its answers may be."""
+"""A file must keep this share of what PyTorch's own answers keep, and may differ this many times as much as they do."""
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """How far PyTorch's answers are from its own with weights that differ by :data:`AMOUNT`.
+    """How far PyTorch's answers move when its weights change by :data:`AMOUNT`.
 
     Attributes:
-        share: of answers that are the same.
-        relative: largest difference of each output as a share of its largest value.
+        share: the share of answers that stay the same, from 0 to 1.
+        relative: the largest difference of each output as a share of its largest value.
     """
 
     share: float
@@ -37,26 +36,27 @@ class Rounding:
 
     @classmethod
     def of(cls, differences: Sequence[Difference], agreement: Agreement) -> Rounding:
-        return cls(agreement.share, {one.output: one.relative for one in differences})
+        """From the comparison of PyTorch with itself."""
+        return cls(agreement.share, {difference.output: difference.relative for difference in differences})
 
-    def least_share(self, asked: float) -> float:
-        """The share of the same answers that can be asked for."""
-        return min(asked, FEWER * self.share)
+    def least_share(self, limit: float) -> float:
+        """The share of equal answers to demand of a file, at most ``limit``."""
+        return min(limit, FEWER * self.share)
 
-    def most(self, output: str, asked: float) -> float:
-        """The relative difference of an output that can be asked for."""
-        return max(asked, FURTHER * self.relative.get(output, 0.0))
+    def largest_difference(self, output: str, limit: float) -> float:
+        """The relative difference of an output to allow a file, at least ``limit``."""
+        return max(limit, FURTHER * self.relative.get(output, 0.0))
 
 
 def nudged(graph: Any) -> Any:
-    """A copy of a graph or a model, each weight changed at random by up to :data:`AMOUNT` of itself."""
+    """A copy of a torch module, each weight changed at random by up to :data:`AMOUNT` of itself."""
     import torch
 
     graph = copy.deepcopy(graph)
-    random = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in graph.parameters():
             if weight.is_floating_point():
-                noise = torch.rand(weight.shape, generator=random, dtype=weight.dtype) * 2 - 1
+                noise = torch.rand(weight.shape, generator=generator, dtype=weight.dtype) * 2 - 1
                 weight.mul_(1 + noise * AMOUNT)
     return graph

@@ -11,8 +11,10 @@ From a shell: python model_wrapper.py rtmdet-s.onnx image.jpg --output drawn.png
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,22 +69,30 @@ class Model:
     """An exported file, ready to predict.
 
     Args:
-        path: the .onnx, .torchscript or .engine file; ``metadata.json`` beside it is read where there is one, what
-            is inside the file otherwise.
+        path: the .onnx, .torchscript or .engine file, or one that ``runtime.py`` beside this script loads. The metadata
+            is read from ``metadata.json`` beside the file, else from inside it.
         device: ``cpu`` or ``cuda``.
-        threads: how many a CPU runtime may use; None: its own choice.
+        threads: threads of a CPU runtime; None leaves the number to it.
+        runtime: what runs the file, if it is loaded already.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: its suffix is unknown, or it has no metadata.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, device: str = "cpu", threads: int | None = None, runtime: Any = None
+    ) -> None:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no exported model {path}")
-        runtime = _open(path, device, threads)
+        if runtime is None:
+            runtime = _open(path, device, threads)
         beside = path.parent / "metadata.json"
         inside = not beside.is_file()
         metadata = runtime.inside() if inside else json.loads(beside.read_text(encoding="utf-8"))
         if "input" not in metadata:
-            raise ValueError(f"{path} doesn't say what it takes, and there is no metadata.json beside it")
+            raise ValueError(f"{path} has no metadata inside, and there is no metadata.json beside it")
         self._set(runtime, metadata)
 
     @classmethod
@@ -360,15 +370,18 @@ class _TensorRT:
         return [value.cpu().numpy() for value in found]
 
 
-_RUNTIMES: dict[str, Any] = {
-    ".onnx": _Onnx,
-    ".torchscript": _TorchScript,
-    ".pt": _TorchScript,
-    ".engine": _TensorRT,
-}
+_RUNTIMES = {".onnx": _Onnx, ".torchscript": _TorchScript, ".pt": _TorchScript, ".engine": _TensorRT}
 
 
 def _open(path: Path, device: str, threads: int | None) -> Any:
+    beside = Path(__file__).with_name("runtime.py")
+    if beside.is_file():  # the package of a format that this script doesn't know
+        spec = importlib.util.spec_from_file_location("exported_runtime", beside)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["exported_runtime"] = module
+        spec.loader.exec_module(module)
+        return module.Runtime(path, device, threads)
     if path.suffix not in _RUNTIMES:
         raise ValueError(f"{path}: expected one of {', '.join(_RUNTIMES)}")
     return _RUNTIMES[path.suffix](path, device, threads)
@@ -468,12 +481,8 @@ def _main() -> None:
     options = parser.parse_args()
     model = Model(options.model, options.device)
     for path, result in zip(options.images, model.predict(options.images, options.threshold), strict=True):
-        found: dict[str, Any] = {
-            "file": str(path),
-            "boxes": result.boxes.tolist(),
-            "scores": result.scores.tolist(),
-        }
-        found["names"] = list(result.names)
+        found: dict[str, Any] = {"file": str(path), "boxes": result.boxes.tolist()}
+        found |= {"scores": result.scores.tolist(), "names": list(result.names)}
         if result.keypoints is not None:
             found["keypoints"] = result.keypoints.tolist()
         if result.segmentation is not None:
