@@ -36,7 +36,7 @@ class DatasetSource:
 
 @dataclass
 class LoadedRecords:
-    """Records that fit the task, and which of their pictures each split has."""
+    """Records that fit the task, and which of their images each split has."""
 
     records: Records
     splits: dict[str, list[ImageRecord]]
@@ -99,7 +99,7 @@ def read_records(source: DatasetSource) -> LoadedRecords:
     dataset, task = source.dataset, source.task
     problems = Problems(dataset.on_error)
     records = source.form.read(source.parts, dataset, task, problems)
-    listed = bool(records.pictures)
+    listed = bool(records.images)
     digests = {} if source.built_in else check_files(records, problems)
     if dataset.background != "auto":
         records.background = dataset.background

@@ -10,8 +10,8 @@ from trainer.data.annotation_document import (
     Locate,
     open_document,
     read_categories,
+    read_images,
     read_keypoints,
-    read_pictures,
 )
 from trainer.data.files import Folder
 from trainer.data.formats import panoptic
@@ -97,13 +97,13 @@ def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problem
             points = document
         if part.split == "test" and not document.raw.get("annotations"):
             continue  # COCO's own test files have no labels
-        pictures = _pictures(document, records, part, dataset, task, problems)
-        for picture in pictures:
+        images = _read_images(document, records, part, dataset, task, problems)
+        for image in images:
             if has_val or part.split != "train":
-                picture.split = part.split
+                image.split = part.split
         if part.split == "train" and not has_val:
-            records.rule = declared(document.raw, pictures, rule, problems)
-        records.pictures += pictures
+            records.rule = declared(document.raw, images, rule, problems)
+        records.images += images
     if task == "pose" and points is not None:
         read_keypoints(records, points, problems)
     return records
@@ -115,15 +115,15 @@ def _categories(document: Document, task: str, problems: Problems) -> list[Categ
     return read_categories(document, problems)
 
 
-def _pictures(
+def _read_images(
     document: Document, records: Records, part: FormatPart, dataset: Dataset, task: str, problems: Problems
 ) -> list[ImageRecord]:
     locate = _locator(part, document.place, dataset.follow_links)
     if not panoptic.is_panoptic(document):
-        return read_pictures(document, records.categories, locate, problems)
+        return read_images(document, records.categories, locate, problems)
     if records.background == "auto":
         records.background = "ignore"  # what no segment covers is what nobody could name
-    return panoptic.read_pictures(document, records.categories, locate, task, problems)
+    return panoptic.read_images(document, records.categories, locate, task, problems)
 
 
 def _usual_train(folder: Folder, task: str) -> str | None:

@@ -10,8 +10,8 @@ from trainer.data.annotation_document import (
     Locate,
     open_document,
     read_categories,
+    read_images,
     read_keypoints,
-    read_pictures,
 )
 from trainer.data.files import Folder
 from trainer.data.formats.data_format import FormatPart, folder_of, listing, named_file, opened
@@ -81,34 +81,34 @@ def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problem
     if main is None:
         return records
     records.categories = read_categories(main, problems)
-    records.pictures = read_pictures(main, records.categories, _locator(main), problems)
-    records.rule = declared(main.raw, records.pictures, records.rule, problems)
+    records.images = read_images(main, records.categories, _locator(main), problems)
+    records.rule = declared(main.raw, records.images, records.rule, problems)
     for other in others:
         named = dataset.val_annotations is not None
-        if not named and any(picture.split for picture in records.pictures):
+        if not named and any(image.split for image in records.images):
             problems.note(f"{main.path.name} names the splits, so {other.path.name} was not read")
             continue
         document = open_document(other.path, folder, problems, dataset.group_by)
         if document is not None:
-            validation = read_pictures(document, records.categories, _locator(document), problems)
+            validation = read_images(document, records.categories, _locator(document), problems)
             _add_validation(records, validation, problems)
     if task == "pose":
         read_keypoints(records, main, problems)
     return records
 
 
-def _add_validation(records: Records, pictures: list[ImageRecord], problems: Problems) -> None:
-    """The validation file's pictures validate, also those that the main file lists."""
-    validated = {picture.file_name for picture in pictures}
-    for picture in pictures:
-        picture.split = "val"
-    both = [picture for picture in records.pictures if picture.file_name in validated]
+def _add_validation(records: Records, images: list[ImageRecord], problems: Problems) -> None:
+    """The validation file's images validate, also those that the main file lists."""
+    validated = {image.file_name for image in images}
+    for image in images:
+        image.split = "val"
+    both = [image for image in records.images if image.file_name in validated]
     if both:
         problems.note(f"{len(both)} images of the validation file taken out of train")
-    records.pictures = [picture for picture in records.pictures if picture.file_name not in validated]
-    for picture in records.pictures:
-        picture.split = picture.split or "train"
-    records.pictures += pictures
+    records.images = [image for image in records.images if image.file_name not in validated]
+    for image in records.images:
+        image.split = image.split or "train"
+    records.images += images
 
 
 def _locator(document: Document) -> Locate:

@@ -26,7 +26,7 @@ from trainer.data.formats.class_lists import named_classes
 from trainer.data.formats.data_format import FormatPart, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.sniff import sniff
 from trainer.data.keypoint_sets import keypoint_order, keypoint_set
-from trainer.data.labels import read_item
+from trainer.data.labels import read_annotation
 from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
 from trainer.schema import Dataset
 
@@ -79,10 +79,10 @@ def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problem
         problems.error("no shape is labelled in any file")
     labels = {name: i for i, name in enumerate(names)}
     for drawing in drawn:
-        drawing.picture.split = splits.get(drawing.file.split("/", 1)[0]) if "/" in drawing.file else None
+        drawing.image.split = splits.get(drawing.file.split("/", 1)[0]) if "/" in drawing.file else None
         for thing in drawing.objects:
             _add(drawing, thing, labels, points, problems)
-        records.pictures.append(drawing.picture)
+        records.images.append(drawing.image)
     if task == "pose" and points:
         try:
             records.keypoints = keypoint_set({"name": "object", "keypoints": points}, len(points))
@@ -102,7 +102,7 @@ class _Object:
 @dataclass
 class _Drawing:
     file: str
-    picture: ImageRecord
+    image: ImageRecord
     objects: list[_Object]
 
 
@@ -119,12 +119,12 @@ def _drawings(folder: Folder, problems: Problems) -> Iterator[_Drawing]:
         if "shapes" not in raw:
             problems.note("JSON files without shapes were not read", file)
             continue
-        picture = _picture(folder, file, raw, problems)
-        if picture is not None:
-            yield _Drawing(file, picture, _objects(raw, file, problems))
+        image = _read_image(folder, file, raw, problems)
+        if image is not None:
+            yield _Drawing(file, image, _objects(raw, file, problems))
 
 
-def _picture(folder: Folder, file: str, raw: dict[str, Any], problems: Problems) -> ImageRecord | None:
+def _read_image(folder: Folder, file: str, raw: dict[str, Any], problems: Problems) -> ImageRecord | None:
     """The image that ``imagePath`` names, looked for beside the JSON file, then one with the file's own name."""
     below, _, own = file.rpartition("/")
     given = raw.get("imagePath")
@@ -272,14 +272,14 @@ def _add(
             example = f"{thing.where}: {thing.label[:40]!r}"
             problems.error("annotations of a class that is not declared", example, "category_unknown")
         return
-    raw: dict[str, Any] = {"id": len(drawing.picture.items) + 1, "segmentation": thing.outlines or None}
+    raw: dict[str, Any] = {"id": len(drawing.image.annotations) + 1, "segmentation": thing.outlines or None}
     if points and thing.points:
         raw["keypoints"] = [
             n for name in points for n in ((*thing.points[name], 2) if name in thing.points else (0, 0, 0))
         ]
-    item = read_item(raw, label, drawing.picture, thing.where, problems)
-    if item is not None:
-        drawing.picture.items.append(item)
+    annotation = read_annotation(raw, label, drawing.image, thing.where, problems)
+    if annotation is not None:
+        drawing.image.annotations.append(annotation)
 
 
 def _nothing(name: str) -> bool:

@@ -59,13 +59,13 @@ def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problem
     city = cityscapes.there(folder)
     pairs = cityscapes.pairs(folder) if city else _found(folder, problems)
     listed = _lists(folder, problems)
-    for image, mask, split in pairs:
-        picture = _picture(folder, image, mask, problems)
-        if picture is not None:
-            stem = picture.name.rpartition(".")[0]
-            picture.split = split or listed.get(stem) or listed.get(stem.rpartition("/")[2])
-            records.pictures.append(picture)
-    if not records.pictures:
+    for image_name, mask_name, split in pairs:
+        image = _read_image(folder, image_name, mask_name, problems)
+        if image is not None:
+            stem = image.name.rpartition(".")[0]
+            image.split = split or listed.get(stem) or listed.get(stem.rpartition("/")[2])
+            records.images.append(image)
+    if not records.images:
         problems.error(f"no mask in {folder.root} has its image: they must have equal names")
         return records
     if city and not dataset.classes:
@@ -119,7 +119,7 @@ def _lists(folder: Folder, problems: Problems) -> dict[str, str]:
     return found
 
 
-def _picture(folder: Folder, image: str, mask: str, problems: Problems) -> ImageRecord | None:
+def _read_image(folder: Folder, image: str, mask: str, problems: Problems) -> ImageRecord | None:
     for what, name in (("image", image), ("mask", mask)):
         lacking = folder.lacks(name)
         if lacking:
@@ -144,11 +144,11 @@ def _name(records: Records, named: list[tuple[int, str]], problems: Problems) ->
     """Classes by their names; without names by the values that the masks hold, which takes a look at each."""
     if not named:
         values: set[int] = set()
-        for picture in records.pictures:
-            assert picture.mask is not None
-            found = read_index_png(picture.mask)
+        for image in records.images:
+            assert image.mask is not None
+            found = read_index_png(image.mask)
             if found is None:
-                problems.error("mask files that are not indexed or grey PNGs", picture.mask.name)
+                problems.error("mask files that are not indexed or grey PNGs", image.mask.name)
             else:
                 values.update(np.unique(found).tolist())
         if values == {0, _VOID}:

@@ -17,7 +17,7 @@ from trainer.data.formats.class_lists import named_classes, text_lines
 from trainer.data.formats.data_format import FormatPart, find_whole, image_beside, opened, split_folders
 from trainer.data.formats.voc_masks import instances
 from trainer.data.formats.xml import parse_xml
-from trainer.data.labels import read_item
+from trainer.data.labels import read_annotation
 from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
 from trainer.schema import Dataset
 
@@ -70,19 +70,19 @@ def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problem
     found: list[tuple[ImageRecord, list[dict[str, Any]]]] = []
     for stem, split in listed.items():
         if task.endswith("segmentation"):
-            picture = _picture(folder, base, stem, None, None, problems)
-            if picture is not None:
-                picture.mask = folder.root / masks[stem]
+            image = _read_image(folder, base, stem, None, None, problems)
+            if image is not None:
+                image.mask = folder.root / masks[stem]
                 _checked_mask(folder, masks[stem], problems)
-                picture.split = split
-                found.append((picture, []))
+                image.split = split
+                found.append((image, []))
             continue
         entry = _annotated(folder, base, stem, files[stem], problems)
         if entry is not None:
             entry[0].split = split
             found.append(entry)
     if task.endswith("segmentation"):
-        records.pictures = [picture for picture, _ in found]
+        records.images = [image for image, _ in found]
         records.categories = _mask_categories(folder, base, dataset, problems)
         if task == "instance_segmentation":
             instances(records, folder, _below(base, "SegmentationObject"), problems)
@@ -164,8 +164,8 @@ def _annotated(
     root = parse_xml(content, file, problems) if content is not None else None
     if root is None:
         return None
-    picture = _picture(folder, base, stem, _text(root, "filename"), root.find("size"), problems)
-    return (picture, list(_objects(root, file, problems))) if picture is not None else None
+    image = _read_image(folder, base, stem, _text(root, "filename"), root.find("size"), problems)
+    return (image, list(_objects(root, file, problems))) if image is not None else None
 
 
 def _objects(root: Element, file: str, problems: Problems) -> Iterator[dict[str, Any]]:
@@ -190,7 +190,7 @@ def _objects(root: Element, file: str, problems: Problems) -> Iterator[dict[str,
             }
 
 
-def _picture(
+def _read_image(
     folder: Folder, base: str, stem: str, filename: str | None, size: Element | None, problems: Problems
 ) -> ImageRecord | None:
     clean = inside(filename) if filename else None
@@ -239,14 +239,14 @@ def _label(
     names: list[str],
     problems: Problems,
 ) -> None:
-    """Give each picture its objects; without a list of names, those that occur, in alphabetical order."""
+    """Give each image its objects; without a list of names, those that occur, in alphabetical order."""
     used = {raw["name"] for _, raws in found for raw in raws if not is_background(raw["name"])}
     names = names or sorted(used)
     records.categories = [Category(name, i) for i, name in enumerate(names)]
     if not names:
         problems.error("no object is labelled in any annotation file")
     labels = {name: i for i, name in enumerate(names)}
-    for picture, raws in found:
+    for image, raws in found:
         for raw in raws:
             label = labels.get(raw["name"])
             if label is None:
@@ -257,10 +257,10 @@ def _label(
                         "category_unknown",
                     )
                 continue
-            item = read_item(raw, label, picture, raw["where"], problems)
-            if item is not None:
-                picture.items.append(item)
-        records.pictures.append(picture)
+            annotation = read_annotation(raw, label, image, raw["where"], problems)
+            if annotation is not None:
+                image.annotations.append(annotation)
+        records.images.append(image)
 
 
 def _names(folder: Folder, base: str, dataset: Dataset, problems: Problems) -> list[str]:
