@@ -19,8 +19,7 @@ import orjson
 from trainer.core.atomic_files import atomic_write
 from trainer.data.bundle import DataBundle
 from trainer.data.bundle_files import palette
-from trainer.data.load_records import LoadedRecords
-from trainer.data.records import ImageRecord, Problems
+from trainer.data.records import ImageRecord, LoadedRecords, Problems
 from trainer.data.semantic_maps import MapPlan, index_map, plan
 
 FILE = "data_report.json"

@@ -203,3 +203,12 @@ class Problems:
                 done = "mends this" if policy == "fix" else "leaves out what this is about"
                 return f"\n(dataset.on_error={policy} {done} and goes on)"
         return ""
+
+
+@dataclass
+class LoadedRecords:
+    """A data set that was read and checked for a task: its records, and the images of each split."""
+
+    records: Records
+    splits: dict[str, list[ImageRecord]]
+    problems: Problems

@@ -14,8 +14,7 @@ import orjson
 from trainer.core.atomic_files import atomic_write
 from trainer.data.bundle_files import coco_lists, write_lists, write_map
 from trainer.data.convert.copy_images import ImageCopier, own_name
-from trainer.data.load_records import LoadedRecords
-from trainer.data.records import ImageRecord, Problems
+from trainer.data.records import ImageRecord, LoadedRecords, Problems
 from trainer.data.semantic_maps import MapPlan, plan
 
 

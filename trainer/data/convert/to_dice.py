@@ -9,13 +9,13 @@ import orjson
 from trainer.core.atomic_files import atomic_write
 from trainer.data.convert.copy_images import ImageCopier, own_name
 from trainer.data.convert.to_coco import add_masks, document
-from trainer.data.formats.dice import FILES
-from trainer.data.load_records import LoadedRecords
-from trainer.data.records import ImageRecord
+from trainer.data.records import ImageRecord, LoadedRecords
 from trainer.data.semantic_maps import plan
 
 
-def write_dice(folder: Path, task: str, loaded: LoadedRecords, placer: ImageCopier) -> dict[str, int]:
+def write_dice(
+    folder: Path, task: str, loaded: LoadedRecords, placer: ImageCopier, file: str
+) -> dict[str, int]:
     """Fill ``folder``; the number of annotations (or masks) of each split."""
     how = plan(loaded.records, loaded.problems) if task == "semantic_segmentation" else None
     placed: dict[str, list[ImageRecord]] = {}
@@ -37,5 +37,5 @@ def write_dice(folder: Path, task: str, loaded: LoadedRecords, placer: ImageCopi
     if how:
         add_masks(folder, content, placed, how, loaded.problems)
     head = {"storage_info": {"image_root": "images/", "storage_type": "local"}}
-    atomic_write(folder / FILES[task][0], orjson.dumps(head | content))
+    atomic_write(folder / file, orjson.dumps(head | content))
     return counts

@@ -22,9 +22,8 @@ import yaml
 from trainer.core.atomic_files import atomic_write
 from trainer.data.convert.copy_images import ImageCopier
 from trainer.data.convert.mask_to_polygon import mask_to_polygon
-from trainer.data.formats.yolo import label_name
-from trainer.data.load_records import LoadedRecords
-from trainer.data.records import Annotation, ImageRecord, Problems
+from trainer.data.formats.yolo_yaml import label_name
+from trainer.data.records import Annotation, ImageRecord, LoadedRecords, Problems
 
 
 def write_yolo(folder: Path, task: str, loaded: LoadedRecords, placer: ImageCopier) -> dict[str, int]:

@@ -9,78 +9,77 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from trainer.data.convert.copy_images import ImageCopier
+from trainer.data.convert.to_yolo import write_yolo
 from trainer.data.files import Folder, decode, image_size, lacking_rule
 from trainer.data.formats import data_format
-from trainer.data.formats.data_format import FormatPart, find_whole, opened
-from trainer.data.formats.yolo_yaml import Description, describe, yaml_file
+from trainer.data.formats.data_format import DataFormat, FormatPart, new_records, opened
+from trainer.data.formats.yolo_yaml import Description, describe, label_name, yaml_file
 from trainer.data.keypoint_sets import keypoint_set
 from trainer.data.labels import read_annotation
-from trainer.data.records import ImageRecord, Problems, Records, SplitRule
+from trainer.data.records import ImageRecord, LoadedRecords, Problems, Records
 from trainer.schema import Dataset
 
-NAME = "YOLO data set"
-LOOKS_FOR = "data.yaml with names and train, or images/ and labels/ with a .txt an image"
-TASKS = ("detection", "instance_segmentation", "pose")
 _OUTSIDE = 0.01  # a share this far over the edge is rounding, and is clipped
 
 
-def spot(folder: Folder, task: str) -> str | None:
-    """``data.yaml`` with names, else label files beside images."""
-    found = yaml_file(folder)
-    if found:
-        return found
-    for below in ("labels", "train/labels", "labels/train"):
-        for name in folder.some(frozenset({".txt"}), below):
-            if name.rsplit("/", 1)[-1] not in ("classes.txt", "train.txt", "val.txt", "test.txt"):
-                return name
-    return None
+class YoloFormat(DataFormat):
+    """YOLO: a text file for each image, described by ``data.yaml``."""
 
+    title = "YOLO data set"
+    layout = "data.yaml with names and train, or images/ and labels/ with a .txt an image"
+    tasks = ("detection", "instance_segmentation", "pose")
+    writable_tasks = tasks
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
-    """The whole folder."""
-    return find_whole(dataset, task, problems, spot, f"{NAME} for task={task}: it needs {LOOKS_FOR}")
+    def matches(self, folder: Folder, task: str) -> str | None:
+        """Return ``data.yaml`` with names, else a label file."""
+        found = yaml_file(folder)
+        if found:
+            return found
+        for below in ("labels", "train/labels", "labels/train"):
+            for name in folder.some(frozenset({".txt"}), below):
+                if name.rsplit("/", 1)[-1] not in ("classes.txt", "train.txt", "val.txt", "test.txt"):
+                    return name
+        return None
 
+    def read_records(
+        self, parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems
+    ) -> Records:
+        """Read all images that ``data.yaml`` (or the names of the folders) point to."""
+        folder = opened(dataset)
+        described = describe(folder, dataset.classes, problems)
+        source = described.file or f"{folder.root.name}/labels"
+        records = new_records(folder, dataset, source=source)
+        records.categories = described.categories
+        seen: dict[str, str] = {}
+        for split, names in described.images.items():
+            for name in names:
+                if name in seen:
+                    if seen[name] != split:
+                        problems.error(f"{source}: images in two splits", f"{name}: {seen[name]}, {split}")
+                    continue
+                seen[name] = split
+                image = _read_image(folder, name, described, split, problems)
+                if image is not None:
+                    records.images.append(image)
+        if not seen:
+            problems.error(f"{source}: no image found in {folder.root}{data_format.held(folder.root)}")
+        reader = _Lines(described, task, problems)
+        for image in records.images:
+            image.annotations.extend(reader.annotations(folder, image))
+        reader.say()
+        if task == "pose":
+            _keypoints(records, described, problems)
+        return records
 
-def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
-    """Records of all images that ``data.yaml`` (or the folders' names) lead to."""
-    folder = opened(dataset)
-    described = describe(folder, dataset.classes, problems)
-    rule = SplitRule(dataset.val_ratio, dataset.seed)
-    source = described.file or f"{folder.root.name}/labels"
-    records = Records(folder.root, described.categories, [], rule, source=source)
-    seen: dict[str, str] = {}
-    for split, names in described.images.items():
-        for name in names:
-            if name in seen:
-                if seen[name] != split:
-                    problems.error(f"{source}: images in two splits", f"{name}: {seen[name]}, {split}")
-                continue
-            seen[name] = split
-            image = _read_image(folder, name, described, split, problems)
-            if image is not None:
-                records.images.append(image)
-    if not seen:
-        problems.error(f"{source}: no image found in {folder.root}{data_format.held(folder.root)}")
-    reader = _Lines(described, task, problems)
-    for image in records.images:
-        image.annotations.extend(reader.annotations(folder, image))
-    reader.say()
-    if task == "pose":
-        _keypoints(records, described, problems)
-    return records
-
-
-def label_name(image: str) -> str:
-    """Where the labels of an image are: its last folder ``images`` read as ``labels``, the suffix as ``.txt``."""
-    folders, _, file = image.rpartition("/")
-    parts = folders.split("/") if folders else []
-    for i in range(len(parts) - 1, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    return "/".join([*parts, f"{file.rpartition('.')[0] or file}.txt"])
+    def write_records(
+        self, folder: Path, task: str, loaded: LoadedRecords, copier: ImageCopier
+    ) -> dict[str, int]:
+        """Write it as :func:`trainer.data.convert.to_yolo.write_yolo` describes."""
+        return write_yolo(folder, task, loaded, copier)
 
 
 def _read_image(
