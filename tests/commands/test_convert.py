@@ -13,6 +13,7 @@ from tests.data.conftest import image
 from tests.data.folders import THINGS, make
 from trainer.cli.command_line import main
 from trainer.data.convert import convert_dataset
+from trainer.data.formats.dice import DiceFormat
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +125,7 @@ def test_a_failure_leaves_nothing(tmp_path, capsys, monkeypatch):
     def fail(*_: object) -> dict[str, int]:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(convert_dataset._WRITERS, "dice", fail)
+    monkeypatch.setattr(DiceFormat, "write_records", fail)
     assert convert(source, target, "to=dice", "overwrite=true") == 1
     assert "can't be written: No space left" in capsys.readouterr().err
     assert (target / convert_dataset.MARKER).read_bytes() == before
@@ -136,5 +137,5 @@ def test_what_is_missing_or_impossible(tmp_path, capsys):
     assert "source and target is missing" in capsys.readouterr().err
     source = make("masks", tmp_path / "src", "semantic_segmentation")
     assert convert(source, tmp_path / "out", "to=yolo", "task=semantic_segmentation") == 2
-    assert "to=yolo has no form" in capsys.readouterr().err
+    assert "to=yolo can't hold labels for task=" in capsys.readouterr().err
     assert main(["convert", "--help"]) == 0 and "overwrite" in capsys.readouterr().out

@@ -64,11 +64,11 @@ THINGS = [Thing(i) for i in range(COUNT)]
 
 def png(path: Path, values: np.ndarray, *, palette: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(values)
+    image = Image.fromarray(values)
     if palette:
-        picture = picture.convert("P")
-        picture.putpalette([n for i in range(256) for n in (i, 255 - i, i * 7 % 256)])
-    picture.save(path)
+        image = image.convert("P")
+        image.putpalette([n for i in range(256) for n in (i, 255 - i, i * 7 % 256)])
+    image.save(path)
 
 
 def _annotation(thing: Thing, task: str, number: int) -> dict[str, Any]:

@@ -168,5 +168,5 @@ def test_nothing_found(root):
     write(root / "labels" / "x.json", {})
     with pytest.raises(DatasetError, match=r"dataset\.train_annotations; there are labels/x\.json"):
         load(root)
-    with pytest.raises(DatasetError, match=r"dataset\.train_annotations: .*q\.json is not there"):
+    with pytest.raises(DatasetError, match=r"dataset\.train_annotations: .*q\.json does not exist"):
         load(root, train_annotations="q.json")

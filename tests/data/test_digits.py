@@ -37,9 +37,9 @@ def labelled(bundle: DataBundle, split: str = "train") -> list[tuple[np.ndarray,
     ]
 
 
-def bright(picture: np.ndarray) -> np.ndarray:
+def bright(image: np.ndarray) -> np.ndarray:
     """Ink by its looks alone: the darkened photographs stay below 125, halfway from them to the ink's 180 and more."""
-    return picture.min(2) > 125
+    return image.min(2) > 125
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -98,8 +98,8 @@ def test_training_and_validation_share_no_digit_and_no_pixel():
 
 @pytest.mark.parametrize("size", [96, 160])
 def test_boxes_are_the_extent_of_the_ink(size):
-    for picture, found in labelled(prepare(options(scene_size=size), "detection")):
-        assert picture.shape == (size, size, 3) and 1 <= len(found) <= 3
+    for image, found in labelled(prepare(options(scene_size=size), "detection")):
+        assert image.shape == (size, size, 3) and 1 <= len(found) <= 3
         seen = np.zeros((size, size), bool)
         for annotation in found:
             x, y, w, h = annotation["bbox"]
@@ -111,34 +111,34 @@ def test_boxes_are_the_extent_of_the_ink(size):
             )
             assert not seen[top:bottom, left:right].any()  # boxes don't overlap
             seen[top:bottom, left:right] = True
-            rows, columns = np.nonzero(bright(picture[top:bottom, left:right]))
+            rows, columns = np.nonzero(bright(image[top:bottom, left:right]))
             extent = (columns.min() + left, rows.min() + top, columns.max() + 1 + left, rows.max() + 1 + top)
             assert np.abs(np.array(extent) - (x, y, x + w, y + h)).max() <= 1.5
         rim = cv2.dilate(seen.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-        assert not bright(picture)[~rim].any()  # no ink without a label
+        assert not bright(image)[~rim].any()  # no ink without a label
 
 
 def test_masks_are_the_ink():
     masks, semantic = prepare(options(), "instance_segmentation"), prepare(options(), "semantic_segmentation")
     assert semantic.val.seg_map_root is not None
     names = [entry["file_name"] for entry in coco_of(masks.val)["images"]]
-    for name, (picture, found) in zip(names, labelled(masks, "val"), strict=True):
-        painted = np.zeros(picture.shape[:2], np.uint8)
+    for name, (image, found) in zip(names, labelled(masks, "val"), strict=True):
+        painted = np.zeros(image.shape[:2], np.uint8)
         for annotation in found:
-            mask = segmentation_mask(annotation["segmentation"], *picture.shape[:2])
+            mask = segmentation_mask(annotation["segmentation"], *image.shape[:2])
             painted[mask] = annotation["category_id"]
             assert abs(mask.sum() - annotation["area"]) < 0.1 * annotation["area"]
             rows, columns = np.nonzero(mask)
             x, y, _, h = annotation["bbox"]
             assert abs(columns.min() - x) <= 1 and abs(rows.max() + 1 - y - h) <= 1
-        ink = bright(picture)
+        ink = bright(image)
         assert (ink & (painted > 0)).sum() / (ink | (painted > 0)).sum() > 0.85
         index = cv2.imread(str(semantic.val.seg_map_root / f"{name}.png"), cv2.IMREAD_UNCHANGED)
         assert np.array_equal(index, painted)
 
 
 def test_keypoints_are_the_outermost_ink():
-    for picture, found in labelled(prepare(options(), "pose")):
+    for image, found in labelled(prepare(options(), "pose")):
         for annotation in found:
             x, y, w, h = annotation["bbox"]
             points = np.array(annotation["keypoints"]).reshape(4, 3)
@@ -147,7 +147,7 @@ def test_keypoints_are_the_outermost_ink():
             edges = (top[1] - y, x + w - right[0], y + h - bottom[1], left[0] - x)
             assert all(0 < edge < 0.5 for edge in edges)
             for px, py in points[:, :2]:
-                window = picture[max(int(py) - 1, 0) : int(py) + 2, max(int(px) - 1, 0) : int(px) + 2]
+                window = image[max(int(py) - 1, 0) : int(py) + 2, max(int(px) - 1, 0) : int(px) + 2]
                 assert bright(window).any()
 
 
@@ -187,8 +187,8 @@ def test_outlines_of_ink_with_holes_are_plain_and_cover_it(holes):
 @pytest.mark.parametrize("size", [32, 300, 1000])
 def test_other_scene_sizes(size):
     cells, labels, photos = _sources()
-    picture, inks = compose_scene([0, 1, 2], cells, labels, photos[0], size, np.random.default_rng(1))
-    assert picture.shape == (size, size, 3) and inks
+    image, inks = compose_scene([0, 1, 2], cells, labels, photos[0], size, np.random.default_rng(1))
+    assert image.shape == (size, size, 3) and inks
     for ink in inks:
         assert ink.box[0] >= 0 and ink.box[0] + ink.box[2] <= size
         assert size * 0.1 < ink.box[3] < size * 0.65

@@ -31,7 +31,7 @@ def test_several_formats_are_listed(root):
 def test_nothing_found_says_what_was_looked_for_and_what_is_there(root):
     write(root / "notes.txt", b"x")
     text = refused(root)
-    assert "it holds notes.txt" in text
+    assert "it contains notes.txt" in text
     for word in ("dice: annotations_detection.json", "yolo: data.yaml", "voc: Annotations/*.xml"):
         assert word in text
     assert "masks:" not in text  # can't carry detection
@@ -40,7 +40,9 @@ def test_nothing_found_says_what_was_looked_for_and_what_is_there(root):
 def test_good_for_another_task(root):
     make("masks", root, "semantic_segmentation")
     assert "mask PNG data set for task=semantic_segmentation" in refused(root)
-    assert "can't carry task=detection; it is for semantic_segmentation" in refused(root, form="masks")
+    assert "can't hold labels for task=detection; it is for semantic_segmentation" in refused(
+        root, form="masks"
+    )
 
 
 @pytest.mark.parametrize("base", ["", "train/"])

@@ -67,9 +67,9 @@ def test_empty_images_are_named(form, root):
 def test_links_out_of_the_folder_are_not_followed(form, root, tmp_path):
     make(form, root, "detection")
     secret = image(tmp_path / "elsewhere.png", 64, 48)
-    picture = root / PICTURES[form]
-    picture.unlink()
-    picture.symlink_to(secret)
+    linked = root / PICTURES[form]
+    linked.unlink()
+    linked.symlink_to(secret)
     text = refused(root, form)
     assert "links that lead out" in text and "dataset.follow_links=true" in text
     assert prepare(Dataset(format=form, path=str(root), follow_links=True), "detection").classes

@@ -79,7 +79,7 @@ def outcome(root: Path, task: str, options: dict[str, Any]) -> Any:
     return bundle.fingerprint, bundle.notes, bundle.classes, bundle.keypoints, files
 
 
-def pictures(root: Path, count: int = 9) -> None:
+def write_images(root: Path, count: int = 9) -> None:
     for i in range(1, count + 1):
         image(root / "images" / f"ü {i}.png", seed=i)
 
@@ -87,7 +87,7 @@ def pictures(root: Path, count: int = 9) -> None:
 @pytest.mark.parametrize("task", ["detection", "instance_segmentation", "pose"])
 @pytest.mark.parametrize("form", ["compact", "indented", "reversed", "escaped", "marked"])
 def test_same_result(form: str, task: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures(root)
+    write_images(root)
     raw = example()
     if form == "reversed":
         raw = dict(reversed(raw.items()))
@@ -125,7 +125,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("policy", ["fail", "fix", "skip"])
 def test_same_complaints(change: str, policy: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures(root)
+    write_images(root)
     raw = example()
     CHANGES[change](raw)
     whole, pieces = both(root, raw, "detection", monkeypatch, on_error=policy)
@@ -133,7 +133,7 @@ def test_same_complaints(change: str, policy: str, root: Path, monkeypatch: pyte
 
 
 def test_same_complaints_about_what_is_not_json(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures(root, 3)
+    write_images(root, 3)
     content = orjson.dumps(example(images=3, labels=4), option=orjson.OPT_INDENT_2)
     at = content.index(b'"annotations"')
     broken = [content[:cut] for cut in range(at - 30, at + 200, 9)]
@@ -155,7 +155,7 @@ def test_same_complaints_about_what_is_not_json(root: Path, monkeypatch: pytest.
 
 
 def test_a_key_given_twice_counts_as_when_read_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures(root)
+    write_images(root)
     content = orjson.dumps(example()).replace(b'"info":{', b'"images":[],"info":{')
     whole, pieces = both(root, content, "detection", monkeypatch)
     assert whole == pieces and not isinstance(whole, str)
@@ -215,23 +215,23 @@ def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
 
 
 def test_labels_are_packed_and_packed_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures(root)
+    write_images(root)
     write(root / "annotations.json", example())
     monkeypatch.setattr(json_stream, "LARGE", 0)
     loaded = load_records(find_source(Dataset(format="coco", path=str(root)), "detection"))
-    assert all(type(picture) is PackedImage for picture in loaded.records.pictures)
-    item = Annotation(1, (0.1, 2.0, 3.0, 4.0), 5.0, 1, [[1.0, 2.0]], [1.0, 2.0, 2.0], "id ü")
-    plain = ImageRecord(1, "a", root, "a", 4, 4, items=[item])
-    packed = PackedImage(1, "a", root, "a", 4, 4, items=[item])
-    assert list(packed.items) == plain.items
-    packed.items = [*packed.items, item]
-    assert list(packed.items) == [item, item]
+    assert all(type(image) is PackedImage for image in loaded.records.images)
+    annotation = Annotation(1, (0.1, 2.0, 3.0, 4.0), 5.0, 1, [[1.0, 2.0]], [1.0, 2.0, 2.0], "id ü")
+    plain = ImageRecord(1, "a", root, "a", 4, 4, annotations=[annotation])
+    packed = PackedImage(1, "a", root, "a", 4, 4, annotations=[annotation])
+    assert list(packed.annotations) == plain.annotations
+    packed.annotations = [*packed.annotations, annotation]
+    assert list(packed.annotations) == [annotation, annotation]
     with pytest.raises(AttributeError):  # it would be lost
-        packed.items.append(item)
+        packed.annotations.append(annotation)
 
 
 def test_converted_alike(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures(root)
+    write_images(root)
     write(root / "annotations.json", example())
     written = []
     for large in (1 << 40, 0):
@@ -251,10 +251,10 @@ NUMBERS = st.sampled_from(
 @given(st.lists(NUMBERS, min_size=3, max_size=5), NUMBERS, st.sampled_from([0, 1, True, "1", "0", None]))
 @settings(max_examples=400, deadline=None)
 def test_plain_boxes_are_read_as_with_a_closer_look(box: list[Any], area: Any, crowd: Any) -> None:
-    picture = ImageRecord(1, "a", Path(), "a", 64, 48)
+    image = ImageRecord(1, "a", Path(), "a", 64, 48)
     raw = {"id": 5, "bbox": box, "area": area, "iscrowd": crowd}
-    quick = labels._plain(raw, 3, picture)
+    quick = labels._plain(raw, 3, image)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(labels, "_plain", lambda *_: None)
-        whole = labels.read_item(raw, 3, picture, "x", Problems())
+        whole = labels.read_annotation(raw, 3, image, "x", Problems())
     assert quick is None or repr(quick) == repr(whole)

@@ -15,7 +15,7 @@ from trainer.schema import Dataset
 def test_path_not_set_or_not_there(tmp_path):
     with pytest.raises(DatasetError, match="dataset.path is not set; dataset.format=dice needs"):
         prepare(Dataset(format="dice"), "detection")
-    with pytest.raises(DatasetError, match="dataset.path: .*nowhere is not there"):
+    with pytest.raises(DatasetError, match="dataset.path: .*nowhere does not exist"):
         prepare(Dataset(format="coco", path=str(tmp_path / "nowhere")), "detection")
     with pytest.raises(DatasetError, match=r"x\.json is not a folder"):
         prepare(Dataset(format="coco", path=str(write(tmp_path / "x.json", {}))), "detection")

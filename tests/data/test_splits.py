@@ -251,7 +251,7 @@ def test_a_class_in_a_thousand_comes_into_each_split_by_class(root, dice):
     assert any("seed 42, by class: 40 train, 10 val" in note for note in bundle.notes)
 
 
-pictures = st.lists(
+images = st.lists(
     st.tuples(st.sets(st.integers(0, 4), max_size=3), st.integers(0, 6)), min_size=2, max_size=40
 ).map(
     lambda drawn: [
@@ -262,7 +262,7 @@ pictures = st.lists(
             f"{i}.png",
             9,
             9,
-            items=[Annotation(n, (0, 0, 1, 1), 1) for n in labels],
+            annotations=[Annotation(n, (0, 0, 1, 1), 1) for n in labels],
         )
         for i, (labels, group) in enumerate(drawn)
     ]
@@ -280,20 +280,20 @@ options = st.builds(
 
 def drawn(given: list[ImageRecord], dataset: Dataset) -> dict[str, set[str]]:
     records = Records(Path("/"), [], [], SplitRule(dataset.val_ratio, dataset.seed))
-    records.pictures = [dataclasses.replace(picture, split=None) for picture in given]
+    records.images = [dataclasses.replace(image, split=None) for image in given]
     splits = assign(records, dataset, Problems())
-    return {name: {picture.name for picture in members} for name, members in splits.items()}
+    return {name: {image.name for image in members} for name, members in splits.items()}
 
 
-@given(pictures, options, st.randoms())
+@given(images, options, st.randoms())
 @settings(max_examples=150, deadline=None)
 def test_any_draw_parts_the_pictures_and_their_order_changes_nothing(given, dataset, random):
-    groups = {picture.name.split("_")[0] for picture in given}
+    groups = {image.name.split("_")[0] for image in given}
     if dataset.group_by and len(groups) < 2:
         dataset = dataclasses.replace(dataset, group_by=None)
     splits = drawn(given, dataset)
     assert splits["train"] and splits["val"]
-    assert set().union(*splits.values()) == {picture.name for picture in given}
+    assert set().union(*splits.values()) == {image.name for image in given}
     assert sum(map(len, splits.values())) == len(given)
     if dataset.group_by:
         for group in groups:
@@ -304,14 +304,14 @@ def test_any_draw_parts_the_pictures_and_their_order_changes_nothing(given, data
     assert drawn(given, dataset) == splits
 
 
-@given(pictures, st.integers(2, 5), st.booleans(), st.integers(0, 3))
+@given(images, st.integers(2, 5), st.booleans(), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_each_picture_validates_in_one_fold(listed, count, stratify, seed):
     count = min(count, len(listed))
     parts = [
         drawn(listed, Dataset(fold=f"{i}/{count}", stratify=stratify, seed=seed))["val"] for i in range(count)
     ]
-    assert sorted(name for part in parts for name in part) == sorted(picture.name for picture in listed)
+    assert sorted(name for part in parts for name in part) == sorted(image.name for image in listed)
     if not stratify:
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -323,7 +323,13 @@ def test_each_picture_validates_in_one_fold(listed, count, stratify, seed):
 def test_each_class_has_its_share_by_class(labels, seed):
     given = [
         ImageRecord(
-            i, f"{i}.png", Path("/"), f"{i}.png", 9, 9, items=[Annotation(n, (0, 0, 1, 1), 1) for n in shown]
+            i,
+            f"{i}.png",
+            Path("/"),
+            f"{i}.png",
+            9,
+            9,
+            annotations=[Annotation(n, (0, 0, 1, 1), 1) for n in shown],
         )
         for i, shown in enumerate(labels)
     ]

@@ -8,9 +8,12 @@ from pathlib import Path
 import orjson
 
 from trainer.commands.notes import notes_to_stderr
+from trainer.core import plugins
 from trainer.core.errors import ConfigError
 from trainer.schema import FORMATS, TASKS, Dataset, typed_field
 
+_PLUG_IN_FORMATS = [entry.name for entry in plugins.entry_points("trainer.formats") if entry.distribution]
+TARGETS = ("coco", "yolo", "dice", *_PLUG_IN_FORMATS)
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
 
@@ -30,7 +33,7 @@ class ConvertOptions:
         None, "the data set: a folder, an archive or s3://bucket/prefix", kind="path"
     )
     target: str | None = typed_field(None, "the new folder", kind="path")
-    to: str = typed_field("coco", "the new format", choices=("coco", "yolo", "dice"))
+    to: str = typed_field("coco", "the new format", choices=TARGETS)
     task: str = typed_field("detection", "which labels are read", choices=TASKS)
     format: str = typed_field("auto", "the source's format", choices=FORMATS)
     classes: list[str] = typed_field([], "names of the classes where the source doesn't name them: a,b,c")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "trainer.formats": {
-        "dice": "trainer.data.formats.dice",
-        "coco": "trainer.data.formats.coco",
-        "yolo": "trainer.data.formats.yolo",
-        "voc": "trainer.data.formats.voc",
-        "labelme": "trainer.data.formats.labelme",
-        "masks": "trainer.data.formats.masks",
+        "dice": "trainer.data.formats.dice:DiceFormat",
+        "coco": "trainer.data.formats.coco:CocoFormat",
+        "yolo": "trainer.data.formats.yolo:YoloFormat",
+        "voc": "trainer.data.formats.voc:VocFormat",
+        "labelme": "trainer.data.formats.labelme:LabelmeFormat",
+        "masks": "trainer.data.formats.masks:MaskFormat",
     },
     "trainer.launchers": {
         "local": "trainer.launch.local:Local",

@@ -1,4 +1,4 @@
-"""An annotation document, COCO-style or nested by image, -> categories and pictures (contract, section 6.6)."""
+"""An annotation document, COCO-style or nested by image, -> categories and images (contract, section 6.6)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainer.data.files import (
 )
 from trainer.data.json_stream import JsonEntries, open_large
 from trainer.data.keypoint_sets import keypoint_set
-from trainer.data.labels import read_item
+from trainer.data.labels import read_annotation
 from trainer.data.packed_labels import PackedImage, add
 from trainer.data.records import SPLITS, Annotation, Category, ImageRecord, Problems, Records
 
@@ -90,44 +90,44 @@ def read_categories(document: Document, problems: Problems) -> list[Category]:
     return found
 
 
-def read_pictures(
+def read_images(
     document: Document, categories: list[Category], locate: Locate, problems: Problems
 ) -> list[ImageRecord]:
-    """All pictures with their labels, in the file's order."""
+    """All images with their labels, in the file's order."""
     file = document.path.name
-    images = document.raw.get("images")
-    if not isinstance(images, (list, JsonEntries)) or not images:
+    entries = document.raw.get("images")
+    if not isinstance(entries, (list, JsonEntries)) or not entries:
         problems.error(f"{file} lists no image: 'images' is missing or empty")
         return []
-    nested = _nested(images)
-    packed = isinstance(images, JsonEntries) and not nested
+    nested = _nested(entries)
+    packed = isinstance(entries, JsonEntries) and not nested
     if nested:
-        images = list(images)
+        entries = list(entries)
     by_id: dict[str, int] = {}
-    pictures: list[ImageRecord] = []
+    images: list[ImageRecord] = []
     own: list[dict[str, Any]] = []
     names: set[str] = set()
     silent: set[str] = set()  # ids whose annotations mean nothing, and of whose images all is said
-    for i, entry in enumerate(images):
+    for i, entry in enumerate(entries):
         if not isinstance(entry, dict):
             problems.error(f"{file}: entries of 'images' must be objects", f"entry {i + 1}")
             continue
-        picture = _picture(entry, document, locate, problems, PackedImage if packed else ImageRecord)
-        if picture is None or "id" not in entry:
+        image = _read_image(entry, document, locate, problems, PackedImage if packed else ImageRecord)
+        if image is None or "id" not in entry:
             silent.add(str(entry.get("id")))
-        if picture is None:
+        if image is None:
             continue
-        key = picture.key
-        if picture.file_name in names:
-            problems.error(f"{file}: images listed twice", picture.name, "image_twice")
+        key = image.key
+        if image.file_name in names:
+            problems.error(f"{file}: images listed twice", image.name, "image_twice")
             silent.add(key)
             continue
-        names.add(picture.file_name)
+        names.add(image.file_name)
         if key in by_id and not nested:
-            problems.error(f"{file}: two images have the same id", f"{key} ({picture.name})", "id_twice")
+            problems.error(f"{file}: two images have the same id", f"{key} ({image.name})", "id_twice")
             continue
-        by_id[key] = len(pictures)
-        pictures.append(picture)
+        by_id[key] = len(images)
+        images.append(image)
         if nested:
             own.append(entry)
     lookup = Lookup(document, categories, problems)
@@ -136,20 +136,23 @@ def read_pictures(
             problems.note(
                 f"{file}: the images carry their annotations, so the top-level 'annotations' was not read"
             )
-        for entry, picture in zip(own, pictures, strict=True):
+        for entry, image in zip(own, images, strict=True):
             for i, raw in enumerate(_own(entry)):
-                item = _read_one(picture, raw, i + 1, lookup, document, problems)
-                if item is not None:
-                    picture.items.append(item)
+                annotation = _read_one(image, raw, i + 1, lookup, document, problems)
+                if annotation is not None:
+                    image.annotations.append(annotation)
     else:
-        _read_flat(document, pictures, by_id, silent, lookup, problems)
-    return pictures
+        _read_flat(document, images, by_id, silent, lookup, problems)
+    return images
 
 
 def read_keypoints(records: Records, document: Document, problems: Problems) -> None:
     """Set ``records.keypoints`` from what is labelled; objects without keypoints are left out."""
     counts = {
-        len(item.keypoints) // 3 for picture in records.pictures for item in picture.items if item.keypoints
+        len(annotation.keypoints) // 3
+        for image in records.images
+        for annotation in image.annotations
+        if annotation.keypoints
     }
     if not counts:
         return
@@ -218,7 +221,7 @@ class Lookup:
         return None
 
 
-def _picture(
+def _read_image(
     entry: dict[str, Any], document: Document, locate: Locate, problems: Problems, kind: type[ImageRecord]
 ) -> ImageRecord | None:
     file, name = document.path.name, entry.get("file_name")
@@ -280,7 +283,7 @@ def _own(entry: dict[str, Any]) -> list[Any]:
 
 def _read_flat(
     document: Document,
-    pictures: list[ImageRecord],
+    images: list[ImageRecord],
     by_id: dict[str, int],
     silent: set[str],
     lookup: Lookup,
@@ -290,7 +293,7 @@ def _read_flat(
     if not isinstance(listed, (list, JsonEntries)):
         problems.error(f"{document.path.name}: 'annotations' must be a list, not a {type(listed).__name__}")
         return
-    counts = array("L", bytes(array("L").itemsize * len(pictures)))
+    counts = array("L", bytes(array("L").itemsize * len(images)))
     fresh: dict[int, list[Annotation]] = {}
     waiting = 0
     for i, raw in enumerate(listed):
@@ -298,9 +301,9 @@ def _read_flat(
         number = by_id.get(key) if key is not None else None
         if number is not None:
             counts[number] += 1
-            item = _read_one(pictures[number], raw, counts[number], lookup, document, problems)
-            if item is not None:
-                fresh.setdefault(number, []).append(item)
+            annotation = _read_one(images[number], raw, counts[number], lookup, document, problems)
+            if annotation is not None:
+                fresh.setdefault(number, []).append(annotation)
                 waiting += 1
         elif key is None or key not in silent:
             problems.error(
@@ -309,31 +312,31 @@ def _read_flat(
                 "annotation_unlisted",
             )
         if waiting >= _HELD:
-            _hand_out(fresh, pictures)
+            _hand_out(fresh, images)
             waiting = 0
-    _hand_out(fresh, pictures)
+    _hand_out(fresh, images)
 
 
-def _hand_out(fresh: dict[int, list[Annotation]], pictures: list[ImageRecord]) -> None:
-    for number, items in fresh.items():
-        add(pictures[number], items)
+def _hand_out(fresh: dict[int, list[Annotation]], images: list[ImageRecord]) -> None:
+    for number, batch in fresh.items():
+        add(images[number], batch)
     fresh.clear()
 
 
 def _read_one(
-    picture: ImageRecord, raw: Any, number: int, lookup: Lookup, document: Document, problems: Problems
+    image: ImageRecord, raw: Any, number: int, lookup: Lookup, document: Document, problems: Problems
 ) -> Annotation | None:
-    """An annotation of ``picture``, its ``number``-th, unless it labels nothing or only names a mask."""
-    where = f"{picture.name}#{raw.get('id', number) if isinstance(raw, dict) else number}"
+    """An annotation of ``image``, its ``number``-th, unless it labels nothing or only names a mask."""
+    where = f"{image.name}#{raw.get('id', number) if isinstance(raw, dict) else number}"
     if not isinstance(raw, dict):
         problems.error(f"{document.path.name}: annotations must be objects", where, "annotation_invalid")
         return None
     if raw.get("mask_file"):
-        picture.mask = _mask(raw, document, problems)
+        image.mask = _mask(raw, document, problems)
         if not any(raw.get(key) for key in ("bbox", "segmentation", "keypoints")):
             return None
     label = lookup(raw, where)
-    return read_item(raw, label, picture, where, problems) if label is not None else None
+    return read_annotation(raw, label, image, where, problems) if label is not None else None
 
 
 def _mask(entry: dict[str, Any], document: Document, problems: Problems) -> Path | None:

@@ -17,7 +17,7 @@ class Keypoints:
 
     @property
     def flip_idx(self) -> list[int]:
-        """The index of each point in a mirrored picture."""
+        """The index of each point in a mirrored image."""
         index = list(range(len(self.names)))
         for a, b in self.flip_pairs:
             index[a], index[b] = b, a

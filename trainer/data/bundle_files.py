@@ -45,15 +45,15 @@ def write_folder(
     classes = how.classes if how else tuple(category.name for category in records.categories)
     digests: dict[str, str] = {}
     described = {}
-    for split, pictures in splits.items():
-        root = _common_root(pictures)
-        count = sum(len(picture.items) for picture in pictures)
+    for split, images in splits.items():
+        root = _common_root(images)
+        count = sum(len(image.annotations) for image in images)
         if how:
-            count += sum(picture.mask is not None for picture in pictures)
-            digests |= _write_maps(folder, split, root, pictures, how, problems)
-        content = coco_lists(pictures, root, classes, task, records.keypoints)
+            count += sum(image.mask is not None for image in images)
+            digests |= _write_maps(folder, split, root, images, how, problems)
+        content = coco_lists(images, root, classes, task, records.keypoints)
         write_lists(folder / "annotations" / f"{split}.json", content)
-        described[split] = {"image_root": str(root), "num_images": len(pictures), "num_annotations": count}
+        described[split] = {"image_root": str(root), "num_images": len(images), "num_annotations": count}
     bundle = {
         "name": name,
         "task": task,
@@ -114,9 +114,9 @@ def up_to_date(folder: Path) -> bool:
     return True
 
 
-def write_map(picture: ImageRecord, target: Path, how: MapPlan, problems: Problems) -> np.ndarray | None:
-    """One picture's index PNG; its pixels, or None after noting the mistake."""
-    indices = index_map(picture, how, problems)
+def write_map(image: ImageRecord, target: Path, how: MapPlan, problems: Problems) -> np.ndarray | None:
+    """One image's index PNG; its pixels, or None after noting the mistake."""
+    indices = index_map(image, how, problems)
     if indices is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Not synced one by one: the folder counts only once it is renamed.
@@ -135,28 +135,28 @@ def _hue(index: int) -> Color:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _common_root(pictures: list[ImageRecord]) -> Path:
-    roots = {picture.root for picture in pictures}
+def _common_root(images: list[ImageRecord]) -> Path:
+    roots = {image.root for image in images}
     return roots.pop() if len(roots) == 1 else Path(os.path.commonpath(roots))
 
 
-def _file_name(picture: ImageRecord, root: Path) -> str:
-    if picture.root == root:
-        return picture.file_name
-    return (picture.root / picture.file_name).relative_to(root).as_posix()
+def _file_name(image: ImageRecord, root: Path) -> str:
+    if image.root == root:
+        return image.file_name
+    return (image.root / image.file_name).relative_to(root).as_posix()
 
 
 def coco_lists(
-    pictures: list[ImageRecord], root: Path, classes: tuple[str, ...], task: str, points: Keypoints | None
+    images: list[ImageRecord], root: Path, classes: tuple[str, ...], task: str, points: Keypoints | None
 ) -> dict[str, Iterable[dict[str, Any]]]:
     """Images, annotations numbered from 1, and categories 1..n; image ids stay where they are unique integers.
 
     The first two are made one by one while they are iterated over, which can be done once.
     """
-    ids = [picture.original_id for picture in pictures]
+    ids = [image.original_id for image in images]
     # Kept where they can be: predictions are compared with the data set's own numbers.
     if not all(type(i) is int for i in ids) or len(set(ids)) != len(ids):
-        ids = list(range(1, len(pictures) + 1))
+        ids = list(range(1, len(images) + 1))
     categories: list[dict[str, Any]] = [{"id": i, "name": name} for i, name in enumerate(classes, 1)]
     if points:
         for category in categories:
@@ -164,21 +164,23 @@ def coco_lists(
             category["skeleton"] = [(a + 1, b + 1) for a, b in points.skeleton]
             category["sigmas"] = points.sigmas
             category["flip_idx"] = points.flip_idx
-    images = (
+    image_entries = (
         {
             "id": number,
-            "file_name": _file_name(picture, root),
-            "width": picture.width,
-            "height": picture.height,
-            "original_id": picture.original_id,
-            "original_file_name": picture.name,
+            "file_name": _file_name(image, root),
+            "width": image.width,
+            "height": image.height,
+            "original_id": image.original_id,
+            "original_file_name": image.name,
         }
-        for number, picture in zip(ids, pictures, strict=True)
+        for number, image in zip(ids, images, strict=True)
     )
-    labelled = zip(ids, pictures, strict=True) if task != "semantic_segmentation" else ()
-    items = ((number, item) for number, picture in labelled for item in picture.items)
-    annotations = (_annotation(item, i, number) for i, (number, item) in enumerate(items, 1))
-    return {"images": images, "annotations": annotations, "categories": categories}
+    labelled = zip(ids, images, strict=True) if task != "semantic_segmentation" else ()
+    annotations = ((number, annotation) for number, image in labelled for annotation in image.annotations)
+    annotation_entries = (
+        _annotation_entry(annotation, i, number) for i, (number, annotation) in enumerate(annotations, 1)
+    )
+    return {"images": image_entries, "annotations": annotation_entries, "categories": categories}
 
 
 def write_lists(path: Path, content: dict[str, Iterable[dict[str, Any]]]) -> dict[str, int]:
@@ -196,38 +198,38 @@ def write_lists(path: Path, content: dict[str, Iterable[dict[str, Any]]]) -> dic
     return lengths
 
 
-def _annotation(item: Annotation, number: int, image: int) -> dict[str, Any]:
-    annotation = {
+def _annotation_entry(annotation: Annotation, number: int, image: int) -> dict[str, Any]:
+    entry = {
         "id": number,
         "image_id": image,
-        "category_id": item.label + 1,
-        "bbox": item.bbox,
-        "area": item.area,
-        "iscrowd": item.iscrowd,
-        "original_id": item.original_id,
+        "category_id": annotation.label + 1,
+        "bbox": annotation.bbox,
+        "area": annotation.area,
+        "iscrowd": annotation.iscrowd,
+        "original_id": annotation.original_id,
     }
-    if item.segmentation:
-        annotation["segmentation"] = item.segmentation
-    if item.keypoints:
-        annotation["keypoints"] = item.keypoints
-        annotation["num_keypoints"] = sum(visible > 0 for visible in item.keypoints[2::3])
-    return annotation
+    if annotation.segmentation:
+        entry["segmentation"] = annotation.segmentation
+    if annotation.keypoints:
+        entry["keypoints"] = annotation.keypoints
+        entry["num_keypoints"] = sum(visible > 0 for visible in annotation.keypoints[2::3])
+    return entry
 
 
 def _write_maps(
-    folder: Path, split: str, root: Path, pictures: list[ImageRecord], how: MapPlan, problems: Problems
+    folder: Path, split: str, root: Path, images: list[ImageRecord], how: MapPlan, problems: Problems
 ) -> dict[str, str]:
     """The index PNGs and the list of one split; digests of those that come from the data set's own masks."""
     digests: dict[str, str] = {}
     names = []
-    for picture in pictures:
-        name = _file_name(picture, root)
-        indices = write_map(picture, folder / "masks" / split / f"{name}.png", how, problems)
+    for image in images:
+        name = _file_name(image, root)
+        indices = write_map(image, folder / "masks" / split / f"{name}.png", how, problems)
         if indices is None:
             continue
         names.append(name)
-        if picture.mask is not None:
-            digests[f"{split}/{picture.file_name}"] = hashlib.sha256(indices.tobytes()).hexdigest()
+        if image.mask is not None:
+            digests[f"{split}/{image.file_name}"] = hashlib.sha256(indices.tobytes()).hexdigest()
     atomic_write(folder / "lists" / f"{split}.txt", "".join(f"{name}\n" for name in names))
     return digests
 
@@ -235,11 +237,11 @@ def _write_maps(
 def _inputs(splits: dict[str, list[ImageRecord]]) -> dict[str, list[list[Any]]]:
     """Size and time of each image and mask, by folder."""
     files: dict[str, list[list[Any]]] = {}
-    for pictures in splits.values():
-        for picture in pictures:
-            paths = [(str(picture.root), picture.file_name)]
-            if picture.mask is not None:
-                paths.append((str(picture.mask.parent), picture.mask.name))
+    for images in splits.values():
+        for image in images:
+            paths = [(str(image.root), image.file_name)]
+            if image.mask is not None:
+                paths.append((str(image.mask.parent), image.mask.name))
             for root, name in paths:
                 files.setdefault(root, []).append([name, *(_state(os.path.join(root, name)) or ())])
     return files

@@ -19,8 +19,7 @@ import orjson
 from trainer.core.atomic_files import atomic_write
 from trainer.data.bundle import DataBundle
 from trainer.data.bundle_files import palette
-from trainer.data.load_records import LoadedRecords
-from trainer.data.records import ImageRecord, Problems
+from trainer.data.records import ImageRecord, LoadedRecords, Problems
 from trainer.data.semantic_maps import MapPlan, index_map, plan
 
 FILE = "data_report.json"
@@ -41,7 +40,7 @@ def describe_dataset(name: str, task: str, loaded: LoadedRecords) -> dict[str, A
     records, splits = loaded.records, loaded.splits
     how = plan(records, Problems()) if task == "semantic_segmentation" else None
     classes = how.classes if how else tuple(category.name for category in records.categories)
-    sizes = Counter((p.width, p.height) for pictures in splits.values() for p in pictures)
+    sizes = Counter((p.width, p.height) for images in splits.values() for p in images)
     points = records.keypoints
     return {
         "version": 1,
@@ -53,13 +52,13 @@ def describe_dataset(name: str, task: str, loaded: LoadedRecords) -> dict[str, A
         "keypoints": list(points.names) if points else [],
         "skeleton": [list(pair) for pair in points.skeleton] if points else [],
         "box_edges": [round(edge, 2) for edge in _BINS],
-        "splits": {split: _split(pictures, classes, how) for split, pictures in splits.items()},
+        "splits": {split: _split(images, classes, how) for split, images in splits.items()},
         "image_sizes": [[*size, count] for size, count in sizes.most_common(_SIZES)],
         "findings": [dataclasses.asdict(finding) for finding in loaded.problems.findings],
         "samples": [
-            _sample(picture, split, how)
+            _sample(image, split, how)
             for split, count in SAMPLES.items()
-            for picture in _chosen(splits.get(split, []), count)
+            for image in _chosen(splits.get(split, []), count)
         ],
     }
 
@@ -72,18 +71,18 @@ def write_report(folder: Path, bundle: DataBundle) -> None:
     atomic_write(folder / FILE, orjson.dumps(content | {"data_set": bundle.name}))
 
 
-def _split(pictures: list[ImageRecord], classes: tuple[str, ...], how: MapPlan | None) -> dict[str, Any]:
+def _split(images: list[ImageRecord], classes: tuple[str, ...], how: MapPlan | None) -> dict[str, Any]:
     shown: Counter[int] = Counter()
     sizes: Counter[int] = Counter()
     bare = 0
-    for picture in pictures:
-        items = picture.items  # of a large data set made anew each time
-        bare += not items and picture.mask is None
-        for item in items:
-            shown[item.label] += 1
-            sizes[_bin(item.bbox[2] * item.bbox[3])] += 1
+    for image in images:
+        annotations = image.annotations  # of a large data set made anew each time
+        bare += not annotations and image.mask is None
+        for annotation in annotations:
+            shown[annotation.label] += 1
+            sizes[_bin(annotation.bbox[2] * annotation.bbox[3])] += 1
     content: dict[str, Any] = {
-        "images": len(pictures),
+        "images": len(images),
         "objects": sum(shown.values()),
         "images_without_labels": bare,
         "boxes": [sizes[i] for i in range(len(_BINS) - 1)] if shown else [],
@@ -91,8 +90,8 @@ def _split(pictures: list[ImageRecord], classes: tuple[str, ...], how: MapPlan |
     if how is None:
         return content | {"classes": {name: shown[label] for label, name in enumerate(classes)}}
     pixels = np.zeros(256, np.int64)
-    for picture in _chosen(pictures, _MAPS):
-        indices = index_map(picture, how, Problems())
+    for image in _chosen(images, _MAPS):
+        indices = index_map(image, how, Problems())
         if indices is not None:
             pixels += np.bincount(indices.ravel(), minlength=256)
     total = max(1, int(pixels[: len(classes)].sum()))
@@ -104,37 +103,37 @@ def _bin(area: float) -> int:
     return min(max(bisect.bisect_right(_BINS, math.sqrt(area)) - 1, 0), len(_BINS) - 2)
 
 
-def _chosen(pictures: list[ImageRecord], count: int) -> list[ImageRecord]:
+def _chosen(images: list[ImageRecord], count: int) -> list[ImageRecord]:
     """Pictures that show many classes between them: the next is always the one with most that were seen least."""
-    ranked = heapq.nsmallest(_LOOKED_AT, pictures, key=lambda p: hashlib.sha256(p.name.encode()).digest())
-    if len(ranked) <= count or not any(picture.items for picture in ranked):
+    ranked = heapq.nsmallest(_LOOKED_AT, images, key=lambda p: hashlib.sha256(p.name.encode()).digest())
+    if len(ranked) <= count or not any(image.annotations for image in ranked):
         return ranked[:count]
     seen: Counter[int] = Counter()
     chosen: list[ImageRecord] = []
-    left = [(picture, {item.label for item in picture.items}) for picture in ranked]
+    left = [(image, {annotation.label for annotation in image.annotations}) for image in ranked]
     while len(chosen) < count:
         best = max(range(len(left)), key=lambda i: sum(1 / (1 + 9 * seen[label]) for label in left[i][1]))
-        picture, labels = left.pop(best)
-        chosen.append(picture)
+        image, labels = left.pop(best)
+        chosen.append(image)
         seen.update(labels)
     return chosen
 
 
-def _sample(picture: ImageRecord, split: str, how: MapPlan | None) -> dict[str, Any]:
+def _sample(image: ImageRecord, split: str, how: MapPlan | None) -> dict[str, Any]:
     """A picture's file and labels; an index map as a PNG of at most 480 px in base64."""
     sample: dict[str, Any] = {
         "split": split,
-        "name": picture.name,
-        "file": str(picture.root / picture.file_name),
-        "width": picture.width,
-        "height": picture.height,
+        "name": image.name,
+        "file": str(image.root / image.file_name),
+        "width": image.width,
+        "height": image.height,
     }
     if how is None:
-        return sample | {"objects": [dataclasses.asdict(item) for item in picture.items]}
-    indices = index_map(picture, how, Problems())
+        return sample | {"objects": [dataclasses.asdict(annotation) for annotation in image.annotations]}
+    indices = index_map(image, how, Problems())
     if indices is None:
         return sample | {"objects": []}
     factor = min(1.0, _MAP_SIDE / max(indices.shape))
-    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     small = cv2.resize(indices, size, interpolation=cv2.INTER_NEAREST)
     return sample | {"map_png": base64.b64encode(cv2.imencode(".png", small)[1].tobytes()).decode()}

@@ -67,9 +67,9 @@ def _compose(folder: Path, options: Dataset) -> None:
             rng = np.random.default_rng([options.seed, number, scene])
             drawn = list(itertools.islice(deck, int(rng.integers(1, 4))))
             photo = views[int(rng.integers(len(views)))]
-            picture, found = compose_scene(drawn, cells, labels, photo, options.scene_size, rng)
+            image, found = compose_scene(drawn, cells, labels, photo, options.scene_size, rng)
             name = f"{split}_{scene:05d}.jpg"
-            written = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+            written = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
             (folder / "images" / name).write_bytes(written.tobytes())
             side = options.scene_size
             images.append(

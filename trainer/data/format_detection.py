@@ -1,67 +1,66 @@
-"""``dataset=auto``: which format a folder is of, or a word on why that can't be said."""
+"""``dataset=auto``: find out which format a folder is of, or explain why that is not possible."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from trainer.core.errors import DatasetError
 from trainer.data.files import IMAGE_SUFFIXES, Folder
-from trainer.data.formats.data_format import SPLIT_FOLDERS, folder_of, held, opened
-from trainer.data.formats.format_registry import FORMATS
+from trainer.data.formats.data_format import SPLIT_FOLDERS, DataFormat, folder_of, held, opened
+from trainer.data.formats.format_registry import load_formats
 from trainer.data.formats.sniff import ends, sniff
 from trainer.data.records import Problems
-from trainer.schema import Dataset
+from trainer.schema import TASKS, Dataset
 
 
 def detect_format(dataset: Dataset, task: str) -> tuple[Dataset, str]:
-    """The same options with ``format`` settled, and what was found as a sentence.
+    """Ask each format in turn whether it recognises the data set's folder.
+
+    Returns:
+        The same options with ``format`` set, and a sentence on what was found.
 
     Raises:
-        DatasetError: no format fits, several do, or the one that fits can't carry ``task``.
+        DatasetError: no format fits, several do, or the one that fits can't hold labels for ``task``.
     """
     problems = Problems()
     root = folder_of(dataset, problems)
     problems.raise_any(dataset.name or "auto")
     assert root is not None
     folder = opened(dataset)
+    formats = load_formats()
     if dataset.train_annotations:
         kind = sniff(root / dataset.train_annotations)
-        found = {"dice" if kind == "dice" else "coco": dataset.train_annotations}
+        evidence = {"dice" if kind == "dice" else "coco": dataset.train_annotations}
     else:
-        found = _candidates(folder, task)
-    if len(found) > 1:
-        listed = ", ".join(f"{name} ({evidence})" for name, evidence in found.items())
+        evidence = _candidates(formats, folder, task)
+    if len(evidence) > 1:
+        candidates = ", ".join(f"{name} ({file})" for name, file in evidence.items())
         raise DatasetError(
-            f"dataset.path: {root} may be of several formats: {listed}. "
-            f"Choose one with {' or '.join(f'dataset={name}' for name in found)}."
+            f"dataset.path: {root} may be of several formats: {candidates}. "
+            f"Choose one with {' or '.join(f'dataset={name}' for name in evidence)}."
         )
-    if not found:
-        raise DatasetError(_nothing(root, folder, task))
-    [(name, evidence)] = found.items()
-    return dataclasses.replace(dataset, format=name), f"{root} is a {FORMATS[name].NAME}: found {evidence}"
+    if not evidence:
+        raise DatasetError(_explain_no_match(formats, folder, task))
+    [(name, file)] = evidence.items()
+    return dataclasses.replace(dataset, format=name), f"{root} is a {formats[name].title}: found {file}"
 
 
-def _candidates(folder: Folder, task: str) -> dict[str, str]:
-    """Format -> evidence, of all that can carry the task."""
-    found = {}
-    for name, form in FORMATS.items():
-        if task in form.TASKS:
-            evidence = form.spot(folder, task)
-            if evidence:
-                found[name] = evidence
-    if found.keys() & {"dice", "coco"} and _names_masks(folder, found):
-        found.pop("masks", None)  # the masks are that document's
-    return found
+def _candidates(formats: dict[str, DataFormat], folder: Folder, task: str) -> dict[str, str]:
+    """Return format -> evidence, of all that fit and can hold labels for the task."""
+    evidence = {}
+    for name, data_format in formats.items():
+        if task in data_format.tasks and (file := data_format.matches(folder, task)):
+            evidence[name] = file
+    documents = [evidence[name] for name in ("dice", "coco") if name in evidence]
+    if any(b'"mask_file"' in ends(folder.root / file) for file in documents):
+        evidence.pop("masks", None)  # the masks belong to that document
+    return evidence
 
 
-def _names_masks(folder: Folder, found: dict[str, str]) -> bool:
-    return any(b'"mask_file"' in ends(folder.root / found[n]) for n in ("dice", "coco") if n in found)
-
-
-def _nothing(root: Path, folder: Folder, task: str) -> str:
-    """What was looked for, what is there, and what it would be good for."""
-    classes = _image_folders(folder)
+def _explain_no_match(formats: dict[str, DataFormat], folder: Folder, task: str) -> str:
+    """Say what was looked for, what is there, and for which task it could be used."""
+    root = folder.root
+    classes = _class_folders(folder)
     if classes:
         return (
             f"dataset.path: {root} has a folder of images for each class ({', '.join(classes[:3])}"
@@ -69,26 +68,22 @@ def _nothing(root: Path, folder: Folder, task: str) -> str:
             "learns where: label boxes, masks or keypoints first (LabelMe, CVAT and Label Studio write formats that "
             "are read here). Image classification is not one of the tasks."
         )
-    others = [
-        other
-        for other in ("detection", "instance_segmentation", "semantic_segmentation", "pose")
-        if other != task and _candidates(folder, other)
-    ]
+    by_task = {other: _candidates(formats, folder, other) for other in TASKS if other != task}
+    others = [other for other, evidence in by_task.items() if evidence]
     if others:
-        kinds = {FORMATS[name].NAME for other in others for name in _candidates(folder, other)}
+        titles = sorted({formats[name].title for other in others for name in by_task[other]})
         return (
-            f"dataset.path: {root} holds nothing for task={task}. It looks like a {' or a '.join(sorted(kinds))} "
+            f"dataset.path: {root} has no labels for task={task}. It looks like a {' or a '.join(titles)} "
             f"for {' or '.join(f'task={other}' for other in others)}."
         )
-    looked = "; ".join(f"{name}: {form.LOOKS_FOR}" for name, form in FORMATS.items() if task in form.TASKS)
-    return f"dataset.path: no data set for task={task} found in {root}{held(root)}. Looked for {looked}."
+    layouts = "; ".join(f"{name}: {each.layout}" for name, each in formats.items() if task in each.tasks)
+    return f"dataset.path: no data set for task={task} found in {root}{held(root)}. Looked for {layouts}."
 
 
-def _image_folders(folder: Folder) -> list[str]:
-    """Class folders of an ImageFolder-like layout: nothing but folders of images, below a split or at once."""
+def _class_folders(folder: Folder) -> list[str]:
+    """Return the class folders of an image classification data set: nothing but folders of images."""
     splits = {name for names in SPLIT_FOLDERS.values() for name in names}
-    inner = folder.folders()
-    base = next((name for name in inner if name in splits and folder.folders(name)), "")
+    base = next((name for name in folder.folders() if name in splits and folder.folders(name)), "")
     names = [f"{base}/{name}" if base else name for name in folder.folders(base)]
     usual = {"images", "labels", "masks", "annotations", "jpegimages", "img_dir", "ann_dir"}
     if len(names) < 2 or any(name.rpartition("/")[2].lower() in usual | splits for name in names):

@@ -104,7 +104,7 @@ def mask_box(mask: Mask) -> tuple[float, float, float, float] | None:
 def clip_box(
     box: tuple[float, float, float, float], width: int, height: int
 ) -> tuple[float, float, float, float] | None:
-    """The part of x, y, width, height inside the picture, or None when nothing is left."""
+    """The part of x, y, width, height inside the image, or None when nothing is left."""
     x, y, w, h = box
     left, top = min(max(x, 0.0), width), min(max(y, 0.0), height)
     right, bottom = min(max(x + w, 0.0), width), min(max(y + h, 0.0), height)

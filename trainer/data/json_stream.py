@@ -67,7 +67,7 @@ class JsonEntries:
 
 
 def open_large(path: Path) -> dict[str, Any] | None:
-    """The object in a file, its ``images`` and ``annotations`` as :class:`JsonEntries`; None where it must be read whole.
+    """Open a file with its ``images`` and ``annotations`` as :class:`JsonEntries`; None where it must be read whole.
 
     That is where it isn't valid JSON, of which a reader of the whole says why, or has another form.
 

@@ -12,22 +12,22 @@ _NUMBERS = frozenset((int, float))
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh")
 
 
-def read_item(
-    raw: dict[str, Any], label: int, picture: ImageRecord, where: str, problems: Problems
+def read_annotation(
+    raw: dict[str, Any], label: int, image: ImageRecord, where: str, problems: Problems
 ) -> Annotation | None:
-    """``raw`` in ``picture``, or None (with a remark or a mistake in ``problems``) when it labels nothing.
+    """``raw`` in ``image``, or None (with a remark or a mistake in ``problems``) when it labels nothing.
 
-    The box is clipped to the picture; where it is missing it comes from the mask, else from the keypoints. ``where``
+    The box is clipped to the image; where it is missing it comes from the mask, else from the keypoints. ``where``
     names the annotation in messages.
     """
-    if not raw.get("segmentation") and not raw.get("keypoints") and (plain := _plain(raw, label, picture)):
+    if not raw.get("segmentation") and not raw.get("keypoints") and (plain := _plain(raw, label, image)):
         return plain
-    segmentation = _segmentation(raw.get("segmentation"), picture, where, problems)
+    segmentation = _segmentation(raw.get("segmentation"), image, where, problems)
     keypoints = _keypoints(raw.get("keypoints"), where, problems)
     box = _box(raw, segmentation, keypoints, where, problems)
     if box is None:
         return None
-    clipped = clip_box(box, picture.width, picture.height)
+    clipped = clip_box(box, image.width, image.height)
     if clipped is None:
         problems.note("boxes without area inside the image dropped", where, "box_degenerate")
         return None
@@ -47,8 +47,8 @@ def read_item(
     )
 
 
-def _plain(raw: dict[str, Any], label: int, picture: ImageRecord) -> Annotation | None:
-    """A box inside its picture, as most are, in a quarter of the time; None for what needs a closer look."""
+def _plain(raw: dict[str, Any], label: int, image: ImageRecord) -> Annotation | None:
+    """A box inside its image, as most are, in a quarter of the time; None for what needs a closer look."""
     box: Any = raw.get("bbox")
     area: Any = raw.get("area")
     if (
@@ -60,7 +60,7 @@ def _plain(raw: dict[str, Any], label: int, picture: ImageRecord) -> Annotation 
         return None
     x, y, w, h = box
     # Not so for NaN, nor where a side is lost in rounding.
-    if not (0 <= x < x + w <= picture.width and 0 <= y < y + h <= picture.height):
+    if not (0 <= x < x + w <= image.width and 0 <= y < y + h <= image.height):
         return None
     w, h = float(w), float(h)
     return Annotation(
@@ -116,22 +116,20 @@ def _box(
 
 
 def _segmentation(
-    given: Any, picture: ImageRecord, where: str, problems: Problems
+    given: Any, image: ImageRecord, where: str, problems: Problems
 ) -> list[list[float]] | dict[str, Any] | None:
     if not given:
         return None
     if isinstance(given, dict):
         try:
             # Before the runs are unrolled: the size is the file's word, and may be any.
-            if list(given["size"]) != [picture.height, picture.width]:
-                raise ValueError(
-                    f"size {given['size']} is not the image's {picture.height} x {picture.width}"
-                )
+            if list(given["size"]) != [image.height, image.width]:
+                raise ValueError(f"size {given['size']} is not the image's {image.height} x {image.width}")
             rle_mask(given)
         except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             problems.error("segmentation is no valid RLE", f"{where}: {error}", "annotation_invalid")
             return None
-        return {"size": [picture.height, picture.width], "counts": given["counts"]}
+        return {"size": [image.height, image.width], "counts": given["counts"]}
     if not isinstance(given, list):
         problems.error(
             "segmentation must be polygons or an RLE object",
@@ -149,7 +147,7 @@ def _segmentation(
                 "polygons with fewer than three points, or half a point, dropped", where, "polygon_short"
             )
             continue
-        limits = (picture.width, picture.height)
+        limits = (image.width, image.height)
         kept.append([min(max(float(n), 0.0), limits[i % 2]) for i, n in enumerate(polygon)])
     return kept or None
 

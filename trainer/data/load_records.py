@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from trainer.core.errors import DatasetError, did_you_mean
 from trainer.data.checks.run_checks import check_files, check_labels, check_splits
 from trainer.data.format_detection import detect_format
-from trainer.data.formats.data_format import Format, FormatPart
-from trainer.data.formats.format_registry import FORMATS
-from trainer.data.records import ImageRecord, Problems, Records
+from trainer.data.formats.data_format import DataFormat, FormatPart
+from trainer.data.formats.format_registry import format_names, load_format
+from trainer.data.records import LoadedRecords, Problems
 from trainer.data.sources.resolve_source import name_source, resolve_source
 from trainer.data.splits import assign
 from trainer.data.task_filter import filter_for_task
@@ -30,17 +30,9 @@ class DatasetSource:
     built_in: bool = False  # made here, so its files need no looking at
 
     @property
-    def form(self) -> Format:
-        return FORMATS[self.dataset.format]
-
-
-@dataclass
-class LoadedRecords:
-    """Records that fit the task, and which of their pictures each split has."""
-
-    records: Records
-    splits: dict[str, list[ImageRecord]]
-    problems: Problems
+    def data_format(self) -> DataFormat:
+        """The format that the data set is in."""
+        return load_format(self.dataset.format)
 
 
 def find_source(dataset: Dataset, task: str) -> DatasetSource:
@@ -51,6 +43,12 @@ def find_source(dataset: Dataset, task: str) -> DatasetSource:
     """
     if task not in TASKS:
         raise DatasetError(f"no task {task!r}; one of {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
+    known = ["auto", "digits", *format_names()]
+    if dataset.format not in known:
+        raise DatasetError(
+            f"dataset.format: no format {dataset.format!r}; one of {', '.join(known)}."
+            f"{did_you_mean(dataset.format, known)}"
+        )
     note = None
     name = dataset.name or (name_source(dataset.path) if dataset.path else dataset.format)
     given = dataset.path
@@ -65,19 +63,14 @@ def find_source(dataset: Dataset, task: str) -> DatasetSource:
         dataset, note = detect_format(dataset, task)
         if dataset.path != given:
             note = note.replace(str(dataset.path), str(given))  # the cache's folder says nothing to anybody
-    form = FORMATS.get(dataset.format)
-    if form is None:
-        known = ["auto", "digits", *FORMATS]
+    data_format = load_format(dataset.format)
+    if task not in data_format.tasks:
         raise DatasetError(
-            f"dataset.format: no format {dataset.format!r}; one of {', '.join(known)}."
-            f"{did_you_mean(dataset.format, known)}"
-        )
-    if task not in form.TASKS:
-        raise DatasetError(
-            f"data set {name}: a {form.NAME} can't carry task={task}; it is for {', '.join(form.TASKS)}"
+            f"data set {name}: a {data_format.title} can't hold labels for task={task}; it is for "
+            f"{', '.join(data_format.tasks)}"
         )
     problems = Problems()
-    parts = form.find(dataset, task, problems)
+    parts = data_format.find_parts(dataset, task, problems)
     problems.raise_any(name)
     origin = given if dataset.path != given else None
     return DatasetSource(name, dataset, task, parts, note, origin, built_in)
@@ -98,8 +91,8 @@ def read_records(source: DatasetSource) -> LoadedRecords:
     """Like :func:`load_records`, with the mistakes left in ``problems``."""
     dataset, task = source.dataset, source.task
     problems = Problems(dataset.on_error)
-    records = source.form.read(source.parts, dataset, task, problems)
-    listed = bool(records.pictures)
+    records = source.data_format.read_records(source.parts, dataset, task, problems)
+    listed = bool(records.images)
     digests = {} if source.built_in else check_files(records, problems)
     if dataset.background != "auto":
         records.background = dataset.background

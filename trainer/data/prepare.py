@@ -21,7 +21,8 @@ from trainer.data.bundle_files import read_folder, up_to_date, write_folder
 from trainer.data.dataset_report import FILE as REPORT
 from trainer.data.dataset_report import describe_dataset
 from trainer.data.formats.data_format import root_of
-from trainer.data.load_records import DatasetSource, LoadedRecords, find_source, load_records
+from trainer.data.load_records import DatasetSource, find_source, load_records
+from trainer.data.records import LoadedRecords
 from trainer.data.split_file import split_file
 from trainer.schema import Dataset
 
@@ -71,7 +72,8 @@ def _key(source: DatasetSource) -> str:
     """Names the prepared folder by all that its content follows from, except the image files' own state."""
     dataset = source.dataset
     options = sorted((k, v) for k, v in dataclasses.asdict(dataset).items() if k not in _ELSEWHERE)
-    key = hashlib.sha256(repr((_VERSION, source.task, str(root_of(dataset)), options)).encode())
+    version = (_VERSION, source.data_format.version)
+    key = hashlib.sha256(repr((version, source.task, str(root_of(dataset)), options)).encode())
     for part in source.parts:
         key.update(repr((str(part.path), part.split, str(part.images))).encode())
         key.update(_state(part.path))

@@ -18,7 +18,7 @@ _SHOWN = 3
 
 @dataclass(slots=True)
 class Annotation:
-    """One labelled object. ``bbox`` is x, y, width, height in px, inside the picture; ``label`` counts from 0.
+    """One labelled object. ``bbox`` is x, y, width, height in px, inside the image; ``label`` counts from 0.
 
     ``segmentation`` is a list of polygons ``[x1, y1, x2, y2, ...]`` or an RLE object ``{"size", "counts"}``;
     ``keypoints`` is flat: x, y, visibility (0 not labelled, 1 hidden, 2 visible) a point.
@@ -48,7 +48,7 @@ class ImageRecord:
     width: int
     height: int
     split: str | None = None
-    items: list[Annotation] = field(default_factory=list)
+    annotations: list[Annotation] = field(default_factory=list)
     mask: Path | None = None
     group: str | None = None
 
@@ -67,9 +67,9 @@ class Category:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How pictures without a split get one: ``share`` of them validate and ``test`` of them test, drawn by ``seed``.
+    """How images without a split get one: ``share`` of them validate and ``test`` of them test, drawn by ``seed``.
 
-    ``rest`` says what happens to them when other pictures do name a split: ``train``, or ``draw``.
+    ``rest`` says what happens to them when other images do name a split: ``train``, or ``draw``.
     """
 
     share: float
@@ -101,7 +101,7 @@ def shares_of(config: dict[str, Any]) -> tuple[float, float] | None:
 
 @dataclass
 class Records:
-    """A data set: classes without background, pictures in the file's order; ``source`` names it in messages.
+    """A data set: classes without background, images in the file's order; ``source`` names it in messages.
 
     Semantic segmentation: ``background`` says what is no object's (``class``, ``ignore``, or ``auto``: see
     :mod:`trainer.data.semantic_maps`), ``ignored`` the values of index masks that no class has and that don't count.
@@ -109,7 +109,7 @@ class Records:
 
     root: Path
     categories: list[Category]
-    pictures: list[ImageRecord]
+    images: list[ImageRecord]
     rule: SplitRule
     keypoints: Keypoints | None = None
     source: str = ""
@@ -203,3 +203,12 @@ class Problems:
                 done = "mends this" if policy == "fix" else "leaves out what this is about"
                 return f"\n(dataset.on_error={policy} {done} and goes on)"
         return ""
+
+
+@dataclass
+class LoadedRecords:
+    """A data set that was read and checked for a task: its records, and the images of each split."""
+
+    records: Records
+    splits: dict[str, list[ImageRecord]]
+    problems: Problems

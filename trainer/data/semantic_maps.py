@@ -33,7 +33,7 @@ class MapPlan:
 def plan(records: Records, problems: Problems) -> MapPlan:
     """How this data set's labels become index values."""
     ids = [str(category.original_id) for category in records.categories]
-    masked = bool(records.pictures) and all(picture.mask for picture in records.pictures)
+    masked = bool(records.images) and all(image.mask for image in records.images)
     if records.background == "auto":
         first = 0 if masked and "0" in ids else 1
     else:
@@ -49,29 +49,31 @@ def plan(records: Records, problems: Problems) -> MapPlan:
     return MapPlan((BACKGROUND, *names) if first else names, first, values, 0 if first else IGNORED)
 
 
-def index_map(picture: ImageRecord, how: MapPlan, problems: Problems) -> np.ndarray | None:
+def index_map(image: ImageRecord, how: MapPlan, problems: Problems) -> np.ndarray | None:
     """(height, width) uint8 of class indices, or None after noting the mistake."""
-    if picture.mask is not None:
-        return _from_mask(picture, how, problems)
-    canvas = np.full((picture.height, picture.width), how.uncovered, np.uint8)
+    if image.mask is not None:
+        return _from_mask(image, how, problems)
+    canvas = np.full((image.height, image.width), how.uncovered, np.uint8)
     # The order must not depend on the file's, or the same data would give different maps.
-    for item in sorted(picture.items, key=lambda item: (-item.area, item.label, item.bbox)):
-        if item.segmentation:
-            canvas[segmentation_mask(item.segmentation, picture.height, picture.width)] = (
-                item.label + how.first
+    for annotation in sorted(
+        image.annotations, key=lambda annotation: (-annotation.area, annotation.label, annotation.bbox)
+    ):
+        if annotation.segmentation:
+            canvas[segmentation_mask(annotation.segmentation, image.height, image.width)] = (
+                annotation.label + how.first
             )
     return canvas
 
 
-def _from_mask(picture: ImageRecord, how: MapPlan, problems: Problems) -> np.ndarray | None:
-    assert picture.mask is not None
-    found = read_index_png(picture.mask)
+def _from_mask(image: ImageRecord, how: MapPlan, problems: Problems) -> np.ndarray | None:
+    assert image.mask is not None
+    found = read_index_png(image.mask)
     if found is None:
-        problems.error("mask files that are not indexed or grey PNGs", picture.mask.name)
+        problems.error("mask files that are not indexed or grey PNGs", image.mask.name)
         return None
-    if found.shape != (picture.height, picture.width):
-        size = f"{found.shape[1]} x {found.shape[0]}, image {picture.width} x {picture.height}"
-        problems.error("masks of another size than their image", f"{picture.mask.name}: {size}")
+    if found.shape != (image.height, image.width):
+        size = f"{found.shape[1]} x {found.shape[0]}, image {image.width} x {image.height}"
+        problems.error("masks of another size than their image", f"{image.mask.name}: {size}")
         return None
     table = np.full(256, -1, np.int16)
     for value, index in how.values.items():
@@ -80,6 +82,6 @@ def _from_mask(picture: ImageRecord, how: MapPlan, problems: Problems) -> np.nda
     mapped = table[found]
     if (mapped < 0).any():
         strange = sorted(set(found[mapped < 0].tolist()))
-        problems.error("masks with values that are no class id", f"{picture.mask.name}: {strange[:5]}")
+        problems.error("masks with values that are no class id", f"{image.mask.name}: {strange[:5]}")
         return None
     return mapped.astype(np.uint8)

@@ -41,15 +41,15 @@ def override(records: Records, path: Path, problems: Problems) -> None:
         return
     inner = raw.get("split_config")
     raw = inner if isinstance(inner, dict) else raw
-    file, names = path.name, _names(records.pictures)
-    for picture in records.pictures:
-        picture.split = None
+    file, names = path.name, _names(records.images)
+    for image in records.images:
+        image.split = None
     unknown = f"{file}: images that the data set doesn't have"
     for key, split in _named(raw, file, problems):
-        for picture in names.get(key, ()):
-            if picture.split not in (None, split):
-                problems.error(f"{file}: images in two splits", f"{key}: {picture.split}, {split}")
-            picture.split = split
+        for image in names.get(key, ()):
+            if image.split not in (None, split):
+                problems.error(f"{file}: images in two splits", f"{key}: {image.split}, {split}")
+            image.split = split
         if key not in names:
             problems.error(unknown, key)
     left_out: set[int] = set()
@@ -57,12 +57,12 @@ def override(records: Records, path: Path, problems: Problems) -> None:
     for value in excluded if isinstance(excluded, list) else ():
         if str(value) not in names:
             problems.error(unknown, str(value))
-        for picture in names.get(str(value), ()):
-            left_out.add(id(picture))
-            problems.note(f"{file}: images left out", picture.name)
-    records.pictures = [picture for picture in records.pictures if id(picture) not in left_out]
+        for image in names.get(str(value), ()):
+            left_out.add(id(image))
+            problems.note(f"{file}: images left out", image.name)
+    records.images = [image for image in records.images if id(image) not in left_out]
     shares, seed = shares_of(raw), raw.get("seed")
-    named = any(picture.split for picture in records.pictures)
+    named = any(image.split for image in records.images)
     rule = records.rule
     records.rule = SplitRule(
         share=shares[0] if shares else rule.share,
@@ -75,9 +75,9 @@ def override(records: Records, path: Path, problems: Problems) -> None:
 
 def redraw(records: Records) -> None:
     """Forget who trains and who validates; test stays test."""
-    for picture in records.pictures:
-        if picture.split != "test":
-            picture.split = None
+    for image in records.images:
+        if image.split != "test":
+            image.split = None
     records.rule = dataclasses.replace(records.rule, rest="draw")
 
 
@@ -99,13 +99,13 @@ def _named(raw: dict[str, Any], file: str, problems: Problems) -> Iterator[tuple
                 problems.error(f"{file}: split must be train, val or test", f"{key}: {str(value)[:60]!r}")
 
 
-def _names(pictures: list[ImageRecord]) -> dict[str, list[ImageRecord]]:
-    """Pictures by id as text, by the data set's name, by file name; an id counts before a name."""
+def _names(images: list[ImageRecord]) -> dict[str, list[ImageRecord]]:
+    """Images by id as text, by the data set's name, by file name; an id counts before a name."""
     found: dict[str, list[ImageRecord]] = {}
-    for picture in pictures:
-        found.setdefault(picture.key, []).append(picture)
-    for names in ([p.name for p in pictures], [p.file_name for p in pictures]):
-        for name, picture in zip(names, pictures, strict=True):
-            if not any(one is picture or one.name != picture.name for one in found.get(name, ())):
-                found.setdefault(name, []).append(picture)
+    for image in images:
+        found.setdefault(image.key, []).append(image)
+    for names in ([p.name for p in images], [p.file_name for p in images]):
+        for name, image in zip(names, images, strict=True):
+            if not any(one is image or one.name != image.name for one in found.get(name, ())):
+                found.setdefault(name, []).append(image)
     return found

@@ -1,4 +1,4 @@
-"""Drawing which pictures go together: by hash, so that their order changes nothing; by class; in groups; in folds."""
+"""Drawing which images go together: by hash, so that their order changes nothing; by class; in groups; in folds."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from trainer.data.records import ImageRecord, Problems
 
 @dataclass
 class SplitUnit:
-    """Pictures that must not be parted: one, or those of a group. ``labels``: how many pictures show each class."""
+    """Images that must not be parted: one, or those of a group. ``labels``: how many images show each class."""
 
-    pictures: list[ImageRecord]
+    images: list[ImageRecord]
     labels: Counter[int]
     rank: tuple[bytes, str]
 
     @property
     def weight(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
 
-def units_of(pictures: list[ImageRecord], seed: int, group_by: str | None, stratify: bool) -> list[SplitUnit]:
+def units_of(images: list[ImageRecord], seed: int, group_by: str | None, stratify: bool) -> list[SplitUnit]:
     """The units in the order in which they are drawn: that of a hash of seed and id, or seed and group."""
     groups: dict[tuple[str, ...], list[ImageRecord]] = {}
-    for picture in pictures:
-        group = group_of(picture, group_by)
-        key: tuple[str, ...] = (picture.key, picture.name) if group is None else ("group", group)
-        groups.setdefault(key, []).append(picture)
+    for image in images:
+        group = group_of(image, group_by)
+        key: tuple[str, ...] = (image.key, image.name) if group is None else ("group", group)
+        groups.setdefault(key, []).append(image)
     units = []
     for key, members in groups.items():
         text = "/".join((str(seed), *key))
@@ -43,18 +43,18 @@ def units_of(pictures: list[ImageRecord], seed: int, group_by: str | None, strat
     return sorted(units, key=lambda unit: unit.rank)
 
 
-def group_of(picture: ImageRecord, group_by: str | None) -> str | None:
-    """What a picture has in common with others; None for one that stands alone.
+def group_of(image: ImageRecord, group_by: str | None) -> str | None:
+    """What a image has in common with others; None for one that stands alone.
 
     ``group_by`` is a regular expression with one group, searched in the file's name, or a field of the image's entry
-    in the annotation file, which the reader has put into ``picture.group``.
+    in the annotation file, which the reader has put into ``image.group``.
     """
     if group_by is None:
         return None
     pattern = group_pattern(group_by)
     if pattern is None:
-        return picture.group
-    found = pattern.search(picture.name)
+        return image.group
+    found = pattern.search(image.name)
     return found.group(1) if found else None
 
 
@@ -78,18 +78,18 @@ def group_pattern(group_by: str) -> re.Pattern[str] | None:
     return pattern
 
 
-def note_groups(pictures: list[ImageRecord], group_by: str, problems: Problems) -> None:
-    """Say which pictures have no group; a mistake where none has."""
-    lone = [picture for picture in pictures if group_of(picture, group_by) is None]
+def note_groups(images: list[ImageRecord], group_by: str, problems: Problems) -> None:
+    """Say which images have no group; a mistake where none has."""
+    lone = [image for image in images if group_of(image, group_by) is None]
     where = "has the field" if group_pattern(group_by) is None else "has a name that matches"
-    if pictures and len(lone) == len(pictures):
+    if images and len(lone) == len(images):
         problems.error(f"dataset.group_by: no image {where} {group_by!r}", lone[0].name)
-    for picture in lone if len(lone) < len(pictures) else ():
-        problems.note("images without a group stand alone in the split", picture.name)
+    for image in lone if len(lone) < len(images) else ():
+        problems.note("images without a group stand alone in the split", image.name)
 
 
 def part(units: list[SplitUnit], shares: Sequence[float], stratify: bool) -> list[list[SplitUnit]]:
-    """The units in parts of about ``shares`` (which add up to 1) of all pictures; the last takes what remains.
+    """The units in parts of about ``shares`` (which add up to 1) of all images; the last takes what remains.
 
     While there are units enough no part is empty: the last gets one before the first, that before the others.
     """
@@ -133,7 +133,7 @@ def folds(units: list[SplitUnit], count: int, stratify: bool) -> list[list[Split
 
 
 def _in_order(units: list[SplitUnit], wanted: list[int]) -> list[list[SplitUnit]]:
-    """Each part but the last takes units, in their order, while that brings it nearer to its number of pictures."""
+    """Each part but the last takes units, in their order, while that brings it nearer to its number of images."""
     left = list(units)
     parts: list[list[SplitUnit]] = []
     for number in wanted[:-1]:
@@ -186,9 +186,9 @@ def _by_class(units: list[SplitUnit], shares: Sequence[float]) -> list[list[Spli
     return parts
 
 
-def _labels(picture: ImageRecord) -> set[int]:
-    """The classes that a picture shows; of one with a mask and no objects, the mask's values."""
-    if picture.items or picture.mask is None:
-        return {item.label for item in picture.items}
-    indices = read_index_png(picture.mask)
+def _labels(image: ImageRecord) -> set[int]:
+    """The classes that a image shows; of one with a mask and no objects, the mask's values."""
+    if image.annotations or image.mask is None:
+        return {annotation.label for annotation in image.annotations}
+    indices = read_index_png(image.mask)
     return set() if indices is None else set(np.unique(indices).tolist()) - {255}

@@ -1,4 +1,4 @@
-"""Which pictures train, validate and test: what the user says, else what the data set says, else a draw."""
+"""Which images train, validate and test: what the user says, else what the data set says, else a draw."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NAMES = ("train", "val", "test")
 
 
 def declared(
-    raw: dict[str, Any], pictures: list[ImageRecord], rule: SplitRule, problems: Problems
+    raw: dict[str, Any], images: list[ImageRecord], rule: SplitRule, problems: Problems
 ) -> SplitRule:
-    """Apply a file's ``split_config`` / ``splits`` to pictures without a ``split`` of their own; the rule for the rest.
+    """Apply a file's ``split_config`` / ``splits`` to images without a ``split`` of their own; the rule for the rest.
 
     Ids are compared as text. ``splits`` may also hold counts, which assign nothing.
     """
@@ -31,9 +31,9 @@ def declared(
                 named[str(key)] = SPLITS[value.lower()]
             elif isinstance(value, str):
                 problems.error("split_config: split must be train, val or test", f"image {key}: {value!r}")
-    for picture in pictures:
-        if picture.split is None:
-            picture.split = named.get(picture.key)
+    for image in images:
+        if image.split is None:
+            image.split = named.get(image.key)
     shares, seed = shares_of(config), config.get("seed")
     return SplitRule(
         share=shares[0] if shares else rule.share,
@@ -44,7 +44,7 @@ def declared(
 
 
 def assign(records: Records, dataset: Dataset, problems: Problems) -> dict[str, list[ImageRecord]]:
-    """``{"train", "val", ["test"]}``: every picture once, except where a single one (or group) is all there is.
+    """``{"train", "val", ["test"]}``: every image once, except where a single one (or group) is all there is.
 
     Raises:
         ConfigError: ``dataset.fold`` or ``dataset.group_by`` can't be meant.
@@ -59,21 +59,21 @@ def assign(records: Records, dataset: Dataset, problems: Problems) -> dict[str, 
     if dataset.resplit:
         redraw(records)
     if dataset.group_by:
-        note_groups(records.pictures, dataset.group_by, problems)
+        note_groups(records.images, dataset.group_by, problems)
     if dataset.fold is not None:
         _fold(records, dataset, problems)
     else:
         _draw_free(records, dataset, problems)
-    splits = _splits(records.pictures)
+    splits = _splits(records.images)
     if not splits["val"] and splits["train"]:
         remark = "no image was assigned to val, so some of train's are: "
         if _draw(splits["train"], records.rule, dataset, problems, remark, test=0.0):
-            splits = _splits(records.pictures)
+            splits = _splits(records.images)
         else:
             splits["val"] = splits["train"]
             only = "image" if len(splits["train"]) == 1 else "group of images"
             problems.note(f"there is one training {only} only; it is validated on too")
-    if records.pictures and not splits["train"]:
+    if records.images and not splits["train"]:
         problems.error(
             "no image is assigned to train; check split, split_config or splits in the annotation file"
         )
@@ -85,38 +85,38 @@ def assign(records: Records, dataset: Dataset, problems: Problems) -> dict[str, 
 def straddling(splits: dict[str, list[ImageRecord]], group_by: str) -> dict[str, list[str]]:
     """Groups that are in more than one split, and in which."""
     where: dict[str, dict[str, None]] = {}
-    for name, pictures in splits.items():
-        for picture in pictures:
-            group = group_of(picture, group_by)
+    for name, images in splits.items():
+        for image in images:
+            group = group_of(image, group_by)
             if group is not None:
                 where.setdefault(group, {})[name] = None
     return {group: list(names) for group, names in where.items() if len(names) > 1}
 
 
-def _splits(pictures: list[ImageRecord]) -> dict[str, list[ImageRecord]]:
-    return {name: [picture for picture in pictures if picture.split == name] for name in NAMES}
+def _splits(images: list[ImageRecord]) -> dict[str, list[ImageRecord]]:
+    return {name: [image for image in images if image.split == name] for name in NAMES}
 
 
 def _draw_free(records: Records, dataset: Dataset, problems: Problems) -> None:
-    rule, pictures = records.rule, records.pictures
-    free = [picture for picture in pictures if picture.split is None]
-    if free and (len(free) == len(pictures) or rule.rest == "draw"):
-        test = rule.test if not any(picture.split == "test" for picture in pictures) else 0.0
+    rule, images = records.rule, records.images
+    free = [image for image in images if image.split is None]
+    if free and (len(free) == len(images) or rule.rest == "draw"):
+        test = rule.test if not any(image.split == "test" for image in images) else 0.0
         if not _draw(free, rule, dataset, problems, "", test=test):
-            for picture in free:
-                picture.split = "train"
+            for image in free:
+                image.split = "train"
     elif free:
-        for picture in free:
-            picture.split = "train"
+        for image in free:
+            image.split = "train"
         problems.note("images without a split put into train", f"{len(free)}, first {free[0].name}")
-    elif dataset.stratify and pictures:
+    elif dataset.stratify and images:
         problems.note(
             "dataset.stratify changed nothing: the data set names its splits (dataset.resplit=true draws them anew)"
         )
 
 
 def _draw(
-    pictures: list[ImageRecord],
+    images: list[ImageRecord],
     rule: SplitRule,
     dataset: Dataset,
     problems: Problems,
@@ -124,40 +124,40 @@ def _draw(
     *,
     test: float,
 ) -> bool:
-    """Draw train, val and test from ``pictures``; False where they can't be parted."""
-    units = units_of(pictures, rule.seed, dataset.group_by, dataset.stratify)
+    """Draw train, val and test from ``images``; False where they can't be parted."""
+    units = units_of(images, rule.seed, dataset.group_by, dataset.stratify)
     if len(units) < 2:
         return False
     shares = {"val": rule.share, "test": test, "train": max(0.0, 1 - rule.share - test)}
     for name, members in zip(shares, part(units, list(shares.values()), dataset.stratify), strict=True):
         for unit in members:
-            for picture in unit.pictures:
-                picture.split = name
-    counts = {name: sum(picture.split == name for picture in pictures) for name in NAMES}
+            for image in unit.images:
+                image.split = name
+    counts = {name: sum(image.split == name for image in images) for name in NAMES}
     told = ", ".join(f"{n} {name}" for name, n in counts.items() if n or name != "test")
     problems.note(f"{remark}split drawn with seed {rule.seed}{_how(dataset)}: {told}")
     return True
 
 
 def _fold(records: Records, dataset: Dataset, problems: Problems) -> None:
-    """Fold ``i`` of ``n`` validates and the others train; pictures that test keep doing that."""
+    """Fold ``i`` of ``n`` validates and the others train; images that test keep doing that."""
     if not is_fold(str(dataset.fold)):
         raise ConfigError(
             f"dataset.fold: expected <fold>/<folds> with folds counted from 0, as in 0/5; got {dataset.fold!r}"
         )
     index, count = (int(number) for number in str(dataset.fold).split("/"))
-    pictures = [picture for picture in records.pictures if picture.split != "test"]
-    if any(picture.split for picture in pictures):
+    images = [image for image in records.images if image.split != "test"]
+    if any(image.split for image in images):
         problems.note("dataset.fold: the data set's own train and val were put together and parted anew")
-    units = units_of(pictures, records.rule.seed, dataset.group_by, dataset.stratify)
+    units = units_of(images, records.rule.seed, dataset.group_by, dataset.stratify)
     for number, members in enumerate(folds(units, count, dataset.stratify)):
         for unit in members:
-            for picture in unit.pictures:
-                picture.split = "val" if number == index else "train"
-    val = sum(picture.split == "val" for picture in pictures)
+            for image in unit.images:
+                image.split = "val" if number == index else "train"
+    val = sum(image.split == "val" for image in images)
     problems.note(
         f"fold {index} of {count} (from 0) with seed {records.rule.seed}{_how(dataset)}: "
-        f"{len(pictures) - val} train, {val} val"
+        f"{len(images) - val} train, {val} val"
     )
 
 

@@ -219,7 +219,7 @@ def test_no_archives(tmp_path):
     data[data.index(b"PK\x01\x02") + 8] |= 1
     secret.write_bytes(data)
     assert "'a.png' is encrypted" in refused(secret)
-    with pytest.raises(DatasetError, match="is not there"):
+    with pytest.raises(DatasetError, match="does not exist"):
         prepare(Dataset(format="coco", path=str(tmp_path / "none.zip")), "detection")
 
 

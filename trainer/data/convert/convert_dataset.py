@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,12 @@ from trainer.core.cache_folder import build_folder
 from trainer.core.errors import ConfigError, DatasetError
 from trainer.core.installation import VERSION
 from trainer.data.convert.copy_images import ImageCopier
-from trainer.data.convert.to_coco import write_coco
-from trainer.data.convert.to_dice import write_dice
-from trainer.data.convert.to_yolo import write_yolo
-from trainer.data.formats import yolo
-from trainer.data.formats.data_format import root_of
-from trainer.data.load_records import LoadedRecords, find_source, load_records
+from trainer.data.formats.data_format import DataFormat, root_of
+from trainer.data.formats.format_registry import load_format, load_formats
+from trainer.data.load_records import find_source, load_records
 from trainer.schema import Dataset
 
 MARKER = "converted.json"
-_WRITERS: dict[str, Callable[[Path, str, LoadedRecords, ImageCopier], dict[str, int]]] = {
-    "coco": write_coco,
-    "yolo": write_yolo,
-    "dice": write_dice,
-}
 
 
 @dataclass(frozen=True)
@@ -54,14 +45,11 @@ def convert(
     ``overwrite``, and only when this function made it.
 
     Raises:
-        ConfigError: ``target`` is in the way, or inside the source, or ``to`` can't carry the task.
+        ConfigError: ``target`` is in the way, or inside the source, or ``to`` can't be written for the task.
         DatasetError: with every mistake found in the data set.
     """
     target = Path(target).expanduser().absolute()
-    if to == "yolo" and task not in yolo.TASKS:
-        raise ConfigError(
-            f"to=yolo has no form for task={task}; it is for {', '.join(yolo.TASKS)}. Write to=coco."
-        )
+    target_format = _target_format(to, task)
     _refuse_target(target, dataset, overwrite)
     source = find_source(dataset, task)
     loaded = load_records(source)
@@ -69,8 +57,8 @@ def convert(
 
     def fill(folder: Path) -> None:
         (folder / "images").mkdir()
-        placer = ImageCopier(folder / "images", link and source.origin is None, loaded.problems)
-        counts = _WRITERS[to](folder, task, loaded, placer)
+        copier = ImageCopier(folder / "images", link and source.origin is None, loaded.problems)
+        counts = target_format.write_records(folder, task, loaded, copier)
         loaded.problems.raise_any(source.name)
         done["result"] = Converted(
             target=target,
@@ -80,7 +68,7 @@ def convert(
             task=task,
             classes=tuple(category.name for category in loaded.records.categories),
             splits={s: {"images": len(p), "annotations": counts[s]} for s, p in loaded.splits.items()},
-            images=placer.how,
+            images=copier.how,
             notes=((source.note,) if source.note else ()) + loaded.problems.notes,
         )
         marker = {"written_by": f"openmmlab-trainer {VERSION}", **as_json(done["result"])}
@@ -107,6 +95,19 @@ def as_json(result: Converted) -> dict[str, Any]:
         "images": result.images,
         "notes": result.notes,
     }
+
+
+def _target_format(to: str, task: str) -> DataFormat:
+    """Return the format to write; it must be able to hold labels for ``task``."""
+    target_format = load_format(to)
+    if task not in target_format.writable_tasks:
+        writable = [name for name, each in load_formats().items() if task in each.writable_tasks]
+        if target_format.writable_tasks:
+            reason = f"can't hold labels for task={task}; it is for {', '.join(target_format.writable_tasks)}"
+        else:
+            reason = "can be read, but not written"
+        raise ConfigError(f"to={to} {reason}. Write to={' or to='.join(writable)}.")
+    return target_format
 
 
 def _refuse_target(target: Path, dataset: Dataset, overwrite: bool) -> None:

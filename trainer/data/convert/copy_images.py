@@ -14,7 +14,7 @@ Namer = Callable[[str, ImageRecord], str]
 
 
 class ImageCopier:
-    """Puts pictures into ``folder`` and gives them back as pictures of that folder."""
+    """Puts images into ``folder`` and gives them back as images of that folder."""
 
     def __init__(self, folder: Path, link: bool, problems: Problems) -> None:
         self.folder = folder
@@ -23,16 +23,16 @@ class ImageCopier:
         self._problems = problems
         self._taken: dict[str, tuple[Path, str]] = {}
 
-    def place(self, split: str, pictures: list[ImageRecord], name_of: Namer) -> list[ImageRecord]:
-        """The same pictures with their files below ``folder``; ``name_of(split, picture)`` is the wanted name."""
+    def place(self, split: str, images: list[ImageRecord], name_of: Namer) -> list[ImageRecord]:
+        """The same images with their files below ``folder``; ``name_of(split, image)`` is the wanted name."""
         placed = []
-        for picture in pictures:
-            source = (picture.root, picture.file_name)
-            name = self._free(name_of(split, picture), split, source)
+        for image in images:
+            source = (image.root, image.file_name)
+            name = self._free(name_of(split, image), split, source)
             if self._taken.get(name) != source:
                 self._taken[name] = source
-                self._put(picture, name)
-            placed.append(dataclasses.replace(picture, root=self.folder, file_name=name))
+                self._put(image, name)
+            placed.append(dataclasses.replace(image, root=self.folder, file_name=name))
         return placed
 
     def _free(self, name: str, split: str, source: tuple[Path, str]) -> str:
@@ -53,8 +53,8 @@ class ImageCopier:
             choices = [f"{behind}{stem if dot else file}_{number}{dot}{suffix if dot else ''}"]
             number += 1
 
-    def _put(self, picture: ImageRecord, name: str) -> None:
-        source, target = os.path.realpath(picture.root / picture.file_name), self.folder / name
+    def _put(self, image: ImageRecord, name: str) -> None:
+        source, target = os.path.realpath(image.root / image.file_name), self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if self._link:
             try:
@@ -67,7 +67,7 @@ class ImageCopier:
             shutil.copyfile(source, target)
             self.copied += 1
         except OSError as error:
-            self._problems.error("images that can't be copied", f"{picture.name}: {error.strerror}")
+            self._problems.error("images that can't be copied", f"{image.name}: {error.strerror}")
 
     @property
     def how(self) -> str:
@@ -77,6 +77,6 @@ class ImageCopier:
         return "hard links" if self.linked else "copies"
 
 
-def own_name(split: str, picture: ImageRecord) -> str:
+def own_name(split: str, image: ImageRecord) -> str:
     """What the data set calls the file, below its folder ``images``."""
-    return picture.name.removeprefix("images/")
+    return image.name.removeprefix("images/")

@@ -14,8 +14,7 @@ import orjson
 from trainer.core.atomic_files import atomic_write
 from trainer.data.bundle_files import coco_lists, write_lists, write_map
 from trainer.data.convert.copy_images import ImageCopier, own_name
-from trainer.data.load_records import LoadedRecords
-from trainer.data.records import ImageRecord, Problems
+from trainer.data.records import ImageRecord, LoadedRecords, Problems
 from trainer.data.semantic_maps import MapPlan, plan
 
 
@@ -23,8 +22,8 @@ def write_coco(folder: Path, task: str, loaded: LoadedRecords, placer: ImageCopi
     """Fill ``folder``; the number of annotations (or masks) of each split."""
     counts = {}
     how = plan(loaded.records, loaded.problems) if task == "semantic_segmentation" else None
-    for split, pictures in loaded.splits.items():
-        placed = placer.place(split, pictures, own_name)
+    for split, images in loaded.splits.items():
+        placed = placer.place(split, images, own_name)
         path = folder / "annotations" / f"{split}.json"
         if how:
             content = document(placed, task, loaded, how)
@@ -68,10 +67,10 @@ def add_masks(
     how: MapPlan,
     problems: Problems,
 ) -> None:
-    """Write the index PNG of each picture, and its name into the image's entry."""
+    """Write the index PNG of each image, and its name into the image's entry."""
     entries = iter(content["images"])
-    for split, pictures in splits.items():
-        for picture in pictures:
-            name = f"masks/{split}/{picture.file_name}.png"
-            write_map(picture, folder / name, how, problems)
+    for split, images in splits.items():
+        for image in images:
+            name = f"masks/{split}/{image.file_name}.png"
+            write_map(image, folder / name, how, problems)
             next(entries).update(mask_file=name, mask_format="indexed_png")

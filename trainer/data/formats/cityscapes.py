@@ -41,7 +41,7 @@ def pairs(folder: Folder) -> Iterator[tuple[str, str, str | None]]:
 
 def name(records: Records) -> None:
     """The 19 classes; all other label ids don't count, and there is no background."""
-    train_ids = any(p.mask is not None and p.mask.stem.endswith("labelTrainIds") for p in records.pictures)
+    train_ids = any(p.mask is not None and p.mask.stem.endswith("labelTrainIds") for p in records.images)
     records.categories = [
         Category(name, i if train_ids else label, color) for i, (name, label, color) in enumerate(_CLASSES)
     ]

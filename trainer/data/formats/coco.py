@@ -10,23 +10,27 @@ from trainer.data.annotation_document import (
     Locate,
     open_document,
     read_categories,
+    read_images,
     read_keypoints,
-    read_pictures,
 )
+from trainer.data.convert.copy_images import ImageCopier
+from trainer.data.convert.to_coco import write_coco
 from trainer.data.files import Folder
 from trainer.data.formats import panoptic
-from trainer.data.formats.data_format import FormatPart, folder_of, listing, named_file, opened
+from trainer.data.formats.data_format import (
+    DataFormat,
+    FormatPart,
+    folder_of,
+    listing,
+    named_file,
+    new_records,
+    opened,
+)
 from trainer.data.formats.sniff import sniff
-from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
+from trainer.data.records import Category, ImageRecord, LoadedRecords, Problems, Records
 from trainer.data.splits import declared
 from trainer.schema import TASKS as ALL_TASKS
 from trainer.schema import Dataset
-
-NAME = "COCO data set"
-LOOKS_FOR = (
-    "annotations/instances_train2017.json, annotations/train.json, train/_annotations.coco.json or the like"
-)
-TASKS = ALL_TASKS
 
 _PREFIXES = {
     "pose": ("person_keypoints_", "keypoints_", ""),
@@ -39,74 +43,90 @@ _TRAIN_WORDS = ("train2017", "train2014", "train", "default")
 _OTHER_WORDS = {"val": ("val", "valid", "validation"), "test": ("test",)}
 
 
-def spot(folder: Folder, task: str) -> str | None:
-    """The training file of a usual layout, unless it is a DICE file of the same name."""
-    usual = _usual_train(folder, task)
-    kinds = ("coco",) if usual == "annotations.json" else ("coco", "dice")
-    return usual if usual and sniff(folder.root / usual) in kinds else None
+class CocoFormat(DataFormat):
+    """COCO: annotation files of any name, their images in folders of any name."""
 
+    title = "COCO data set"
+    layout = "annotations/instances_train2017.json, annotations/train.json, train/_annotations.coco.json or the like"
+    tasks = ALL_TASKS
+    writable_tasks = tasks
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
-    """The named files, else those of a usual layout: ``annotations/instances_train2017.json``,
-    ``annotations/train.json``, ``train/_annotations.coco.json``, ``annotations.json`` and their like."""
-    root = folder_of(dataset, problems)
-    if root is None:
-        return []
-    folder = opened(dataset)
-    files: dict[str, Path | None] = {}
-    if dataset.train_annotations:
-        files["train"] = named_file(root, dataset.train_annotations, "train_annotations", problems)
-    else:
+    def matches(self, folder: Folder, task: str) -> str | None:
+        """Return the training file of a usual layout, unless it is a DICE file of the same name."""
         usual = _usual_train(folder, task)
-        files["train"] = root / usual if usual else None
-        if usual is None:
-            problems.error(
-                f"no COCO annotation file found in {root}: name it with dataset.train_annotations{listing(root)}"
-            )
+        kinds = ("coco",) if usual == "annotations.json" else ("coco", "dice")
+        return usual if usual and sniff(folder.root / usual) in kinds else None
+
+    def find_parts(self, dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
+        """Return the files that the user named, else those of a usual layout.
+
+        Usual are ``annotations/instances_train2017.json``, ``annotations/train.json``,
+        ``train/_annotations.coco.json``, ``annotations.json`` and the like.
+        """
+        root = folder_of(dataset, problems)
+        if root is None:
+            return []
+        folder = opened(dataset)
+        files: dict[str, Path | None] = {}
+        if dataset.train_annotations:
+            files["train"] = named_file(root, dataset.train_annotations, "train_annotations", problems)
         else:
-            files |= {split: _sibling(usual, folder, split) for split in _OTHER_WORDS}
-    if dataset.val_annotations:
-        files["val"] = named_file(root, dataset.val_annotations, "val_annotations", problems)
-    if files["train"] is None:
-        return []
-    given = {"train": dataset.train_images, "val": dataset.val_images or dataset.train_images}
-    parts = []
-    for split, path in files.items():
-        images = given.get(split)
-        place = root / Path(images).expanduser() if images else None
-        if place and not place.is_dir():
-            problems.error(f"dataset.{split}_images: {place} is not a folder")
-        if path is not None:
-            parts.append(FormatPart(path, split, place))
-    return parts
+            usual = _usual_train(folder, task)
+            files["train"] = root / usual if usual else None
+            if usual is None:
+                problems.error(
+                    f"no COCO annotation file found in {root}: name it with dataset.train_annotations{listing(root)}"
+                )
+            else:
+                files |= {split: _sibling(usual, folder, split) for split in _OTHER_WORDS}
+        if dataset.val_annotations:
+            files["val"] = named_file(root, dataset.val_annotations, "val_annotations", problems)
+        if files["train"] is None:
+            return []
+        given = {"train": dataset.train_images, "val": dataset.val_images or dataset.train_images}
+        parts = []
+        for split, path in files.items():
+            images = given.get(split)
+            place = root / Path(images).expanduser() if images else None
+            if place and not place.is_dir():
+                problems.error(f"dataset.{split}_images: {place} is not a folder")
+            if path is not None:
+                parts.append(FormatPart(path, split, place))
+        return parts
 
+    def read_records(
+        self, parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems
+    ) -> Records:
+        """Read all files. A single file is split as it says itself, else by a draw."""
+        folder = opened(dataset)
+        records = new_records(folder, dataset, source=parts[0].path.name)
+        has_val = any(part.split == "val" for part in parts)
+        points: Document | None = None
+        for part in parts:
+            document = open_document(part.path, folder, problems, dataset.group_by)
+            if document is None:
+                continue
+            if part.split == "train":
+                records.categories = _categories(document, task, problems)
+                points = document
+            if part.split == "test" and not document.raw.get("annotations"):
+                continue  # COCO's own test files have no labels
+            images = _read_images(document, records, part, dataset, task, problems)
+            for image in images:
+                if has_val or part.split != "train":
+                    image.split = part.split
+            if part.split == "train" and not has_val:
+                records.rule = declared(document.raw, images, records.rule, problems)
+            records.images += images
+        if task == "pose" and points is not None:
+            read_keypoints(records, points, problems)
+        return records
 
-def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
-    """Records of all files; one file alone is split by its own words, else drawn."""
-    folder = opened(dataset)
-    rule = SplitRule(dataset.val_ratio, dataset.seed)
-    records = Records(folder.root, [], [], rule, source=parts[0].path.name)
-    has_val = any(part.split == "val" for part in parts)
-    points: Document | None = None
-    for part in parts:
-        document = open_document(part.path, folder, problems, dataset.group_by)
-        if document is None:
-            continue
-        if part.split == "train":
-            records.categories = _categories(document, task, problems)
-            points = document
-        if part.split == "test" and not document.raw.get("annotations"):
-            continue  # COCO's own test files have no labels
-        pictures = _pictures(document, records, part, dataset, task, problems)
-        for picture in pictures:
-            if has_val or part.split != "train":
-                picture.split = part.split
-        if part.split == "train" and not has_val:
-            records.rule = declared(document.raw, pictures, rule, problems)
-        records.pictures += pictures
-    if task == "pose" and points is not None:
-        read_keypoints(records, points, problems)
-    return records
+    def write_records(
+        self, folder: Path, task: str, loaded: LoadedRecords, copier: ImageCopier
+    ) -> dict[str, int]:
+        """Write it as :func:`trainer.data.convert.to_coco.write_coco` describes."""
+        return write_coco(folder, task, loaded, copier)
 
 
 def _categories(document: Document, task: str, problems: Problems) -> list[Category]:
@@ -115,15 +135,15 @@ def _categories(document: Document, task: str, problems: Problems) -> list[Categ
     return read_categories(document, problems)
 
 
-def _pictures(
+def _read_images(
     document: Document, records: Records, part: FormatPart, dataset: Dataset, task: str, problems: Problems
 ) -> list[ImageRecord]:
     locate = _locator(part, document.place, dataset.follow_links)
     if not panoptic.is_panoptic(document):
-        return read_pictures(document, records.categories, locate, problems)
+        return read_images(document, records.categories, locate, problems)
     if records.background == "auto":
         records.background = "ignore"  # what no segment covers is what nobody could name
-    return panoptic.read_pictures(document, records.categories, locate, task, problems)
+    return panoptic.read_images(document, records.categories, locate, task, problems)
 
 
 def _usual_train(folder: Folder, task: str) -> str | None:

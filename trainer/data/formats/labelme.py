@@ -23,16 +23,20 @@ from trainer.data.files import (
     plausible_size,
 )
 from trainer.data.formats.class_lists import named_classes
-from trainer.data.formats.data_format import FormatPart, find_whole, image_beside, opened, split_folders
+from trainer.data.formats.data_format import (
+    DataFormat,
+    FormatPart,
+    image_beside,
+    new_records,
+    opened,
+    split_folders,
+)
 from trainer.data.formats.sniff import sniff
 from trainer.data.keypoint_sets import keypoint_order, keypoint_set
-from trainer.data.labels import read_item
-from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
+from trainer.data.labels import read_annotation
+from trainer.data.records import Category, ImageRecord, Problems, Records
 from trainer.schema import Dataset
 
-NAME = "LabelMe data set"
-LOOKS_FOR = "a .json with shapes for each image"
-TASKS = ("detection", "instance_segmentation", "semantic_segmentation", "pose")
 _JSON = frozenset({".json"})
 _CIRCLE = 64
 _CLASS_FILES = ("labels.txt", "classes.txt")
@@ -40,55 +44,57 @@ _DRAWN = {"polygon", "rectangle", "circle"}
 _SKIPPED = {"line", "linestrip", "mask"}
 
 
-def spot(folder: Folder, task: str) -> str | None:
-    """A JSON file with shapes, near the top."""
-    places = ["", *(name for name in folder.folders()[:20])]
-    for place in places:
-        for name in folder.some(_JSON, place, limit=3):
-            if sniff(folder.root / name) == "labelme":
-                return name
-    return None
+class LabelmeFormat(DataFormat):
+    """LabelMe: a JSON file for each image."""
 
+    title = "LabelMe data set"
+    layout = "a .json with shapes for each image"
+    tasks = ("detection", "instance_segmentation", "semantic_segmentation", "pose")
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
-    """The whole folder."""
-    return find_whole(dataset, task, problems, spot, f"{NAME}: it needs {LOOKS_FOR}")
+    def matches(self, folder: Folder, task: str) -> str | None:
+        """Return a JSON file with shapes, in the folder itself or one level below."""
+        places = ["", *(name for name in folder.folders()[:20])]
+        for place in places:
+            for name in folder.some(_JSON, place, limit=3):
+                if sniff(folder.root / name) == "labelme":
+                    return name
+        return None
 
-
-def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
-    """Records of all files with shapes; the split by folders named train, val and test, else drawn."""
-    folder = opened(dataset)
-    rule = SplitRule(dataset.val_ratio, dataset.seed)
-    records = Records(folder.root, [], [], rule, source=f"{folder.root.name}/*.json")
-    drawn = list(_drawings(folder, problems))
-    if not drawn:
-        problems.error(f"no file with shapes in {folder.root}")
-    splits = {place: split for split, place in split_folders(folder).items()}
-    listed = [name for _, name in named_classes(folder, _CLASS_FILES, dataset.classes, problems)]
-    names = [n for n in listed if not _nothing(n)]
-    if not names:
-        used = {o.label for d in drawn for o in d.objects if o.outlines or o.points}
-        names = sorted(name for name in used if not _nothing(name))
-    points = (
-        keypoint_order({name for d in drawn for o in d.objects for name in o.points})
-        if task == "pose"
-        else []
-    )
-    records.categories = [Category(name, i) for i, name in enumerate(names)]
-    if not names:
-        problems.error("no shape is labelled in any file")
-    labels = {name: i for i, name in enumerate(names)}
-    for drawing in drawn:
-        drawing.picture.split = splits.get(drawing.file.split("/", 1)[0]) if "/" in drawing.file else None
-        for thing in drawing.objects:
-            _add(drawing, thing, labels, points, problems)
-        records.pictures.append(drawing.picture)
-    if task == "pose" and points:
-        try:
-            records.keypoints = keypoint_set({"name": "object", "keypoints": points}, len(points))
-        except ValueError as error:
-            problems.error(f"{records.source}: {error}")
-    return records
+    def read_records(
+        self, parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems
+    ) -> Records:
+        """Read all files with shapes. Folders named train, val and test give the split, else it is drawn."""
+        folder = opened(dataset)
+        records = new_records(folder, dataset, source=f"{folder.root.name}/*.json")
+        drawn = list(_drawings(folder, problems))
+        if not drawn:
+            problems.error(f"no file with shapes in {folder.root}")
+        splits = {place: split for split, place in split_folders(folder).items()}
+        listed = [name for _, name in named_classes(folder, _CLASS_FILES, dataset.classes, problems)]
+        names = [n for n in listed if not _nothing(n)]
+        if not names:
+            used = {o.label for d in drawn for o in d.objects if o.outlines or o.points}
+            names = sorted(name for name in used if not _nothing(name))
+        points = (
+            keypoint_order({name for d in drawn for o in d.objects for name in o.points})
+            if task == "pose"
+            else []
+        )
+        records.categories = [Category(name, i) for i, name in enumerate(names)]
+        if not names:
+            problems.error("no shape is labelled in any file")
+        labels = {name: i for i, name in enumerate(names)}
+        for drawing in drawn:
+            drawing.image.split = splits.get(drawing.file.split("/", 1)[0]) if "/" in drawing.file else None
+            for thing in drawing.objects:
+                _add(drawing, thing, labels, points, problems)
+            records.images.append(drawing.image)
+        if task == "pose" and points:
+            try:
+                records.keypoints = keypoint_set({"name": "object", "keypoints": points}, len(points))
+            except ValueError as error:
+                problems.error(f"{records.source}: {error}")
+        return records
 
 
 @dataclass
@@ -102,7 +108,7 @@ class _Object:
 @dataclass
 class _Drawing:
     file: str
-    picture: ImageRecord
+    image: ImageRecord
     objects: list[_Object]
 
 
@@ -119,12 +125,12 @@ def _drawings(folder: Folder, problems: Problems) -> Iterator[_Drawing]:
         if "shapes" not in raw:
             problems.note("JSON files without shapes were not read", file)
             continue
-        picture = _picture(folder, file, raw, problems)
-        if picture is not None:
-            yield _Drawing(file, picture, _objects(raw, file, problems))
+        image = _read_image(folder, file, raw, problems)
+        if image is not None:
+            yield _Drawing(file, image, _objects(raw, file, problems))
 
 
-def _picture(folder: Folder, file: str, raw: dict[str, Any], problems: Problems) -> ImageRecord | None:
+def _read_image(folder: Folder, file: str, raw: dict[str, Any], problems: Problems) -> ImageRecord | None:
     """The image that ``imagePath`` names, looked for beside the JSON file, then one with the file's own name."""
     below, _, own = file.rpartition("/")
     given = raw.get("imagePath")
@@ -272,14 +278,14 @@ def _add(
             example = f"{thing.where}: {thing.label[:40]!r}"
             problems.error("annotations of a class that is not declared", example, "category_unknown")
         return
-    raw: dict[str, Any] = {"id": len(drawing.picture.items) + 1, "segmentation": thing.outlines or None}
+    raw: dict[str, Any] = {"id": len(drawing.image.annotations) + 1, "segmentation": thing.outlines or None}
     if points and thing.points:
         raw["keypoints"] = [
             n for name in points for n in ((*thing.points[name], 2) if name in thing.points else (0, 0, 0))
         ]
-    item = read_item(raw, label, drawing.picture, thing.where, problems)
-    if item is not None:
-        drawing.picture.items.append(item)
+    annotation = read_annotation(raw, label, drawing.image, thing.where, problems)
+    if annotation is not None:
+        drawing.image.annotations.append(annotation)
 
 
 def _nothing(name: str) -> bool:

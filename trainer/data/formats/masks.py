@@ -15,13 +15,10 @@ from trainer.data.annotation_document import is_background
 from trainer.data.files import IMAGE_SUFFIXES, Folder, image_size, lacking_rule, read_index_png
 from trainer.data.formats import cityscapes
 from trainer.data.formats.class_lists import named_classes, text_lines
-from trainer.data.formats.data_format import FormatPart, find_whole, opened, split_folders
-from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
+from trainer.data.formats.data_format import DataFormat, FormatPart, new_records, opened, split_folders
+from trainer.data.records import Category, ImageRecord, Problems, Records
 from trainer.schema import Dataset
 
-NAME = "mask PNG data set"
-LOOKS_FOR = "images/ and masks/ (or img_dir/ and ann_dir/) with equal names, or leftImg8bit/ and gtFine/"
-TASKS = ("semantic_segmentation",)
 _PNG = frozenset({".png", ".bmp", ".tif", ".tiff"})
 _IMAGES = ("images", "img_dir", "imgs", "image", "img", "JPEGImages", "leftImg8bit")
 _MASKS = ("masks", "ann_dir", "mask", "annotations", "labels", "gt", "segmentation")
@@ -33,46 +30,48 @@ _CLASS_FILES = (
 _VOID = 255
 
 
-def spot(folder: Folder, task: str) -> str | None:
-    """The first mask that has its image."""
-    if cityscapes.there(folder):
-        return "leftImg8bit, gtFine"
-    for images, masks, _ in _pairs(folder):
-        for name in folder.some(_PNG, masks, limit=20):
-            stem = name[len(masks) + 1 :].rpartition(".")[0]
-            stems = [stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)]
-            if any(folder.has(f"{images}/{s}{suffix}") for s in stems for suffix in IMAGE_SUFFIXES):
-                return name
-    return None
+class MaskFormat(DataFormat):
+    """Index PNGs beside images; a pixel's value is its class."""
 
+    title = "mask PNG data set"
+    layout = "images/ and masks/ (or img_dir/ and ann_dir/) with equal names, or leftImg8bit/ and gtFine/"
+    tasks = ("semantic_segmentation",)
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
-    """The whole folder."""
-    return find_whole(dataset, task, problems, spot, f"{NAME}: it needs {LOOKS_FOR}")
+    def matches(self, folder: Folder, task: str) -> str | None:
+        """Return the first mask that has its image."""
+        if cityscapes.there(folder):
+            return "leftImg8bit, gtFine"
+        for images, masks, _ in _pairs(folder):
+            for name in folder.some(_PNG, masks, limit=20):
+                stem = name[len(masks) + 1 :].rpartition(".")[0]
+                stems = [stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)]
+                if any(folder.has(f"{images}/{s}{suffix}") for s in stems for suffix in IMAGE_SUFFIXES):
+                    return name
+        return None
 
-
-def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
-    """Records of all images with a mask; the split by the folders' names, else ``train.txt`` lists, else drawn."""
-    folder = opened(dataset)
-    rule = SplitRule(dataset.val_ratio, dataset.seed)
-    records = Records(folder.root, [], [], rule, source=folder.root.name)
-    city = cityscapes.there(folder)
-    pairs = cityscapes.pairs(folder) if city else _found(folder, problems)
-    listed = _lists(folder, problems)
-    for image, mask, split in pairs:
-        picture = _picture(folder, image, mask, problems)
-        if picture is not None:
-            stem = picture.name.rpartition(".")[0]
-            picture.split = split or listed.get(stem) or listed.get(stem.rpartition("/")[2])
-            records.pictures.append(picture)
-    if not records.pictures:
-        problems.error(f"no mask in {folder.root} has its image: they must have equal names")
+    def read_records(
+        self, parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems
+    ) -> Records:
+        """Read all images with a mask. Names of folders give the split, then lists like ``train.txt``, else a draw."""
+        folder = opened(dataset)
+        records = new_records(folder, dataset, source=folder.root.name)
+        city = cityscapes.there(folder)
+        pairs = cityscapes.pairs(folder) if city else _found(folder, problems)
+        listed = _lists(folder, problems)
+        for image_name, mask_name, split in pairs:
+            image = _read_image(folder, image_name, mask_name, problems)
+            if image is not None:
+                stem = image.name.rpartition(".")[0]
+                image.split = split or listed.get(stem) or listed.get(stem.rpartition("/")[2])
+                records.images.append(image)
+        if not records.images:
+            problems.error(f"no mask in {folder.root} has its image: they must have equal names")
+            return records
+        if city and not dataset.classes:
+            cityscapes.name(records)
+        else:
+            _name(records, named_classes(folder, _CLASS_FILES, dataset.classes, problems), problems)
         return records
-    if city and not dataset.classes:
-        cityscapes.name(records)
-    else:
-        _name(records, named_classes(folder, _CLASS_FILES, dataset.classes, problems), problems)
-    return records
 
 
 def _pairs(folder: Folder) -> Iterator[tuple[str, str, str | None]]:
@@ -119,7 +118,7 @@ def _lists(folder: Folder, problems: Problems) -> dict[str, str]:
     return found
 
 
-def _picture(folder: Folder, image: str, mask: str, problems: Problems) -> ImageRecord | None:
+def _read_image(folder: Folder, image: str, mask: str, problems: Problems) -> ImageRecord | None:
     for what, name in (("image", image), ("mask", mask)):
         lacking = folder.lacks(name)
         if lacking:
@@ -144,11 +143,11 @@ def _name(records: Records, named: list[tuple[int, str]], problems: Problems) ->
     """Classes by their names; without names by the values that the masks hold, which takes a look at each."""
     if not named:
         values: set[int] = set()
-        for picture in records.pictures:
-            assert picture.mask is not None
-            found = read_index_png(picture.mask)
+        for image in records.images:
+            assert image.mask is not None
+            found = read_index_png(image.mask)
             if found is None:
-                problems.error("mask files that are not indexed or grey PNGs", picture.mask.name)
+                problems.error("mask files that are not indexed or grey PNGs", image.mask.name)
             else:
                 values.update(np.unique(found).tolist())
         if values == {0, _VOID}:

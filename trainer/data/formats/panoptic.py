@@ -15,7 +15,7 @@ from trainer.data.annotation_document import Document, Locate, Lookup
 from trainer.data.files import inside, read_color_png
 from trainer.data.geometry import mask_rle
 from trainer.data.json_stream import JsonEntries
-from trainer.data.labels import read_item
+from trainer.data.labels import read_annotation
 from trainer.data.packed_labels import add
 from trainer.data.records import Category, ImageRecord, Problems
 
@@ -35,14 +35,14 @@ def read_categories(document: Document, task: str, problems: Problems) -> list[C
     return found
 
 
-def read_pictures(
+def read_images(
     document: Document, categories: list[Category], locate: Locate, task: str, problems: Problems
 ) -> list[ImageRecord]:
-    """The pictures with a mask a segment; the PNGs are only opened when the task needs masks."""
+    """The images with a mask a segment; the PNGs are only opened when the task needs masks."""
     file, listed = document.path.name, document.raw["annotations"]
     bare = Document(document.path, {**document.raw, "annotations": []}, document.place)
-    pictures = documents.read_pictures(bare, categories, locate, problems)
-    by_id = {picture.key: picture for picture in pictures}
+    images = documents.read_images(bare, categories, locate, problems)
+    by_id = {image.key: image for image in images}
     lookup = Lookup(document, categories, problems)
     stuff = _stuff(document) if task != "semantic_segmentation" else set()
     for i, entry in enumerate(listed):
@@ -50,18 +50,18 @@ def read_pictures(
         if not isinstance(segments, list) or not all(isinstance(s, dict) for s in segments):
             problems.error(f"{file}: segments_info must be a list of objects", f"entry {i + 1}")
             continue
-        picture = by_id.get(str(entry.get("image_id")))
-        if picture is None:
+        image = by_id.get(str(entry.get("image_id")))
+        if image is None:
             example = f"entry {i + 1} image_id {entry.get('image_id')}"
             problems.error(
                 f"{file}: annotations of an image that is not listed", example, "annotation_unlisted"
             )
             continue
-        ids = _segment_ids(document, entry, picture, problems) if "segmentation" in task else None
+        ids = _segment_ids(document, entry, image, problems) if "segmentation" in task else None
         for segment in segments:
             if str(segment.get("category_id")) in stuff:
                 continue
-            where = f"{picture.name}#{segment.get('id')}"
+            where = f"{image.name}#{segment.get('id')}"
             label = lookup(segment, where)
             raw = dict(segment)
             if "segmentation" in task:
@@ -72,10 +72,10 @@ def read_pictures(
                     problems.error(f"{file}: segments that their PNG doesn't hold", where)
                     continue
                 raw = {**segment, "bbox": None, "area": int(mask.sum()), "segmentation": mask_rle(mask)}
-            item = read_item(raw, label, picture, where, problems) if label is not None else None
-            if item is not None:
-                add(picture, [item])
-    return pictures
+            annotation = read_annotation(raw, label, image, where, problems) if label is not None else None
+            if annotation is not None:
+                add(image, [annotation])
+    return images
 
 
 def _stuff(document: Document) -> set[str]:
@@ -87,7 +87,7 @@ def _stuff(document: Document) -> set[str]:
 
 
 def _segment_ids(
-    document: Document, entry: dict[str, Any], picture: ImageRecord, problems: Problems
+    document: Document, entry: dict[str, Any], image: ImageRecord, problems: Problems
 ) -> np.ndarray | None:
     """(height, width) int: the segment each pixel belongs to, 0 for none."""
     file, name = document.path.name, inside(entry.get("file_name"))
@@ -106,7 +106,7 @@ def _segment_ids(
         problems.error(f"{file}: panoptic PNGs {reasons[choices[0]]}", f"{stem}/{name}")
         return None
     colors = read_color_png(place.root / found)
-    if colors is None or colors.shape[:2] != (picture.height, picture.width):
+    if colors is None or colors.shape[:2] != (image.height, image.width):
         problems.error(f"{file}: panoptic PNGs that are no colour image of their image's size", found)
         return None
     red, green, blue = (colors[..., i].astype(np.int64) for i in range(3))

@@ -14,18 +14,20 @@ from xml.etree.ElementTree import Element
 from trainer.data.annotation_document import is_background
 from trainer.data.files import Folder, image_size, inside, lacking_rule, plausible_size
 from trainer.data.formats.class_lists import named_classes, text_lines
-from trainer.data.formats.data_format import FormatPart, find_whole, image_beside, opened, split_folders
+from trainer.data.formats.data_format import (
+    DataFormat,
+    FormatPart,
+    image_beside,
+    new_records,
+    opened,
+    split_folders,
+)
 from trainer.data.formats.voc_masks import instances
 from trainer.data.formats.xml import parse_xml
-from trainer.data.labels import read_item
-from trainer.data.records import Category, ImageRecord, Problems, Records, SplitRule
+from trainer.data.labels import read_annotation
+from trainer.data.records import Category, ImageRecord, Problems, Records
 from trainer.schema import Dataset
 
-NAME = "Pascal VOC data set"
-LOOKS_FOR = (
-    "Annotations/*.xml with JPEGImages/, or .xml files beside images; for masks SegmentationClass/*.png"
-)
-TASKS = ("detection", "instance_segmentation", "semantic_segmentation")
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
@@ -36,59 +38,68 @@ _IMAGE_PLACES = ("JPEGImages", "images", "Images", "")
 _CLASS_FILES = ("labelmap.txt", "class_names.txt", "classes.txt", "labels.txt")
 
 
-def spot(folder: Folder, task: str) -> str | None:
-    """An annotation file, for masks a mask."""
-    base = _base(folder)
-    if base is None:
-        return None
-    if task.endswith("segmentation"):
-        wanted = ["SegmentationClass", *(["SegmentationObject"] if task == "instance_segmentation" else [])]
-        masks = [folder.some(_PNG, _below(base, name)) for name in wanted]
-        return masks[0][0] if all(masks) else None
-    found = folder.some(_XML, _annotations(folder, base))
-    return found[0] if found else None
+class VocFormat(DataFormat):
+    """Pascal VOC: an XML file for each image, or index PNGs in ``SegmentationClass``."""
 
-
-def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
-    """The whole folder."""
-    return find_whole(dataset, task, problems, spot, f"{NAME} for task={task}: it needs {LOOKS_FOR}")
-
-
-def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
-    """Records of the images that ``ImageSets`` list, else of all that have an annotation."""
-    folder = opened(dataset)
-    base = _base(folder) or ""
-    rule = SplitRule(dataset.val_ratio, dataset.seed)
-    records = Records(folder.root, [], [], rule, source=base or folder.root.name)
-    masks = _stems(folder, _PNG, _below(base, "SegmentationClass"))
-    files = masks if task.endswith("segmentation") else _stems(folder, _XML, _annotations(folder, base))
-    splits = _splits(folder, base, task, problems)
-    listed = (
-        {stem: split for stem, split in splits.items() if stem in files} if splits else dict.fromkeys(files)
+    title = "Pascal VOC data set"
+    layout = (
+        "Annotations/*.xml with JPEGImages/, or .xml files beside images; for masks SegmentationClass/*.png"
     )
-    _remark(files, splits, problems)
-    found: list[tuple[ImageRecord, list[dict[str, Any]]]] = []
-    for stem, split in listed.items():
+    tasks = ("detection", "instance_segmentation", "semantic_segmentation")
+
+    def matches(self, folder: Folder, task: str) -> str | None:
+        """Return an annotation file; for segmentation, a mask."""
+        base = _base(folder)
+        if base is None:
+            return None
         if task.endswith("segmentation"):
-            picture = _picture(folder, base, stem, None, None, problems)
-            if picture is not None:
-                picture.mask = folder.root / masks[stem]
-                _checked_mask(folder, masks[stem], problems)
-                picture.split = split
-                found.append((picture, []))
-            continue
-        entry = _annotated(folder, base, stem, files[stem], problems)
-        if entry is not None:
-            entry[0].split = split
-            found.append(entry)
-    if task.endswith("segmentation"):
-        records.pictures = [picture for picture, _ in found]
-        records.categories = _mask_categories(folder, base, dataset, problems)
-        if task == "instance_segmentation":
-            instances(records, folder, _below(base, "SegmentationObject"), problems)
+            wanted = [
+                "SegmentationClass",
+                *(["SegmentationObject"] if task == "instance_segmentation" else []),
+            ]
+            masks = [folder.some(_PNG, _below(base, name)) for name in wanted]
+            return masks[0][0] if all(masks) else None
+        found = folder.some(_XML, _annotations(folder, base))
+        return found[0] if found else None
+
+    def read_records(
+        self, parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems
+    ) -> Records:
+        """Read the images that ``ImageSets`` list, else all that have an annotation."""
+        folder = opened(dataset)
+        base = _base(folder) or ""
+        records = new_records(folder, dataset, source=base or folder.root.name)
+        masks = _stems(folder, _PNG, _below(base, "SegmentationClass"))
+        files = masks if task.endswith("segmentation") else _stems(folder, _XML, _annotations(folder, base))
+        splits = _splits(folder, base, task, problems)
+        listed = (
+            {stem: split for stem, split in splits.items() if stem in files}
+            if splits
+            else dict.fromkeys(files)
+        )
+        _remark(files, splits, problems)
+        found: list[tuple[ImageRecord, list[dict[str, Any]]]] = []
+        for stem, split in listed.items():
+            if task.endswith("segmentation"):
+                image = _read_image(folder, base, stem, None, None, problems)
+                if image is not None:
+                    image.mask = folder.root / masks[stem]
+                    _checked_mask(folder, masks[stem], problems)
+                    image.split = split
+                    found.append((image, []))
+                continue
+            entry = _annotated(folder, base, stem, files[stem], problems)
+            if entry is not None:
+                entry[0].split = split
+                found.append(entry)
+        if task.endswith("segmentation"):
+            records.images = [image for image, _ in found]
+            records.categories = _mask_categories(folder, base, dataset, problems)
+            if task == "instance_segmentation":
+                instances(records, folder, _below(base, "SegmentationObject"), problems)
+            return records
+        _label(records, found, _names(folder, base, dataset, problems), problems)
         return records
-    _label(records, found, _names(folder, base, dataset, problems), problems)
-    return records
 
 
 def _base(folder: Folder) -> str | None:
@@ -164,8 +175,8 @@ def _annotated(
     root = parse_xml(content, file, problems) if content is not None else None
     if root is None:
         return None
-    picture = _picture(folder, base, stem, _text(root, "filename"), root.find("size"), problems)
-    return (picture, list(_objects(root, file, problems))) if picture is not None else None
+    image = _read_image(folder, base, stem, _text(root, "filename"), root.find("size"), problems)
+    return (image, list(_objects(root, file, problems))) if image is not None else None
 
 
 def _objects(root: Element, file: str, problems: Problems) -> Iterator[dict[str, Any]]:
@@ -190,7 +201,7 @@ def _objects(root: Element, file: str, problems: Problems) -> Iterator[dict[str,
             }
 
 
-def _picture(
+def _read_image(
     folder: Folder, base: str, stem: str, filename: str | None, size: Element | None, problems: Problems
 ) -> ImageRecord | None:
     clean = inside(filename) if filename else None
@@ -239,14 +250,14 @@ def _label(
     names: list[str],
     problems: Problems,
 ) -> None:
-    """Give each picture its objects; without a list of names, those that occur, in alphabetical order."""
+    """Give each image its objects; without a list of names, those that occur, in alphabetical order."""
     used = {raw["name"] for _, raws in found for raw in raws if not is_background(raw["name"])}
     names = names or sorted(used)
     records.categories = [Category(name, i) for i, name in enumerate(names)]
     if not names:
         problems.error("no object is labelled in any annotation file")
     labels = {name: i for i, name in enumerate(names)}
-    for picture, raws in found:
+    for image, raws in found:
         for raw in raws:
             label = labels.get(raw["name"])
             if label is None:
@@ -257,10 +268,10 @@ def _label(
                         "category_unknown",
                     )
                 continue
-            item = read_item(raw, label, picture, raw["where"], problems)
-            if item is not None:
-                picture.items.append(item)
-        records.pictures.append(picture)
+            annotation = read_annotation(raw, label, image, raw["where"], problems)
+            if annotation is not None:
+                image.annotations.append(annotation)
+        records.images.append(image)
 
 
 def _names(folder: Folder, base: str, dataset: Dataset, problems: Problems) -> list[str]:

@@ -6,33 +6,33 @@ import numpy as np
 
 from trainer.data.files import Folder, read_index_png
 from trainer.data.geometry import mask_rle
-from trainer.data.labels import read_item
+from trainer.data.labels import read_annotation
 from trainer.data.records import ImageRecord, Problems, Records
 
 _VOID = 255  # the outline that VOC draws around each object
 
 
 def instances(records: Records, folder: Folder, objects: str, problems: Problems) -> None:
-    """Turn each picture's class mask, and the object mask of the same name in ``objects``, into items."""
+    """Turn each image's class mask, and the object mask of the same name in ``objects``, into items."""
     labels = {int(c.original_id): i for i, c in enumerate(records.categories)}
-    for picture in records.pictures:
-        assert picture.mask is not None
-        name = f"{objects}/{picture.original_id}.png"
+    for image in records.images:
+        assert image.mask is not None
+        name = f"{objects}/{image.original_id}.png"
         lacking = folder.lacks(name)
         if lacking:
             problems.error(f"object masks {lacking}", name)
             continue
-        masks = [read_index_png(path) for path in (picture.mask, folder.root / name)]
-        if any(mask is None or mask.shape != (picture.height, picture.width) for mask in masks):
+        masks = [read_index_png(path) for path in (image.mask, folder.root / name)]
+        if any(mask is None or mask.shape != (image.height, image.width) for mask in masks):
             problems.error("masks that are no indexed PNG of their image's size", name)
             continue
         classes, numbers = (mask for mask in masks if mask is not None)
-        picture.mask = None
-        _add(picture, classes, numbers, labels, name, problems)
+        image.mask = None
+        _add(image, classes, numbers, labels, name, problems)
 
 
 def _add(
-    picture: ImageRecord,
+    image: ImageRecord,
     classes: np.ndarray,
     numbers: np.ndarray,
     labels: dict[int, int],
@@ -55,6 +55,6 @@ def _add(
             )
             continue
         raw = {"id": number, "area": int(mask.sum()), "segmentation": mask_rle(mask)}
-        item = read_item(raw, label, picture, where, problems)
-        if item is not None:
-            picture.items.append(item)
+        annotation = read_annotation(raw, label, image, where, problems)
+        if annotation is not None:
+            image.annotations.append(annotation)

@@ -9,81 +9,80 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from trainer.data.convert.copy_images import ImageCopier
+from trainer.data.convert.to_yolo import write_yolo
 from trainer.data.files import Folder, decode, image_size, lacking_rule
 from trainer.data.formats import data_format
-from trainer.data.formats.data_format import FormatPart, find_whole, opened
-from trainer.data.formats.yolo_yaml import Description, describe, yaml_file
+from trainer.data.formats.data_format import DataFormat, FormatPart, new_records, opened
+from trainer.data.formats.yolo_yaml import Description, describe, label_name, yaml_file
 from trainer.data.keypoint_sets import keypoint_set
-from trainer.data.labels import read_item
-from trainer.data.records import ImageRecord, Problems, Records, SplitRule
+from trainer.data.labels import read_annotation
+from trainer.data.records import ImageRecord, LoadedRecords, Problems, Records
 from trainer.schema import Dataset
 
-NAME = "YOLO data set"
-LOOKS_FOR = "data.yaml with names and train, or images/ and labels/ with a .txt an image"
-TASKS = ("detection", "instance_segmentation", "pose")
 _OUTSIDE = 0.01  # a share this far over the edge is rounding, and is clipped
 
 
-def spot(folder: Folder, task: str) -> str | None:
-    """``data.yaml`` with names, else label files beside images."""
-    found = yaml_file(folder)
-    if found:
-        return found
-    for below in ("labels", "train/labels", "labels/train"):
-        for name in folder.some(frozenset({".txt"}), below):
-            if name.rsplit("/", 1)[-1] not in ("classes.txt", "train.txt", "val.txt", "test.txt"):
-                return name
-    return None
+class YoloFormat(DataFormat):
+    """YOLO: a text file for each image, described by ``data.yaml``."""
+
+    title = "YOLO data set"
+    layout = "data.yaml with names and train, or images/ and labels/ with a .txt an image"
+    tasks = ("detection", "instance_segmentation", "pose")
+    writable_tasks = tasks
+
+    def matches(self, folder: Folder, task: str) -> str | None:
+        """Return ``data.yaml`` with names, else a label file."""
+        found = yaml_file(folder)
+        if found:
+            return found
+        for below in ("labels", "train/labels", "labels/train"):
+            for name in folder.some(frozenset({".txt"}), below):
+                if name.rsplit("/", 1)[-1] not in ("classes.txt", "train.txt", "val.txt", "test.txt"):
+                    return name
+        return None
+
+    def read_records(
+        self, parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems
+    ) -> Records:
+        """Read all images that ``data.yaml`` (or the names of the folders) point to."""
+        folder = opened(dataset)
+        described = describe(folder, dataset.classes, problems)
+        source = described.file or f"{folder.root.name}/labels"
+        records = new_records(folder, dataset, source=source)
+        records.categories = described.categories
+        seen: dict[str, str] = {}
+        for split, names in described.images.items():
+            for name in names:
+                if name in seen:
+                    if seen[name] != split:
+                        problems.error(f"{source}: images in two splits", f"{name}: {seen[name]}, {split}")
+                    continue
+                seen[name] = split
+                image = _read_image(folder, name, described, split, problems)
+                if image is not None:
+                    records.images.append(image)
+        if not seen:
+            problems.error(f"{source}: no image found in {folder.root}{data_format.held(folder.root)}")
+        reader = _Lines(described, task, problems)
+        for image in records.images:
+            image.annotations.extend(reader.annotations(folder, image))
+        reader.say()
+        if task == "pose":
+            _keypoints(records, described, problems)
+        return records
+
+    def write_records(
+        self, folder: Path, task: str, loaded: LoadedRecords, copier: ImageCopier
+    ) -> dict[str, int]:
+        """Write it as :func:`trainer.data.convert.to_yolo.write_yolo` describes."""
+        return write_yolo(folder, task, loaded, copier)
 
 
-def find(dataset: Dataset, task: str, problems: Problems) -> list[FormatPart]:
-    """The whole folder."""
-    return find_whole(dataset, task, problems, spot, f"{NAME} for task={task}: it needs {LOOKS_FOR}")
-
-
-def read(parts: list[FormatPart], dataset: Dataset, task: str, problems: Problems) -> Records:
-    """Records of all images that ``data.yaml`` (or the folders' names) lead to."""
-    folder = opened(dataset)
-    described = describe(folder, dataset.classes, problems)
-    rule = SplitRule(dataset.val_ratio, dataset.seed)
-    source = described.file or f"{folder.root.name}/labels"
-    records = Records(folder.root, described.categories, [], rule, source=source)
-    seen: dict[str, str] = {}
-    for split, images in described.images.items():
-        for image in images:
-            if image in seen:
-                if seen[image] != split:
-                    problems.error(f"{source}: images in two splits", f"{image}: {seen[image]}, {split}")
-                continue
-            seen[image] = split
-            picture = _picture(folder, image, described, split, problems)
-            if picture is not None:
-                records.pictures.append(picture)
-    if not seen:
-        problems.error(f"{source}: no image found in {folder.root}{data_format.held(folder.root)}")
-    reader = _Lines(described, task, problems)
-    for picture in records.pictures:
-        picture.items.extend(reader.items(folder, picture))
-    reader.say()
-    if task == "pose":
-        _keypoints(records, described, problems)
-    return records
-
-
-def label_name(image: str) -> str:
-    """Where the labels of an image are: its last folder ``images`` read as ``labels``, the suffix as ``.txt``."""
-    folders, _, file = image.rpartition("/")
-    parts = folders.split("/") if folders else []
-    for i in range(len(parts) - 1, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    return "/".join([*parts, f"{file.rpartition('.')[0] or file}.txt"])
-
-
-def _picture(
+def _read_image(
     folder: Folder, image: str, described: Description, split: str, problems: Problems
 ) -> ImageRecord | None:
     lacking = folder.lacks(image)
@@ -120,10 +119,10 @@ class _Lines:
     files: int = 0
     _unlabelled: list[str] = field(default_factory=list)
 
-    def items(self, folder: Folder, picture: ImageRecord) -> Iterator[Any]:
-        name = label_name(picture.file_name)
+    def annotations(self, folder: Folder, image: ImageRecord) -> Iterator[Any]:
+        name = label_name(image.file_name)
         if not folder.has(name):
-            self._unlabelled.append(picture.name)
+            self._unlabelled.append(image.name)
             return
         content = folder.read(name, self.problems)
         text = decode(content, name, self.problems) if content is not None else None
@@ -133,16 +132,16 @@ class _Lines:
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip():
                 where = f"{name}, line {number}"
-                raw = self._raw(line.split(), picture, where)
+                raw = self._raw(line.split(), image, where)
                 label = self._label(line.split()[0], where) if raw else None
-                item = (
-                    read_item(raw, label, picture, where, self.problems)
+                annotation = (
+                    read_annotation(raw, label, image, where, self.problems)
                     if raw and label is not None
                     else None
                 )
-                if item is not None:
-                    item.original_id = number
-                    yield item
+                if annotation is not None:
+                    annotation.original_id = number
+                    yield annotation
 
     def say(self) -> None:
         if self._unlabelled and self.files:
@@ -164,7 +163,7 @@ class _Lines:
             )
         return label
 
-    def _raw(self, words: list[str], picture: ImageRecord, where: str) -> dict[str, Any] | None:
+    def _raw(self, words: list[str], image: ImageRecord, where: str) -> dict[str, Any] | None:
         """A line as an annotation with px, or None after noting what is wrong with it."""
         try:
             numbers = [float(word) for word in words[1:]]
@@ -184,9 +183,9 @@ class _Lines:
                     "annotation_invalid",
                 )
                 return None
-            return self._in_px(numbers[:4], _triples(numbers[4:], width), picture, where)
+            return self._in_px(numbers[:4], _triples(numbers[4:], width), image, where)
         if len(numbers) == 4:
-            return self._in_px(numbers, None, picture, where)
+            return self._in_px(numbers, None, image, where)
         if len(numbers) < 6 or len(numbers) % 2:
             self.problems.error(
                 "lines must have 5 numbers (a box) or 7, 9, 11, ... (a polygon); poses need kpt_shape in data.yaml",
@@ -196,16 +195,16 @@ class _Lines:
             return None
         if not self._shares(numbers, where):
             return None
-        sides = (picture.width, picture.height)
+        sides = (image.width, image.height)
         return {"segmentation": [[n * sides[i % 2] for i, n in enumerate(numbers)]]}
 
     def _in_px(
-        self, box: list[float], points: list[float] | None, picture: ImageRecord, where: str
+        self, box: list[float], points: list[float] | None, image: ImageRecord, where: str
     ) -> dict[str, Any] | None:
         x, y, w, h = box
         if not self._shares([x, y, w, h], where):
             return None
-        width, height = picture.width, picture.height
+        width, height = image.width, image.height
         raw: dict[str, Any] = {
             "bbox": [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height],
         }

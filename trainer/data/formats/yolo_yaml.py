@@ -37,6 +37,17 @@ class Description:
     pose: dict[str, Any] = field(default_factory=dict)
 
 
+def label_name(image: str) -> str:
+    """Where the labels of an image are: its last folder ``images`` read as ``labels``, the suffix as ``.txt``."""
+    folders, _, file = image.rpartition("/")
+    parts = folders.split("/") if folders else []
+    for i in range(len(parts) - 1, -1, -1):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
+    return "/".join([*parts, f"{file.rpartition('.')[0] or file}.txt"])
+
+
 def yaml_file(folder: Folder) -> str | None:
     """``data.yaml`` or its like; another YAML file when it is the only one that names classes and ``train``."""
     for name in _YAMLS:

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainer.data.files import IMAGE_SUFFIXES, inside
 from trainer.data.formats.data_format import FormatPart, opened
-from trainer.data.formats.format_registry import FORMATS
+from trainer.data.formats.format_registry import load_format
 from trainer.data.formats.sniff import sniff
 from trainer.data.records import Problems
 from trainer.schema import Dataset
@@ -62,19 +62,21 @@ def documents(dataset: Dataset, task: str, problems: Problems) -> list[tuple[str
     ``dataset.path`` is the folder with the label files.
     """
     folder = opened(dataset)
-    if dataset.format in FORMATS:
+    if dataset.format != "auto":
         kinds = [dataset.format]
     elif dataset.train_annotations:
         kinds = ["dice" if sniff(folder.root / dataset.train_annotations) == "dice" else "coco"]
     else:
         kinds = [
-            kind for kind in _DOCUMENTS if task in FORMATS[kind].TASKS and FORMATS[kind].spot(folder, task)
+            kind
+            for kind in _DOCUMENTS
+            if task in load_format(kind).tasks and load_format(kind).matches(folder, task)
         ]
     found = []
     for kind in kinds:
         if kind in _DOCUMENTS:
             options = dataclasses.replace(dataset, format=kind)
-            found += [(kind, part) for part in FORMATS[kind].find(options, task, problems)]
+            found += [(kind, part) for part in load_format(kind).find_parts(options, task, problems)]
     return found
 
 
