@@ -22,8 +22,8 @@ from trainer.data.sources import archive, dataset_cache
 
 KB = 1000
 USE_B = """
-from trainer.data.sources.dataset_cache import entry
-entry("b", "b", lambda part: {})
+from trainer.data.sources.dataset_cache import cache_entry
+cache_entry("b", "b", lambda part: {})
 print("used", flush=True)
 input()
 """
