@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from trainer.catalog import counts
-from trainer.catalog.count_models import differences, everything, named_bases, report
+from trainer.catalog.count_models import differences, report
+from trainer.catalog.counts import all_bases, named_bases
 from trainer.schema.conf_folders import Conf
 from trainer.zoo.model_names import ModelNames
 
@@ -76,12 +77,12 @@ def test_every_named_model_is_counted_but_for_those_that_need_a_package(rows: di
 def test_the_shipped_file_lists_every_installed_config_for_these_versions() -> None:
     if not counts.is_current():
         pytest.skip("other versions are installed than the file was counted with")
-    assert set(counts.shipped()) == set(everything())
+    assert set(counts.shipped()) == set(all_bases())
 
 
 def test_the_files_text_is_read_back_as_it_was() -> None:
     rows = {"b": {"params": 1}, "a": {"reason": 'needs "x"'}}
-    content = orjson.loads(counts.as_text(rows))
+    content = orjson.loads(counts.counts_file_text(rows))
     assert content["models"] == rows
     assert list(content["models"]) == ["a", "b"]
     assert content["versions"] == counts.versions()
@@ -95,7 +96,7 @@ def test_other_versions_are_counted_once_into_the_cache(
     monkeypatch.setenv("TRAINER_CACHE", str(tmp_path))
     monkeypatch.setattr(counts, "package_version", lambda package: "9.9.9")
     told: list[str] = []
-    found = counts.counted([YOLOX], told.append)
+    found = counts.read_counts([YOLOX], told.append)
     assert found == {YOLOX: counts.shipped()[YOLOX]}
     assert told == ["counting the parameters of 1 models, once for the installed versions"]
 
@@ -103,7 +104,7 @@ def test_other_versions_are_counted_once_into_the_cache(
         raise AssertionError("counted twice")
 
     monkeypatch.setattr("trainer.catalog.counts.count", count_again)
-    assert counts.counted([YOLOX], told.append) == found
+    assert counts.read_counts([YOLOX], told.append) == found
     assert len(told) == 1
 
 
@@ -114,7 +115,7 @@ def test_where_nothing_can_be_counted_that_is_said_and_not_kept(
     monkeypatch.setattr(counts, "package_version", lambda package: "9.9.9")
     monkeypatch.setattr("sys.executable", "/bin/false")
     told: list[str] = []
-    assert counts.counted([YOLOX], told.append) == {}
+    assert counts.read_counts([YOLOX], told.append) == {}
     assert "counting parameters failed" in told[-1]
     assert not list(tmp_path.rglob("counts-*.json"))
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TRAINER_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr("trainer.core.retry.PAUSE", 0.01)
     return tmp_path / "weights"
 
 
@@ -53,7 +53,7 @@ def test_cut_off_in_mid_download_and_continued(capsys):
         assert fetch_weights(served.url).read_bytes() == CONTENT
     assert served.requests == [("GET", None), ("GET", "bytes=1000000-"), ("GET", "bytes=1500000-")]
     assert served.sent == len(CONTENT), "nothing was sent twice"
-    assert "going on at 1.0 MB" in capsys.readouterr().err
+    assert "resuming at 1.0 MB" in capsys.readouterr().err
 
 
 def test_a_server_without_ranges_starts_over():
@@ -135,7 +135,7 @@ def test_a_slow_server_that_stops(monkeypatch):
     monkeypatch.setattr("trainer.checkpoints.remote_file.TIMEOUT", 0.2)
     with serving(Served(CONTENT, pause=0.5), NAME) as served, pytest.raises(NetworkError, match="timed out"):
         monkeypatch.setattr(download, "TRIES", 1)
-        monkeypatch.setattr("trainer.checkpoints.remote_file.CHUNK", 1 << 20)
+        monkeypatch.setattr("trainer.core.remote_content.CHUNK_BYTES", 1 << 20)
         fetch_weights(served.url)
 
 

@@ -35,7 +35,7 @@ def store(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str
     monkeypatch.setenv("INTERNAL_STORAGE_ACCESS_KEY", "me")
     monkeypatch.setenv("INTERNAL_STORAGE_SECRET_KEY", "secret")
     monkeypatch.setenv("TRAINER_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr("trainer.core.retry.PAUSE", 0.01)
     bucket = "training-checkpoints"
     s3 = client(bucket)
     s3.create_bucket(Bucket=bucket)
@@ -61,7 +61,7 @@ def test_going_on_with_a_part(store, monkeypatch):
     def cut_once(url, start, tag):
         asked.append(start)
         if len(asked) == 1:
-            monkeypatch.setattr("trainer.checkpoints.remote_file.CHUNK", 1 << 19)
+            monkeypatch.setattr("trainer.core.remote_content.CHUNK_BYTES", 1 << 19)
             return _cut(real(url, start, tag))
         return real(url, start, tag)
 
@@ -86,10 +86,10 @@ class _cut:
         return self.manager.__exit__(*error)
 
     def _first(self, chunks):
-        from trainer.checkpoints.remote_file import ConnectionCut
+        from trainer.core.remote_faults import TransientFault
 
         yield next(iter(chunks))
-        raise ConnectionCut("cut")
+        raise TransientFault("cut")
 
 
 def test_no_such_object(store):

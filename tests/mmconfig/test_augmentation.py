@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from tests.mmconfig.bases import RTMDET, RTMPOSE, SEGFORMER, TASK_OF, YOLOX, build, make_experiment
@@ -117,7 +119,7 @@ def test_pipelines_run_on_real_scenes(base, choice, scenes):
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Prepared digits for a task, few of them."""
+    """Prepared digits for a task, few of them, prepared once."""
     from trainer.data.prepare import prepare
     from trainer.engine import compat
 
@@ -128,4 +130,4 @@ def scenes():
 
     for package in (mmdet, mmseg, mmpose):
         package.utils.register_all_modules(init_default_scope=False)
-    return lambda task: prepare(Dataset(name="digits", scenes=12, val_scenes=4), task)
+    return functools.cache(lambda task: prepare(Dataset(name="digits", scenes=12, val_scenes=4), task))

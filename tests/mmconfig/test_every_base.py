@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 
 import pytest
+from mmengine.config import Config
 
 from tests.mmconfig.bases import make_bundle, make_experiment
+from trainer.catalog.build_worker import read_each_file_once
+from trainer.config_tree.base_config import load_base
 from trainer.config_tree.config_files import config_path, list_configs
 from trainer.core.errors import ConfigError
 from trainer.engine.config_text import config_text
@@ -17,10 +21,17 @@ pytestmark = pytest.mark.slow
 PACKAGES = ("mmdet", "mmseg", "mmpose")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def files_read_once():
+    """MMEngine parses each config file once: most bases inherit the same few files, and parsing is most of the time."""
+    original = Config.__dict__["_file2dict"]
+    read_each_file_once()
+    yield
+    Config._file2dict = original
+
+
 def loadable(package):
     """Every base that mmengine can load and that has a model, with what mmengine makes of it."""
-    from mmengine.config import Config
-
     for relative in list_configs(package):
         base = f"{package}::{relative}"
         try:
@@ -29,6 +40,14 @@ def loadable(package):
             continue
         if "model" in loaded:
             yield base, loaded
+
+
+def models(package):
+    """The same bases, with what is in their model section."""
+    for relative in list_configs(package):
+        base = f"{package}::{relative}"
+        with contextlib.suppress(ConfigError):
+            yield base, load_base(base)["model"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -48,10 +67,9 @@ def test_no_differences_give_back_the_same_config(package):
 @pytest.mark.parametrize(("package", "least"), [("mmdet", 700), ("mmseg", 655), ("mmpose", 370)])
 def test_bases_take_the_digits_or_say_why_not(package, least):
     bridged, refused = 0, Counter()
-    for base, loaded in loadable(package):
-        cfg = loaded.to_dict()
+    for base, model in models(package):
         task = {"mmseg": "semantic_segmentation", "mmpose": "pose"}.get(package)
-        task = task or ("instance_segmentation" if predicts_masks(cfg["model"]) else "detection")
+        task = task or ("instance_segmentation" if predicts_masks(model) else "detection")
         exp = make_experiment(base, task, dataset__image_size=96, runtime__epochs=3, runtime__batch_size=8)
         try:
             build_config(exp, make_bundle(task))

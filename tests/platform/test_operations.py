@@ -20,7 +20,6 @@ from trainer.core.errors import ValidationError
 from trainer.platform.callbacks import failure_callback
 from trainer.platform.jobs import export_job, predict_job
 from trainer.platform.settings.environment_variables import read
-from trainer.platform.storage import s3_stores
 from trainer.platform.supervisor import Supervisor
 
 IDS = {"predict": "INFERENCE_JOB_ID", "evaluate": "TEST_RUN_ID", "export": "EXPORT_JOB_ID"}
@@ -138,7 +137,7 @@ def test_kinds_of_failures(
 def test_a_store_that_does_not_answer(
     home: Path, backend: Receiver, places: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_stores, "PAUSE", 0.0)
+    monkeypatch.setattr("trainer.core.retry.PAUSE", 0.0)
     nobody = socket.socket()
     nobody.bind(("127.0.0.1", 0))  # and doesn't listen
     address = f"127.0.0.1:{nobody.getsockname()[1]}"

@@ -197,7 +197,7 @@ def test_checkpoints_and_plots_are_there_before_they_are_named(uploading, backen
 def test_a_store_that_is_away_stops_nothing_and_is_not_named(
     tmp_path, backend, s3_store, monkeypatch, caplog
 ):
-    monkeypatch.setattr("trainer.platform.storage.s3_stores.PAUSE", 0.0)
+    monkeypatch.setattr("trainer.core.retry.PAUSE", 0.0)
     monkeypatch.setenv("INTERNAL_STORAGE_ENDPOINT", "http://127.0.0.1:9")
     run = make_run(tmp_path, backend.address)
     append(run, Story().whole().events)

@@ -11,7 +11,6 @@ import pytest
 
 from tests.platform.conftest import s3_client
 from trainer.core.errors import ConfigError, NetworkError
-from trainer.platform.storage import s3_stores
 from trainer.platform.storage.s3_stores import S3Store, StoreObjectMissing, fetch_uri, local_path
 
 Content = Callable[[], dict[str, bytes]]
@@ -53,7 +52,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
     monkeypatch.setenv("INTERNAL_STORAGE_ACCESS_KEY", "somebody")
     monkeypatch.setenv("INTERNAL_STORAGE_SECRET_KEY", "a-secret-nobody-sees")
     monkeypatch.delenv("EXTERNAL_STORAGE_ENDPOINT", raising=False)
-    monkeypatch.setattr(s3_stores, "PAUSE", 0.001)
+    monkeypatch.setattr("trainer.core.retry.PAUSE", 0.001)
     yield server
     server.http.shutdown()
     server.http.server_close()
@@ -90,7 +89,7 @@ def test_a_content_type_by_suffix(s3_store: Content, s3_endpoint: str, tmp_path:
 def test_a_large_file_goes_in_parts(
     s3_store: Content, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_stores, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr("trainer.core.object_store.PART_BYTES", 5 << 20)
     content = bytes(range(256)) * (12 << 12)  # 12 MiB
     (tmp_path / "large").write_bytes(content)
     S3Store().put(tmp_path / "large", "large")
@@ -100,7 +99,7 @@ def test_a_large_file_goes_in_parts(
 
 
 def test_more_objects_than_a_page(s3_store: Content, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_stores, "PAGE_KEYS", 2)
+    monkeypatch.setattr("trainer.core.object_store.PAGE_KEYS", 2)
     store = S3Store()
     for number in range(5):
         store.put_bytes(b"", f"many/{number}")

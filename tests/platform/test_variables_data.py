@@ -155,7 +155,7 @@ def test_a_new_job_goes_on_and_begins_anew_after_its_end(tmp_path: Path) -> None
 def test_a_results_store_that_is_away_does_not_keep_a_job_from_starting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_stores, "PAUSE", 0.001)
+    monkeypatch.setattr("trainer.core.retry.PAUSE", 0.001)
     for name, value in {"ENDPOINT": "http://127.0.0.1:9", "ACCESS_KEY": "a", "SECRET_KEY": "b"}.items():
         monkeypatch.setenv(f"INTERNAL_STORAGE_{name}", value)
     job, _ = prepared(tmp_path, INTERNAL_STORAGE_ENDPOINT="http://127.0.0.1:9")
@@ -177,7 +177,7 @@ def test_weights_when_nobody_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     url = resolve_weights("coco", BASE)
 
     def away(url: str) -> str:
-        raise default_weights.ConnectionCut("no network")
+        raise default_weights.RemoteFault("no network")
 
     monkeypatch.setattr(default_weights, "current_tag", away)
     word, note = default_weights.usual_weights(BASE)

@@ -1,4 +1,4 @@
-"""The child process of :mod:`trainer.catalog.count_models`: models built on ``meta``, their parameters and multiply-adds.
+"""The process that builds models on ``meta`` and counts, for :mod:`trainer.catalog.count_models`.
 
 Reads ``{"bases": [...], "flops": [...]}`` from standard input and writes one JSON line ``[base, row]`` each.
 """
@@ -24,6 +24,7 @@ Row = dict[str, Any]
 
 
 def main() -> int:
+    """Answer the request on standard input; returns the exit code."""
     order = json.loads(sys.stdin.read())
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the packages print what they like
@@ -58,7 +59,7 @@ def ready() -> None:
             "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
         )
     logging.disable(logging.WARNING)
-    _read_each_file_once()
+    read_each_file_once()
     gc.disable()  # thousands of modules that all die together; collected now and then
 
 
@@ -68,8 +69,8 @@ def row_of(base: str, flops: bool, done: dict[str, Row]) -> Row:
     Beside either, ``{needs}``: the packages that the config needs. ``done`` keeps the rows of model sections: configs
     that differ in their schedule share one.
     """
-    wanted = needs(base)
-    return {**_row(base, flops, done), **({"needs": wanted} if wanted else {})}
+    required = needs(base)
+    return {**_row(base, flops, done), **({"needs": required} if required else {})}
 
 
 def build(base: str, model: dict[str, Any]) -> Any:
@@ -133,19 +134,20 @@ def _counted(base: str, cfg: dict[str, Any], model: dict[str, Any], flops: bool)
     return row
 
 
-def _read_each_file_once() -> None:
-    """Keep what mmengine makes of a config file: most configs share their bases, and parsing is a third of the time."""
+def read_each_file_once() -> None:
+    """Keep what mmengine reads from a config file: most configs share their bases, and parsing takes long."""
     from mmengine.config import Config
 
-    read, kept = Config._file2dict, {}
+    read = Config._file2dict
+    pickled: dict[str, bytes] = {}
 
-    def once(filename: str, *args: Any, **options: Any) -> Any:
+    def read_once(filename: str, *args: Any, **options: Any) -> Any:
         path = os.path.abspath(filename)
-        if path not in kept:
-            kept[path] = pickle.dumps(read(filename, *args, **options))
-        return pickle.loads(kept[path])  # a copy each time: what inherits it changes it
+        if path not in pickled:
+            pickled[path] = pickle.dumps(read(filename, *args, **options))
+        return pickle.loads(pickled[path])  # a copy each time: configs that inherit it change it
 
-    Config._file2dict = staticmethod(once)
+    Config._file2dict = staticmethod(read_once)
 
 
 def _without_teachers(model: dict[str, Any]) -> dict[str, Any]:

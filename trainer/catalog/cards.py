@@ -1,4 +1,4 @@
-"""What is known of a model, gathered from conf/, the packages' metafiles, the counts and the cache of weights."""
+"""What is known of a model, collected from conf/, the packages' metafiles, the counts and the weights cache."""
 
 from __future__ import annotations
 
@@ -30,7 +30,16 @@ _METRIC = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One published figure, in percent."""
+    """One published figure.
+
+    Attributes:
+        value: percent.
+        metric: its name in the metafiles, such as ``box AP``.
+        dataset: what it was measured on.
+
+    >>> str(Figure(44.6, "box AP", "COCO"))
+    '44.6'
+    """
 
     value: float
     metric: str
@@ -42,7 +51,24 @@ class Figure:
 
 @dataclass(frozen=True)
 class Card:
-    """One model. ``flops``: multiply-adds of one image of ``size`` [width, height]; ``weights``: a URL."""
+    """One model.
+
+    Attributes:
+        name: of the named model, or ``package/config``.
+        tasks: what it can do, the usual task first.
+        base: its config, ``package::path.py``.
+        aliases: other names that mean it.
+        params: parameters; None when it can't be built here.
+        flops: multiply-adds of one image of ``size``; None when they can't be counted.
+        size: [width, height] in px.
+        published: the metafile's figures: ``task``, ``dataset`` and ``metrics``.
+        weights: the URL of the published weights.
+        weights_file: their local file, when it was downloaded.
+        missing: packages that it needs and that aren't installed.
+        promised: figures that the documentation promises.
+        paper: the paper's URL.
+        is_named: whether conf/model names it.
+    """
 
     name: str
     tasks: list[str]
@@ -65,18 +91,18 @@ class Card:
         return self.tasks[0]
 
     def figure(self, task: str) -> Figure | None:
-        """The figure published for a task on its usual data set, else on any; None where there is none."""
+        """Return the figure published for a task, on its usual data set if there is one; None without any."""
         metric, datasets = _METRIC[task]
-        found = [
-            Figure(_percent(one["metrics"][metric], metric), metric, one["dataset"])
-            for one in self.published
-            if one["task"] == task and metric in one["metrics"]
+        figures = [
+            Figure(_percent(entry["metrics"][metric], metric), metric, entry["dataset"])
+            for entry in self.published
+            if entry["task"] == task and metric in entry["metrics"]
         ]
-        found.sort(key=lambda f: datasets.index(f.dataset) if f.dataset in datasets else len(datasets))
-        return found[0] if found else None
+        figures.sort(key=lambda f: datasets.index(f.dataset) if f.dataset in datasets else len(datasets))
+        return figures[0] if figures else None
 
     def to_json(self) -> dict[str, Any]:
-        """For machines; ``weights_cached`` is the file at hand, or null."""
+        """Return the card as JSON data; ``weights_cached`` is the local file of the weights, or null."""
         return {
             "name": self.name,
             "task": self.task,
@@ -95,34 +121,47 @@ class Card:
         }
 
 
-def named(models: ModelNames, say: Callable[[str], None] | None = None) -> list[Card]:
-    """The cards of all named models."""
-    about = {model.name: model for model in models.named}
-    bases = {name: full(str(models.conf.read("model", name)["base"])) for name in about}
-    rows = counts.counted(bases.values(), say)
+def named_cards(models: ModelNames, say: Callable[[str], None] | None = None) -> list[Card]:
+    """Return the cards of all named models.
+
+    Args:
+        models: the names.
+        say: called with a line before counting, which takes seconds.
+    """
+    model_of = {model.name: model for model in models.named}
+    bases = {name: full(str(models.conf.read("model", name)["base"])) for name in model_of}
+    rows = counts.read_counts(bases.values(), say)
     return [
-        _card(name, base, about[name].tasks, about[name].aliases, rows.get(base, {}), True)
+        _card(name, base, model_of[name].tasks, model_of[name].aliases, rows.get(base, {}), True)
         for name, base in bases.items()
     ]
 
 
-def zoo(
-    but: Iterable[str] = (), words: Iterable[str] = (), say: Callable[[str], None] | None = None
+def zoo_cards(
+    exclude: Iterable[str] = (), words: Iterable[str] = (), say: Callable[[str], None] | None = None
 ) -> list[Card]:
-    """The cards of the installed configs that can be chosen, without those of the bases ``but``."""
-    but, words = set(but), list(words)
-    found = {}
+    """Return the cards of the installed configs that can be trained.
+
+    Args:
+        exclude: bases that are left out.
+        words: what the names have to contain, all of them.
+        say: called with a line before counting, which takes seconds.
+    """
+    exclude, words = set(exclude), list(words)
+    configs = {}
     for package in PACKAGES:
         for config in list_configs(package):
             base = f"{package}::{config}.py"
             name = f"{package}/{config}"
-            if base not in but and _fits(words, [name]) and (tasks := tasks_of(package, config)):
-                found[base] = (name, tasks)
-    rows = counts.counted(found, say)
-    return [_card(name, base, tasks, [], rows.get(base, {}), False) for base, (name, tasks) in found.items()]
+            if base not in exclude and _fits(words, [name]) and (tasks := tasks_of(package, config)):
+                configs[base] = (name, tasks)
+    rows = counts.read_counts(configs, say)
+    return [
+        _card(name, base, tasks, [], rows.get(base, {}), False) for base, (name, tasks) in configs.items()
+    ]
 
 
-def find(
+def find_cards(
     models: ModelNames,
     words: Iterable[str] = (),
     task: str | None = None,
@@ -130,16 +169,24 @@ def find(
     everything: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> list[Card]:
-    """The models with all ``words`` in their names, bases or aliases, sorted; without words the named ones.
+    """Find models by parts of their names.
+
+    Args:
+        models: the names.
+        words: what a name, base or alias has to contain, all of them; none: every named model.
+        task: the task that they have to be for.
+        sort: one of :data:`SORTS`.
+        everything: include the whole zoo although there are no ``words``.
+        say: called with a line before counting, which takes seconds.
 
     Raises:
-        ConfigError: there is none, with the nearest names.
+        ConfigError: no model fits; names the nearest.
     """
     words = list(words)
-    own = named(models, say)
-    cards = [card for card in own if _fits(words, [card.name, card.base, *card.aliases])]
+    named = named_cards(models, say)
+    cards = [card for card in named if _fits(words, [card.name, card.base, *card.aliases])]
     if words or everything:
-        cards += zoo({card.base for card in own}, words, say)
+        cards += zoo_cards({card.base for card in named}, words, say)
     if task:
         cards = [card for card in cards if task in card.tasks]
     if not cards:
@@ -150,31 +197,35 @@ def find(
     return sorted(cards, key=functools.partial(_order, sort, task))
 
 
-def one(models: ModelNames, word: str, say: Callable[[str], None] | None = None) -> Card:
-    """The card of the model that a word means.
+def find_card(models: ModelNames, word: str, say: Callable[[str], None] | None = None) -> Card:
+    """Return the card of the model that ``word`` names.
 
     Raises:
-        ConfigError: no such model, with the nearest, or a config of another kind.
+        ConfigError: no such model (names the nearest), or a config that can't be trained here.
     """
     choice = models.resolve(word)
     if "/" not in choice:
-        return next(card for card in named(models, say) if card.name == choice)
+        return next(card for card in named_cards(models, say) if card.name == choice)
     package, _, config = choice.partition("/")
     if reason := refusal(package, config):
         raise ConfigError(reason)
     base = f"{package}::{config}.py"
-    row = counts.counted([base], say).get(base, {})
+    row = counts.read_counts([base], say).get(base, {})
     return _card(choice, base, tasks_of(package, config), [], row, False)
 
 
 @functools.cache
 def promises() -> dict[str, Any]:
-    """``source`` and, by model, the promised figures."""
+    """Return the promised figures: ``source``, and ``models`` with the figures of each."""
     return load_yaml(Path(__file__).with_name("promised.yaml"))
 
 
 def millions(number: int | None) -> str:
-    """``8.89 M``, ``216 G``; a dash where it isn't known."""
+    """Format a large number; a dash for None.
+
+    >>> millions(8_890_000), millions(216_000_000_000), millions(None)
+    ('8.89 M', '216 G', '-')
+    """
     if number is None:
         return "-"
     value, unit = (number / 1e6, "M") if number < 1e9 else (number / 1e9, "G")
@@ -186,7 +237,7 @@ def _card(
 ) -> Card:
     entry = entries().get(base) or MetafileEntry(base)
     # The counts know what a config needs; only where they don't is its text read.
-    wanted = row.get("needs", []) if row else needs(base)
+    required = row.get("needs", []) if row else needs(base)
     file = cached_path(entry.weights) if entry.weights else None
     return Card(
         name=name,
@@ -199,7 +250,7 @@ def _card(
         published=entry.published,
         weights=entry.weights,
         weights_file=str(file) if file and file.is_file() else None,
-        missing=[package for package in wanted if not installed(package)],
+        missing=[package for package in required if not installed(package)],
         promised=promises()["models"].get(name, {}) if is_named else {},
         paper=entry.paper,
         is_named=is_named,

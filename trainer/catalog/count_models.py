@@ -1,7 +1,7 @@
-"""``python -m trainer.catalog.count_models``: build every config of the installed packages on ``meta`` and write counts.json.
+"""``python -m trainer.catalog.count_models``: build every installed config on ``meta`` and write counts.json.
 
-Nothing is allocated or downloaded: a model costs a few hundredths of a second. Two processes share the work; what
-each worker says is one JSON line a config. ``--check`` compares with the file instead of writing it.
+Nothing is allocated or downloaded: a model costs a few hundredths of a second. Two processes share the work; each
+answers with one JSON line a config. ``--check`` compares with the file instead of writing it.
 """
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ from collections import Counter
 from collections.abc import Sequence
 
 from trainer.catalog import counts
-from trainer.catalog.counts import Row, count, everything, named_bases
+from trainer.catalog.counts import Row, all_bases, count, named_bases
 from trainer.config_tree.config_files import PACKAGES
 from trainer.core.atomic_files import atomic_write
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Count, print a report, and write or compare the file; returns the exit code."""
     parser = argparse.ArgumentParser("python -m trainer.catalog.count_models", description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare with counts.json, write nothing")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("bases", nargs="*", help="package::path.py; all when none is given")
     args = parser.parse_args(argv)
     started = time.monotonic()
-    rows = count(args.bases or everything(), flops=named_bases(), processes=args.processes)
+    rows = count(args.bases or all_bases(), flops=named_bases(), processes=args.processes)
     print(report(rows))
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     if args.check:
         return 1 if differences(rows) else 0
     if not args.bases:
-        atomic_write(counts.SHIPPED, counts.as_text(rows))
+        atomic_write(counts.SHIPPED, counts.counts_file_text(rows))
     return 0
 
 
 def report(rows: dict[str, Row]) -> str:
-    """How many were built, package by package, and the reasons of the others, counted."""
+    """Return a text: how many configs of each package were built, and how often each reason kept one from it."""
     lines = []
     for package in PACKAGES:
-        own = [row for base, row in rows.items() if base.startswith(f"{package}::")]
-        lines.append(f"{package}: {sum('params' in row for row in own)} of {len(own)} built")
+        of_package = [row for base, row in rows.items() if base.startswith(f"{package}::")]
+        lines.append(f"{package}: {sum('params' in row for row in of_package)} of {len(of_package)} built")
     built = sum("params" in row for row in rows.values())
     lines.append(f"all: {built} of {len(rows)}")
     reasons = Counter(row["reason"] for row in rows.values() if "reason" in row)
@@ -49,7 +50,7 @@ def report(rows: dict[str, Row]) -> str:
 
 
 def differences(rows: dict[str, Row]) -> dict[str, tuple[Row | None, Row]]:
-    """Each base that was counted now and isn't the same in counts.json: (there, now)."""
+    """Return each base whose row differs from the one in counts.json: (shipped, counted now)."""
     shipped = counts.shipped()
     return {base: (shipped.get(base), row) for base, row in rows.items() if shipped.get(base) != row}
 

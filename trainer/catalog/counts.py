@@ -1,7 +1,7 @@
 """Parameters and multiply-adds of the packages' configs, without torch: from a shipped file, or counted once.
 
-``counts.json`` was written by ``python -m trainer.catalog.count_models`` and says for which versions. With other versions
-the configs that are asked for are counted in a child process, and kept in the cache.
+``python -m trainer.catalog.count_models`` wrote ``counts.json``, with the versions it was counted for. With other
+versions the requested configs are counted in a child process, and the cache keeps the result.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ COUNTED_WITH = ("mmdet", "mmseg", "mmpose", "mmcv", "mmengine")
 Row = dict[str, Any]
 
 
-def counted(bases: Iterable[str], say: Callable[[str], None] | None = None) -> dict[str, Row]:
-    """What is known of each base: ``params``, ``flops`` (multiply-adds) at ``size`` [width, height], or ``reason``.
+def read_counts(bases: Iterable[str], say: Callable[[str], None] | None = None) -> dict[str, Row]:
+    """Return the row of each base: ``params``, ``flops`` (multiply-adds) at ``size`` [width, height], or ``reason``.
 
     Args:
         bases: ``package::path.py`` each.
-        say: told before anything is counted, which takes seconds.
+        say: called with a line before counting, which takes seconds.
     """
     bases = list(dict.fromkeys(bases))
     known = shipped() if is_current() else _cached()
@@ -69,14 +69,14 @@ def versions() -> dict[str, str | None]:
     return {package: package_version(package) for package in COUNTED_WITH}
 
 
-def as_text(rows: dict[str, Row]) -> str:
-    """The file's text, one line a config, for the installed versions."""
+def counts_file_text(rows: dict[str, Row]) -> str:
+    """Return the text of counts.json for the installed versions, one line a config."""
     lines = [f"    {json.dumps(base)}: {json.dumps(rows[base])}" for base in sorted(rows)]
     head = json.dumps({"versions": versions()}, indent=2).removesuffix("\n}")
     return head + ',\n  "models": {\n' + ",\n".join(lines) + "\n  }\n}\n"
 
 
-def everything() -> list[str]:
+def all_bases() -> list[str]:
     """The base of every installed config."""
     return [f"{package}::{config}.py" for package in PACKAGES for config in list_configs(package)]
 
@@ -88,7 +88,7 @@ def named_bases(conf: Conf | None = None) -> list[str]:
 
 
 def count(bases: Iterable[str], flops: Iterable[str] = (), processes: int = 1) -> dict[str, Row]:
-    """``{params, flops, size}`` or ``{reason}`` of each base, counted in child processes.
+    """Count ``{params, flops, size}`` or find the ``{reason}`` of each base, in child processes.
 
     Args:
         bases: the configs.
@@ -97,12 +97,12 @@ def count(bases: Iterable[str], flops: Iterable[str] = (), processes: int = 1) -
     Raises:
         FrameworkError: a child died.
     """
-    bases, wanted = list(dict.fromkeys(bases)), set(flops)
+    bases, with_flops = list(dict.fromkeys(bases)), set(flops)
     # Neighbours share their model section, which is then built once: contiguous parts.
     size = -(-len(bases) // processes) or 1
     parts = [bases[start : start + size] for start in range(0, len(bases), size)]
     with ThreadPoolExecutor(processes) as pool:
-        found = pool.map(lambda part: dict(_child(part, wanted)), parts)
+        found = pool.map(lambda part: dict(_child(part, with_flops)), parts)
         return {base: row for rows in found for base, row in rows.items()}
 
 

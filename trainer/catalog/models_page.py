@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from trainer.catalog.cards import named
+from trainer.catalog.cards import named_cards
 from trainer.catalog.tables import markdown
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError
@@ -31,7 +31,7 @@ def replaced(text: str, name: str, new: str) -> str:
 
 def current(text: str) -> str:
     """The page's text with the table as it is now."""
-    return replaced(text, "models", markdown(named(ModelNames(Conf()))))
+    return replaced(text, "models", markdown(named_cards(ModelNames(Conf()))))
 
 
 def main() -> int:

@@ -9,4 +9,4 @@ from trainer.checkpoints.download import fetch_weights
 from trainer.checkpoints.weight_spec import is_remote, resolve_weights
 from trainer.checkpoints.weights_cache import cached_path, weights_dir
 
-__all__ = ["fetch_weights", "is_remote", "cached_path", "resolve_weights", "weights_dir"]
+__all__ = ["cached_path", "fetch_weights", "is_remote", "resolve_weights", "weights_dir"]

@@ -1,4 +1,4 @@
-"""Bringing weights into the cache: gone on with after a cut or a kill, checked, once for however many ask."""
+"""Bring weights into the cache: resumed after a cut or a kill, checked, downloaded once for all processes."""
 
 from __future__ import annotations
 
@@ -8,38 +8,32 @@ import hashlib
 import json
 import math
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trainer.checkpoints.backbone_urls import resolve_backbone_url
-from trainer.checkpoints.remote_file import (
-    ConnectionCut,
-    FileChanged,
-    RequestRefused,
-    current_tag,
-    open_remote,
-    shown_url,
-)
+from trainer.checkpoints.remote_file import current_tag, open_remote, shown_url
 from trainer.checkpoints.weights_cache import cached_path, sha256, stated_hash, weights_dir
 from trainer.core.atomic_files import atomic_write, move_into_place
 from trainer.core.cli_text import program
 from trainer.core.errors import CheckpointError, ConfigError, NetworkError, ResourceError
 from trainer.core.locks import LockHeld, locked
 from trainer.core.progress import Progress, megabytes
+from trainer.core.remote_content import append_content, size_of_part
+from trainer.core.remote_faults import FileChanged, RemoteFault, RequestRefused, TransientFault
+from trainer.core.retry import RetryPolicy
 
 TRIES = 4  # in a row without a single byte
-PAUSE = 0.5  # seconds before the second try, doubled with each further one
 
-_sound: set[tuple[str, int, int]] = set()  # files that this process has checked
+_checked: set[tuple[str, int, int]] = set()  # files whose hash this process has checked
 
 
 def fetch_weights(source: str, to: str | Path | None = None) -> Path:
-    """The local file of ``source``, downloaded unless it is there.
+    """Return the local file of ``source``, downloaded unless it is there.
 
     A file whose name states its hash is checked each time. One that was downloaded under a name without a hash is
-    fetched again when the server has another one by now; without a network the file at hand is taken.
+    downloaded again when the server has another one by now; without a network the local file is used.
 
     Args:
         source: a URL (https, http, s3), a name like ``torchvision://resnet50``, or a config, ``package::path``, whose
@@ -49,16 +43,20 @@ def fetch_weights(source: str, to: str | Path | None = None) -> Path:
     Raises:
         ConfigError: no such name, or nothing is published for the config.
         NetworkError: it can't be downloaded; says what to do without a network.
-        CheckpointError: the file isn't the one that its name says.
+        CheckpointError: the file's hash isn't the one in its name.
         ResourceError: the folder can't be written, or the disk is full.
+
+    >>> fetch_weights("resnet50")
+    Traceback (most recent call last):
+    trainer.core.errors.ConfigError: 'resnet50' is no URL and no config (package::path)
     """
     url = _url(source)
     folder = Path(to).expanduser().absolute() if to is not None else weights_dir()
     target = cached_path(url, folder)
-    if _at_hand(url, target):
+    if _is_current(url, target):
         return target
-    with _disk(target), _lock(target):
-        if not _at_hand(url, target):  # another process may have brought it meanwhile
+    with _disk_errors(target), _lock(target):
+        if not _is_current(url, target):  # another process may have downloaded it meanwhile
             _download(url, target)
     return target
 
@@ -76,32 +74,32 @@ def _url(source: str) -> str:
     return url
 
 
-def _at_hand(url: str, target: Path) -> bool:
-    """Whether the file is there and is what it should be."""
+def _is_current(url: str, target: Path) -> bool:
+    """Whether the file exists and is what it should be."""
     if not target.is_file():
         return False
-    wanted = stated_hash(target.name)
-    if wanted:
-        about = target.stat()
-        key = (str(target), about.st_mtime_ns, about.st_size)
-        if key not in _sound:
-            _check(target, wanted, url, sha256(target))
-            _sound.add(key)
+    expected = stated_hash(target.name)
+    if expected:
+        status = target.stat()
+        key = (str(target), status.st_mtime_ns, status.st_size)
+        if key not in _checked:
+            _check(target, expected, url, sha256(target))
+            _checked.add(key)
         return True
-    known = _read_note(_note(target))
-    if "tag" not in known:
+    note = _read_note(_note(target))
+    if "tag" not in note:
         return True  # put there by hand
     try:
-        return current_tag(url) in (known["tag"], None)
-    except (ConnectionCut, RequestRefused, FileChanged):
+        return current_tag(url) in (note["tag"], None)
+    except RemoteFault:
         return True  # no network: better than nothing
 
 
-def _check(path: Path, wanted: str, url: str, found: str) -> None:
-    if not found.startswith(wanted):
+def _check(path: Path, expected: str, url: str, actual: str) -> None:
+    if not actual.startswith(expected):
         raise CheckpointError(
-            f"{path} is damaged or another file: its SHA-256 begins with {found[: len(wanted)]}, its name says "
-            f"{wanted}. Remove it, and it is downloaded again from {shown_url(url)}"
+            f"{path} is damaged or another file: its SHA-256 begins with {actual[: len(expected)]}, its name says "
+            f"{expected}. Remove it, and it is downloaded again from {shown_url(url)}"
         )
 
 
@@ -111,80 +109,74 @@ def _download(url: str, target: Path) -> None:
         resumed = part.exists()
         progress.say(f"downloading {shown_url(url)} to {target.parent}")
         tag = _pull(url, target, part, progress)
-        wanted = stated_hash(target.name)
-        found = sha256(part) if wanted else ""
-        if wanted and not found.startswith(wanted) and resumed:
-            progress.say(f"{target.name}: what was left of an earlier download doesn't fit; starting over")
+        expected = stated_hash(target.name)
+        actual = sha256(part) if expected else ""
+        if expected and not actual.startswith(expected) and resumed:
+            progress.say(f"{target.name}: what an earlier download left doesn't fit; starting over")
             part.unlink()
             tag = _pull(url, target, part, progress)
-            found = sha256(part)
-    if wanted and not found.startswith(wanted):
+            actual = sha256(part)
+    if expected and not actual.startswith(expected):
         part.unlink()
         _note(part).unlink(missing_ok=True)
         raise CheckpointError(
-            f"{shown_url(url)} is not the file that its name says: its SHA-256 begins with {found[: len(wanted)]} instead "
-            f"of {wanted}. The server, or something in between, sends another file"
+            f"{shown_url(url)} is not the file that its name says: its SHA-256 begins with {actual[: len(expected)]} "
+            f"instead of {expected}. The server, or something in between, sends another file"
         )
-    if not wanted:
+    if not expected:
         atomic_write(_note(target), json.dumps({"url": shown_url(url), "tag": tag}))
     move_into_place(part, target)
     _note(part).unlink(missing_ok=True)
 
 
 def _pull(url: str, target: Path, part: Path, progress: Progress) -> str | None:
-    """Fill ``part``, try after try; the tag of what it holds then."""
-    idle = 0
-    while True:
-        before = part.stat().st_size if part.exists() else 0
-        try:
-            return _pull_once(url, part, progress)
-        except RequestRefused as error:
-            raise _unreachable(url, target, str(error)) from None
-        except FileChanged as error:
-            part.unlink(missing_ok=True)
-            why = f"{error}; starting over"
-        except ConnectionCut as error:
-            why = str(error)
-        after = part.stat().st_size if part.exists() else 0
-        idle = 0 if after > before else idle + 1
-        if idle >= TRIES:
-            raise _unreachable(url, target, why)
-        progress.say(f"{target.name}: {why}; going on at {megabytes(after)}")
-        time.sleep(PAUSE * 2 ** max(0, idle - 1))
+    """Fill ``part``, try after try, and return the tag of its content."""
+
+    def announce(fault: TransientFault) -> None:
+        progress.say(f"{target.name}: {fault}; resuming at {megabytes(size_of_part(part))}")
+
+    try:
+        return RetryPolicy(TRIES).call(
+            lambda: _pull_once(url, part, progress),
+            progress=lambda: size_of_part(part),
+            on_fault=announce,
+        )
+    except (RequestRefused, TransientFault) as fault:
+        raise _unreachable(url, target, str(fault)) from None
 
 
 def _pull_once(url: str, part: Path, progress: Progress) -> str | None:
-    known = _read_note(_note(part))
-    done = part.stat().st_size if part.exists() else 0
-    if done and known.get("url") != _mark(url):
+    note = _read_note(_note(part))
+    done = size_of_part(part)
+    if done and note.get("url") != _mark(url):
         done = 0
-    if done and done == known.get("size"):
-        return known.get("tag")  # a kill came after the last byte
-    with open_remote(url, done, known.get("tag") if done else None) as answer:
-        done = answer.start
-        _need_space(part, (answer.size or 0) - done)
-        atomic_write(_note(part), json.dumps({"url": _mark(url), "tag": answer.tag, "size": answer.size}))
-        with part.open("rb+" if part.exists() else "wb") as file:
-            file.truncate(done)
-            file.seek(done)
-            for chunk in answer.chunks:
-                file.write(chunk)
+    if done and done == note.get("size"):
+        return note.get("tag")  # a kill came after the last byte
+    try:
+        with open_remote(url, done, note.get("tag") if done else None) as content:
+            done, size = content.start, content.size
+            _need_space(part, (size or 0) - done)
+            atomic_write(_note(part), json.dumps({"url": _mark(url), "tag": content.tag, "size": size}))
+
+            def show(chunk: bytes) -> None:
+                nonlocal done
                 done += len(chunk)
-                progress.at(done, answer.size)
-        if answer.size is not None and done < answer.size:
-            raise ConnectionCut(f"the connection ended at {megabytes(done)} of {megabytes(answer.size)}")
-        if answer.size is not None and done > answer.size:
-            raise FileChanged("the server sends more than it said")
-        return answer.tag
+                progress.at(done, size)
+
+            append_content(part, content, show)
+            return content.tag
+    except FileChanged as fault:
+        part.unlink(missing_ok=True)
+        raise TransientFault(f"{fault}; starting over") from None
 
 
 def _mark(url: str) -> str:
-    """Tells URLs apart without keeping the keys that may be in them."""
+    """Tell URLs apart without storing the keys that may be in them."""
     return hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def _note(path: Path) -> Path:
-    """What is known of a file: beside it, hidden."""
+    """The hidden file beside a file that says where it comes from."""
     return path.with_name(f".{path.name}.json")
 
 
@@ -205,19 +197,19 @@ def _need_space(part: Path, size: int) -> None:
 
 
 def _unreachable(url: str, target: Path, reason: str) -> NetworkError:
-    wanted = stated_hash(target.name)
-    proof = f" (SHA-256 {wanted}...)" if wanted else ""
+    expected = stated_hash(target.name)
+    digest = f" (SHA-256 {expected}...)" if expected else ""
     return NetworkError(
         f"{shown_url(url)} can't be downloaded: {reason}.\n"
-        f"Without a network: put the file at {target}{proof}; a machine with one gets it by\n"
+        f"Without a network: put the file at {target}{digest}; a machine with a network gets it by\n"
         f"  {program()} models fetch {shown_url(url)} to=<folder>\n"
-        f"or start from a file at hand with model.weights=<path>, or from nothing with model.weights=none"
+        f"or start from a local file with model.weights=<path>, or from random weights with model.weights=none"
     )
 
 
 @contextlib.contextmanager
 def _lock(target: Path) -> Iterator[None]:
-    """One process at a time, on one machine or over a shared file system that knows locks."""
+    """One process at a time, on one machine or on a shared file system that supports locks."""
     lock = target.with_name(f".{target.name}.lock")
     with contextlib.ExitStack() as stack:
         try:
@@ -230,8 +222,8 @@ def _lock(target: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _disk(target: Path) -> Iterator[None]:
-    """The folder, made; what the disk refuses as a :class:`ResourceError`."""
+def _disk_errors(target: Path) -> Iterator[None]:
+    """Make the folder, and raise what the disk refuses as a :class:`ResourceError`."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield

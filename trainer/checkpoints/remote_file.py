@@ -1,4 +1,4 @@
-"""Reading from servers: a file from some byte on, over HTTP or from S3."""
+"""A file on a server from some byte on, over HTTP or from S3."""
 
 from __future__ import annotations
 
@@ -8,80 +8,68 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from trainer.core import remote_content
 from trainer.core.installation import VERSION
-from trainer.core.s3 import client, split_uri
+from trainer.core.object_store import ObjectStore
+from trainer.core.remote_content import RemoteContent
+from trainer.core.remote_faults import FileChanged, RequestRefused, TransientFault
+from trainer.core.retry import RetryPolicy
+from trainer.core.s3 import split_uri
 
-CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
 
 
-class ConnectionCut(Exception):
-    """The connection failed or broke off; another try may go on."""
-
-
-class RequestRefused(Exception):
-    """The server answers, but won't give the file."""
-
-
-class FileChanged(Exception):
-    """The file is another one than the part that is here."""
-
-
-@dataclass(frozen=True)
-class RemoteResponse:
-    """A file, or its rest.
-
-    Attributes:
-        start: the byte of the file that ``chunks`` begin with.
-        size: bytes of the whole file; None when the server doesn't say.
-        tag: what changes when the file does (ETag or date); None when the server says none.
-        chunks: the content; they raise :class:`ConnectionCut`.
-    """
-
-    start: int
-    size: int | None
-    tag: str | None
-    chunks: Iterator[bytes]
-
-
 @contextmanager
-def open_remote(url: str, start: int = 0, tag: str | None = None) -> Iterator[RemoteResponse]:
-    """Ask for the file from byte ``start`` on, provided that it is still the one with ``tag``.
+def open_remote(url: str, start: int = 0, tag: str | None = None) -> Iterator[RemoteContent]:
+    """Request a file from byte ``start`` on, provided that it is still the one with ``tag``.
 
-    The answer may begin at 0 all the same: servers may ignore what they were asked for.
+    The content may begin at 0 all the same: servers may ignore the range.
+
+    Args:
+        url: http, https or s3.
+        start: the first byte.
+        tag: the file's tag when the bytes before ``start`` were read; None when it isn't known.
 
     Raises:
-        Cut, Refused, Changed: see there.
+        TransientFault: the connection failed; another try may succeed.
+        RequestRefused: the server answers, but doesn't give the file.
+        FileChanged: the file isn't the one with ``tag`` any more.
     """
-    with _ask_s3(url, start, tag) if url.startswith("s3://") else _ask_http(url, start, tag) as answer:
-        yield answer
+    with _open_s3(url, start, tag) if url.startswith("s3://") else _open_http(url, start, tag) as content:
+        yield content
 
 
 def current_tag(url: str) -> str | None:
-    """The tag that the file has now. Raises as :func:`open_remote`."""
+    """Return the tag that the file has now; None where the server has none. Raises as :func:`open_remote`."""
     if url.startswith("s3://"):
         bucket, key = split_uri(url)
-        with _s3_errors():
-            return client(bucket).head_object(Bucket=bucket, Key=key).get("ETag")
+        return ObjectStore(bucket, policy=RetryPolicy(tries=3)).head(key).etag or None
     with _http_errors(), urllib.request.urlopen(_request(url, "HEAD"), timeout=TIMEOUT) as response:
         return _tag(response.headers)
 
 
 def shown_url(url: str) -> str:
-    """A URL as it may be shown and kept: without user, password and query, which may be keys."""
+    """Return a URL as it may be shown and stored: without user, password and query, which may be keys.
+
+    >>> shown_url("https://me:secret@example.com/model.pth?token=secret")
+    'https://example.com/model.pth'
+    """
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-# --- HTTP ---------------------------------------------------------------------------------------------------
+@contextmanager
+def _open_s3(url: str, start: int, tag: str | None) -> Iterator[RemoteContent]:
+    bucket, key = split_uri(url)
+    with ObjectStore(bucket).open(key, start, tag) as content:
+        yield content
 
 
 @contextmanager
-def _ask_http(url: str, start: int, tag: str | None) -> Iterator[RemoteResponse]:
+def _open_http(url: str, start: int, tag: str | None) -> Iterator[RemoteContent]:
     request = _request(url, "GET")
     if start:
         request.add_header("Range", f"bytes={start}-")
@@ -97,13 +85,13 @@ def _ask_http(url: str, start: int, tag: str | None) -> Iterator[RemoteResponse]
             begin = int(span.partition("-")[0]) if span.partition("-")[0].isdigit() else start
             size = int(whole) if whole.isdigit() else (begin + size if size is not None else None)
             if begin != start:
-                raise FileChanged("the server sends another part than it was asked for")
-        yield RemoteResponse(begin, size, _tag(headers), _http_chunks(response))
+                raise FileChanged("the server sends another part than requested")
+        yield RemoteContent(begin, size, _tag(headers), _http_chunks(response))
 
 
 def _http_chunks(response: Any) -> Iterator[bytes]:
     with _http_errors():
-        while chunk := response.read(CHUNK):
+        while chunk := response.read(remote_content.CHUNK_BYTES):
             yield chunk
 
 
@@ -135,52 +123,8 @@ def _http_errors() -> Iterator[None]:
         if error.code == 416:
             raise FileChanged("the server has no such part") from None
         reason = f"the server answers {error.code} ({error.reason})"
-        raise (ConnectionCut if error.code == 429 or error.code >= 500 else RequestRefused)(reason) from None
+        raise (TransientFault if error.code == 429 or error.code >= 500 else RequestRefused)(reason) from None
     except urllib.error.URLError as error:
-        raise ConnectionCut(str(getattr(error.reason, "strerror", None) or error.reason)) from None
+        raise TransientFault(str(getattr(error.reason, "strerror", None) or error.reason)) from None
     except (TimeoutError, OSError, http.client.HTTPException) as error:
-        raise ConnectionCut(str(error) or type(error).__name__) from None
-
-
-# --- S3 -----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _ask_s3(url: str, start: int, tag: str | None) -> Iterator[RemoteResponse]:
-    bucket, key = split_uri(url)
-    options = {"Range": f"bytes={start}-"} if start else {}
-    if start and tag:
-        options["IfMatch"] = tag
-    with _s3_errors():
-        answer = client(bucket).get_object(Bucket=bucket, Key=key, **options)
-    with closing(answer["Body"]) as body:
-        size = start + answer["ContentLength"]
-        yield RemoteResponse(start, size, answer.get("ETag"), _s3_chunks(body))
-
-
-def _s3_chunks(body: Any) -> Iterator[bytes]:
-    with _s3_errors():
-        yield from body.iter_chunks(CHUNK)
-
-
-@contextmanager
-def _s3_errors() -> Iterator[None]:
-    from botocore import exceptions
-
-    try:
-        yield
-    except exceptions.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status in (412, 416):
-            raise FileChanged("the object has changed") from None
-        raise (ConnectionCut if status == 429 or status >= 500 else RequestRefused)(
-            f"the store answers {code}"
-        ) from None
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
-        raise RequestRefused(
-            "no credentials: set INTERNAL_STORAGE_ENDPOINT, INTERNAL_STORAGE_ACCESS_KEY and "
-            "INTERNAL_STORAGE_SECRET_KEY (or EXTERNAL_..., or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
-        ) from None
-    except (exceptions.BotoCoreError, OSError) as error:
-        raise ConnectionCut(str(error)) from None
+        raise TransientFault(str(error) or type(error).__name__) from None

@@ -48,7 +48,7 @@ def main(options: ModelsOptions) -> int:
         return _show(models, names, options)
     if verb == "fetch":
         return _fetch(models, names, options)
-    found = cards.find(models, options.words, options.task, options.sort, options.all, _say)
+    found = cards.find_cards(models, options.words, options.task, options.sort, options.all, _say)
     if options.json:
         print(json.dumps([card.to_json() for card in found], indent=2))
         return 0
@@ -63,7 +63,7 @@ def _show(models: ModelNames, names: list[str], options: ModelsOptions) -> int:
         raise ConfigError("models show: name a model: python -m trainer models show rtmdet-s")
     from trainer.catalog.base_defaults import facts
 
-    shown = [cards.one(models, name, _say) for name in names]
+    shown = [cards.find_card(models, name, _say) for name in names]
     known = [facts(card.base, card.task) for card in shown]
     if options.json:
         content = [{**card.to_json(), "options": values} for card, values in zip(shown, known, strict=True)]
@@ -80,7 +80,7 @@ def _fetch(models: ModelNames, names: list[str], options: ModelsOptions) -> int:
     if not names:
         raise ConfigError("models fetch: name models or URLs: python -m trainer models fetch rtmdet-s")
     # All names first: a mistake in the last shouldn't show after gigabytes.
-    sources = [name if "://" in name else cards.one(models, name).base for name in names]
+    sources = [name if "://" in name else cards.find_card(models, name).base for name in names]
     from trainer.checkpoints import fetch_weights
 
     files = [fetch_weights(source, options.to) for source in sources]

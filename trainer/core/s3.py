@@ -88,5 +88,20 @@ def client(bucket: str, prefer: str = "internal", **options: Any) -> Any:
     )
 
 
+def endpoint_variable(bucket: str, prefer: str = "internal") -> str:
+    """The environment variable that names the endpoint of the store that holds ``bucket``."""
+    store = store_of(bucket, prefer)
+    if store is None and os.environ.get("S3_ENDPOINT"):
+        return "S3_ENDPOINT"
+    return _variable(store or prefer, "ENDPOINT")
+
+
+def key_variables(bucket: str, prefer: str = "internal") -> str:
+    """The environment variables that hold the keys of the store that holds ``bucket``, as a message names them."""
+    store = store_of(bucket, prefer)
+    keys = " and ".join(_variable(store or prefer, name) for name in ("ACCESS_KEY", "SECRET_KEY"))
+    return keys if store else f"{keys} (or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+
+
 def _variable(store: str, name: str) -> str:
     return f"{store.upper()}_STORAGE_{name}"

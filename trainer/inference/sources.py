@@ -114,14 +114,15 @@ class StoredImage:
             DatasetError: it isn't there any more.
             NetworkError: the store doesn't answer, or refuses.
         """
-        from trainer.data.sources.bucket import Bucket, ObjectMissing
+        from trainer.core.remote_faults import ObjectMissing
+        from trainer.data.sources.bucket import Bucket
 
         store = self.store
         assert isinstance(store, Bucket)
 
         def ask() -> bytes:
-            with store.reading(store.look(self.key), 0) as (_, _, chunks):
-                return b"".join(chunks)
+            with store.reading(store.look(self.key), 0) as content:
+                return b"".join(content.chunks)
 
         try:
             return store.again(ask)
@@ -137,8 +138,9 @@ def _stored(uri: str) -> ImageSource:
 
 
 def _objects(uri: str) -> ImageSource:
+    from trainer.core.remote_faults import ObjectMissing
     from trainer.core.s3 import split_uri
-    from trainer.data.sources.bucket import Bucket, ObjectMissing
+    from trainer.data.sources.bucket import Bucket
 
     bucket, key = split_uri(uri)
     store = Bucket(bucket)

@@ -55,7 +55,7 @@ _PRIMARY = ("epochs", "batch", "lr0")
 
 def capabilities() -> dict[str, Any]:
     """The content of ``capabilities.json``, in the form that the platform's upload checks (contract, section 10)."""
-    found = cards.named(ModelNames(Conf()))
+    found = cards.named_cards(ModelNames(Conf()))
     return {
         "framework": FRAMEWORK,
         "display_name": "OpenMMLab",

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from trainer.data.sources import bucket, dataset_cache
+from trainer.data.sources import dataset_cache
 
 moto = pytest.importorskip("moto.server")
 BUCKET = "training-datasets"
@@ -139,7 +139,7 @@ def s3(proxy: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("EXTERNAL_STORAGE_ENDPOINT", proxy.endpoint)
     monkeypatch.setenv("EXTERNAL_STORAGE_ACCESS_KEY", "me-and-nobody-else")
     monkeypatch.setenv("EXTERNAL_STORAGE_SECRET_KEY", SECRET)
-    monkeypatch.setattr(bucket, "PAUSE", 0.01)
+    monkeypatch.setattr("trainer.core.retry.PAUSE", 0.01)
     proxy.forget()
     if BUCKET not in backend().buckets:
         backend().create_bucket(BUCKET, "us-east-1")

@@ -25,9 +25,9 @@ URI = f"s3://{BUCKET}/{PREFIX}"
 COUNT = 3000
 FETCH = f"""
 from trainer.schema import Dataset
-from trainer.data.sources import bucket
+from trainer.core import retry
 from trainer.data.sources.resolve_source import resolve_source
-bucket.PAUSE = 0.01
+retry.PAUSE = 0.01
 print(resolve_source(Dataset(format="coco", path="{URI}"), "detection", "big").path)
 """
 
@@ -132,7 +132,7 @@ def test_a_store_that_stalls(s3: Server, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "why"), [("damage", "came damaged"), ("500", "the store answers 500"), ("cut", "")]
+    ("trouble", "why"), [("damage", "arrived damaged"), ("500", "the store answers 500"), ("cut", "")]
 )
 def test_what_goes_wrong_each_time_ends(trouble, why, s3: Server, tmp_path, cache):
     upload(make("dice", tmp_path / "big", "detection"), PREFIX)

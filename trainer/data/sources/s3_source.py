@@ -19,7 +19,9 @@ from typing import Any
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import DatasetError
+from trainer.core.object_store import StoredObject
 from trainer.core.progress import Progress, megabytes
+from trainer.core.remote_faults import ObjectMissing
 from trainer.core.s3 import split_uri
 from trainer.data.annotation_document import open_document
 from trainer.data.files import inside
@@ -27,7 +29,7 @@ from trainer.data.formats.data_format import FormatPart, opened
 from trainer.data.records import Problems
 from trainer.data.sources import dataset_cache, select_objects
 from trainer.data.sources.archive import data_root, is_archive, unpack
-from trainer.data.sources.bucket import Bucket, ObjectMissing, StoredObject
+from trainer.data.sources.bucket import Bucket
 from trainer.data.sources.parallel_fetch import fetch_objects
 from trainer.schema import Dataset
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
-from trainer.checkpoints.remote_file import ConnectionCut, FileChanged, RequestRefused, current_tag, shown_url
+from trainer.checkpoints.remote_file import current_tag, shown_url
 from trainer.checkpoints.weight_spec import NONE, PUBLISHED, resolve_weights
 from trainer.checkpoints.weights_cache import cached_path
 from trainer.core.errors import TrainerError
+from trainer.core.remote_faults import RemoteFault
 from trainer.core.secrets import mask_text
 
 
@@ -40,7 +41,7 @@ def usual_weights(base: str) -> tuple[str, str]:
         return PUBLISHED, f"training starts from {cached_path(url)}"
     try:
         current_tag(url)
-    except (ConnectionCut, RequestRefused, FileChanged, OSError) as error:
+    except (RemoteFault, OSError) as error:
         return NONE, (
             f"training starts from RANDOM weights: {shown_url(url)} can't be had ({mask_text(str(error))}). Mount a folder "
             "with the file and name it by MODEL_WEIGHTS_DIR, or say what is meant by CONFIG's pretrained"
