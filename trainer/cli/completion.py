@@ -86,9 +86,7 @@ def _values(command: str, key: str, value: str, words: Sequence[str], conf: Conf
     if key == "model":
         choices = _models(last, words, conf, choices)
     elif leaf := fields_of(COMMANDS[command]).get(key):
-        choices = list(
-            leaf.metadata.get("choices") or (["true", "false"] if "bool" in str(leaf.type) else [])
-        )
+        choices = list(leaf.choices or (["true", "false"] if "bool" in str(leaf.type) else []))
     return [f"{before}{comma}{choice}" for choice in choices if choice.startswith(last)]
 
 

@@ -59,7 +59,9 @@ def compose_for_run(command: str, checked: Any, conf: Conf) -> Any:
 
     ours = [typed.override for typed in checked.overrides if not typed.override.is_hydra_override()]
     try:
-        return load(command, ours, conf)
+        tree, mistakes = load(command, ours, conf)
+        checked.mistakes += mistakes
+        return tree
     except (HydraException, OmegaConfBaseException, ConfigError) as error:
         checked.mistakes.append(error_reason(error))
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trainer.core.errors import ConfigError, did_you_mean
-from trainer.schema import EXPORT_FORMATS, Export
+from trainer.schema import Export, export_formats
 
 _IGNORED = {
     "task_type": "the checkpoint says its task",
@@ -53,7 +53,7 @@ def formats(config: Export) -> tuple[str, ...]:
         ConfigError: settings that no file can have together.
     """
     named = [config.format] if isinstance(config.format, str) else list(config.format)
-    chosen = tuple(one for one in EXPORT_FORMATS if one in named)
+    chosen = tuple(one for one in export_formats() if one in named)
     if config.int8 and "torchscript" in chosen:
         raise ConfigError(
             "int8=true: there is no TorchScript with 8-bit integers; format=onnx or tensorrt has it"

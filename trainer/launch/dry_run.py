@@ -9,8 +9,7 @@ from typing import Any
 
 from trainer.core.secrets import masked, masked_words
 from trainer.launch.job import Job
-from trainer.schema import LauncherConfig
-from trainer.schema.fields import fields_of
+from trainer.schema.choices import keys_of
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ def shown_job(job: Job) -> str:
     facts: dict[str, Any] = {**job.as_dict(), "words": masked_words(list(job.words))}
     facts["options"] = {
         key: facts["options"][key]
-        for key, leaf in fields_of(LauncherConfig).items()
-        if key != "dry_run" and job.options.name in leaf.metadata.get("only", (job.options.name,))
+        for key in facts["options"]
+        if key != "dry_run" and key in keys_of(type(job.options))
     }
     facts["environment"] = shown_environment(job.environment)
     return json.dumps(masked(facts), indent=1, ensure_ascii=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError
-from trainer.schema import LauncherConfig
+from trainer.schema import LauncherConfig, options_from
 
 FOLDER = ".launched"
 FILE = "job.json"
@@ -71,7 +71,7 @@ class Job:
         try:
             found = json.loads(path.read_bytes())
             paths = {name: Path(found[name]) for name in _PATHS if found[name]}
-            words, options = tuple(found["words"]), LauncherConfig(**found["options"])
+            words, options = tuple(found["words"]), options_from("launcher", found["options"])
             return cls(**{**found, **paths, "words": words, "options": options, "folder": path.parent})
         except FileNotFoundError:
             raise ConfigError(f"no job was launched from {path.parent}: it has no {FILE}") from None

@@ -8,13 +8,14 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from trainer.config.overrides import key_of
 from trainer.launch.dry_run import shown_job
 from trainer.launch.job import Job
 from trainer.launch.k8s.mounts import mounts
 from trainer.launch.k8s.pod import ranks
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import KubernetesConfig as Options
 
 # Paths and addresses of this machine; named in launcher.env they travel all the same.
 _OF_HERE = {
@@ -65,7 +66,8 @@ def far_job(job: Job) -> Job:
 
 def _far_options(job: Job) -> Options:
     """The options as torchrun's agents in the pods follow them: all meet on the first node, whose pod has a name."""
-    options, name = job.options, name_of(job)
+    name = name_of(job)
+    options = cast(Options, job.options)
     first = f"{name}-0.{name}" if options.kind == "job" else f"{name}-master-0"
     return replace(
         options,
