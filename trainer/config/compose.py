@@ -43,7 +43,7 @@ def compose(
     config = to_dataclass(tree, checked.mistakes)
     if config is not None:
         raw = cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False))
-        note(config, raw, tuple(map(str, conf.folders[1:])))
+        note(config, raw, tuple(map(str, conf.given_folders)))
         checked.mistakes += cross_check_mistakes(config, checked.typed_keys, conf, runnable=runnable)
     checked.raise_mistakes()
     return config, tree

@@ -113,8 +113,11 @@ def search_path(conf: Conf, whole: bool = False) -> ConfigSearchPathImpl:
     path = ConfigSearchPathImpl()
     if whole:
         path.append("hydra", "pkg://hydra.conf")
+    given = conf.given_folders
     for index, folder in enumerate(conf.folders):
-        path.append("command-line" if index else "main", f"conf://{folder}")
+        path.append(
+            ("main" if not index else "command-line" if folder in given else "plug-in"), f"conf://{folder}"
+        )
     path.append("zoo", "zoo://")
     path.append("recipe", "recipe://")
     path.append("schema", "structured://")
