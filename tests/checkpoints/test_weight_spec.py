@@ -126,7 +126,8 @@ def test_a_run_that_was_meant_stays_the_same_one():
 def test_no_torch_is_imported():
     code = (
         "import sys; from trainer.checkpoints import fetch_weights, resolve_weights; "
-        f"resolve_weights('coco', {RTMDET!r}); resolve_weights('none', ''); import trainer.core.s3, trainer.mmconfig.initial_weights; "
+        f"resolve_weights('coco', {RTMDET!r}); resolve_weights('none', ''); import trainer.core.s3, "
+        f"trainer.mmconfig.initial_weights; "
         "print(sorted({'torch', 'mmengine', 'boto3', 'mmdet'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -78,15 +78,22 @@ def test_all_mistakes_at_once_in_the_order_typed() -> None:
         ),
         (
             ["optimizer=adamw", "optimizer.momentum=0.9"],
-            "ignored with optimizer=adamw; it is for optimizer=sgd",
+            "optimizer.momentum belongs to optimizer=sgd, not to optimizer=adamw",
         ),
-        (["scheduler=cosine", "scheduler.gamma=0.5"], "ignored with scheduler=cosine"),
+        (
+            ["scheduler=cosine", "scheduler.gamma=0.5"],
+            "scheduler.gamma belongs to scheduler=step or multistep, not to scheduler=cosine",
+        ),
         (["scheduler.warmup_iters=5", "scheduler.warmup_epochs=1"], "give one of them"),
+        (["launcher.partition=gpu"], "launcher.partition belongs to launcher=slurm, not to launcher=local"),
         (["task=pose", "augmentation=mosaic"], "can't be used with task=pose"),
         (["task=pose", "augmentation.mixup=true"], "ignored with task=pose"),
         (["runtime=cpu", "runtime.amp=fp16"], "needs a GPU"),
         (["dataset=coco"], "dataset.path is missing"),
-        (["dataset=coco", "dataset.path=x", "dataset.scenes=5"], "ignored with dataset=coco"),
+        (
+            ["dataset=coco", "dataset.path=x", "dataset.scenes=5"],
+            "dataset.scenes belongs to dataset=digits, not to dataset=coco",
+        ),
         (["model.base=mmdet::nothing/here.py"], "no such config"),
         (["model.base=mmwhat::nothing/here.py"], "mmdet, mmseg, mmpose"),
         (

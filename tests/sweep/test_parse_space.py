@@ -56,7 +56,9 @@ def test_a_choice_brings_its_own_keys() -> None:
     assert "none of optimizer=adam,adamw looks at it" in mistakes(
         "optimizer=adam,adamw", "optimizer.momentum=0,0.9"
     )
-    assert "ignored with optimizer=adamw" in mistakes("optimizer=adamw", "optimizer.momentum=0.8,0.9")
+    assert "belongs to optimizer=sgd, not to optimizer=adamw" in mistakes(
+        "optimizer=adamw", "optimizer.momentum=0.8,0.9"
+    )
 
 
 def test_all_mistakes_come_at_once() -> None:

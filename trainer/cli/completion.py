@@ -10,12 +10,14 @@ import re
 from collections.abc import Sequence
 
 from trainer.cli.simple_commands import SIMPLE_COMMANDS, option_names
+from trainer.config.default_choices import class_of_choice
 from trainer.config.override_checks import check_overrides
 from trainer.config_tree.config_files import PACKAGES, list_configs
 from trainer.core.errors import ConfigError
 from trainer.schema import COMMANDS
+from trainer.schema.choices import GROUPS, keys_of
 from trainer.schema.conf_folders import Conf
-from trainer.schema.fields import fields_of
+from trainer.schema.fields import Field, fields_with
 
 _BASH = """\
 _trainer_completion() {
@@ -70,7 +72,7 @@ def matches(line: str, conf: Conf) -> list[str]:
         return [f"{key}={choice}" for choice in _values(command, key, value, words, conf)]
     given = {earlier.partition("=")[0] for earlier in words}
     found += [f"{group}=" for group in conf.groups_of(command) if group not in given]
-    names = fields_of(COMMANDS[command])
+    names = _fields(command, words, conf)
     depth = word.count(".")
     for name in names:
         parts = name.split(".")
@@ -85,11 +87,25 @@ def _values(command: str, key: str, value: str, words: Sequence[str], conf: Conf
     choices = list(conf.groups_of(command).get(key, []))
     if key == "model":
         choices = _models(last, words, conf, choices)
-    elif leaf := fields_of(COMMANDS[command]).get(key):
-        choices = list(
-            leaf.metadata.get("choices") or (["true", "false"] if "bool" in str(leaf.type) else [])
-        )
+    elif field := _fields(command, words, conf).get(key):
+        choices = list(field.choices or (["true", "false"] if "bool" in str(field.type) else []))
     return [f"{before}{comma}{choice}" for choice in choices if choice.startswith(last)]
+
+
+def _fields(command: str, words: Sequence[str], conf: Conf) -> dict[str, Field]:
+    """A command's fields; of a group whose choice is typed, those of that choice."""
+    typed = [word.partition("=") for word in words]
+    groups = conf.groups_of(command)
+    classes = {
+        group: class_of_choice(conf, group, choice)
+        for group, _, choice in typed
+        if group in GROUPS and choice in groups.get(group, ())
+    }
+    return {
+        key: field
+        for key, field in fields_with(COMMANDS[command], classes).items()
+        if (group := key.partition(".")[0]) not in classes or key.partition(".")[2] in keys_of(classes[group])
+    }
 
 
 def _models(last: str, words: Sequence[str], conf: Conf, named: list[str]) -> list[str]:

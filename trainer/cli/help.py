@@ -8,6 +8,7 @@ import textwrap
 
 from trainer.schema import COMMANDS
 from trainer.schema.conf_folders import Conf, config_name
+from trainer.schema.fields import fields_of
 
 _HEAD = """\
 OpenMMLab models on your data: Hydra groups compose into MMEngine configs.
@@ -103,17 +104,18 @@ def columns(rows: dict[str, str]) -> str:
 
 
 def _keys(command: str) -> dict[str, str]:
-    """For training, the leaves of each group by name; else each key with what it is."""
+    """The keys of each group by name, those of all its choices; every other key with what it is."""
     schema = COMMANDS[command]
+    fields = fields_of(schema)
     keys: dict[str, str] = {}
     for field in dataclasses.fields(schema):
         factory = field.default_factory
         if isinstance(factory, type) and dataclasses.is_dataclass(factory):
-            names = [leaf.name for leaf in dataclasses.fields(factory) if leaf.name != "name"]
-            if names:
+            names = [key.partition(".")[2] for key in fields if key.startswith(f"{field.name}.")]
+            if names := [name for name in names if name != "name"]:
                 keys[f"{field.name}."] = " ".join(names)
         else:
-            choices = field.metadata.get("choices")
+            choices = fields[field.name].choices
             keys[field.name] = field.metadata["doc"] + (f" ({', '.join(choices)})" if choices else "")
     if config_name(command) == "train":
         keys["mm."] = "any key of the MMEngine config"

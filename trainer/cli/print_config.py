@@ -52,7 +52,7 @@ def through_hydra(command: str, overrides: Sequence[str], conf: Conf, args: argp
     texts = [typed.override.input_line or typed.text for typed in checked.overrides]
     typed = {text.partition("=")[0] for text in texts}
     texts += [text for text in QUIET if text.partition("=")[0] not in typed]
-    hydra = whole_hydra(command, conf)
+    hydra = whole_hydra(command, conf, [typed.override for typed in checked.overrides])
     name = config_name(command)
     try:
         if args.hydra_help:

@@ -94,7 +94,7 @@ def help_text(command: str, schema: type) -> str:
     usage = f"usage: python -m trainer {command}" + (" [WORDS]" if bare else "") + " [key=value ...]"
     rows = {}
     for key, leaf in known.items():
-        choices = leaf.metadata.get("choices")
+        choices = leaf.choices
         doc = leaf.metadata.get("doc", "") + (f" ({', '.join(choices)})" if choices else "")
         kind = leaf.metadata.get("kind")
         name = "WORDS" if kind == "words" else "KEY=VALUE" if kind == "rest" else key

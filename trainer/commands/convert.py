@@ -10,7 +10,7 @@ import orjson
 from trainer.commands.notes import notes_to_stderr
 from trainer.core import plugins
 from trainer.core.errors import ConfigError
-from trainer.schema import FORMATS, TASKS, Dataset, typed_field
+from trainer.schema import TASKS, AutoDataset, formats, typed_field
 
 _PLUG_IN_FORMATS = [entry.name for entry in plugins.entry_points("trainer.formats") if entry.distribution]
 TARGETS = ("coco", "yolo", "dice", *_PLUG_IN_FORMATS)
@@ -35,7 +35,7 @@ class ConvertOptions:
     target: str | None = typed_field(None, "the new folder", kind="path")
     to: str = typed_field("coco", "the new format", choices=TARGETS)
     task: str = typed_field("detection", "which labels are read", choices=TASKS)
-    format: str = typed_field("auto", "the source's format", choices=FORMATS)
+    format: str = typed_field("auto", "the source's format", choices=formats)
     classes: list[str] = typed_field([], "names of the classes where the source doesn't name them: a,b,c")
     background: str = typed_field(
         "auto",
@@ -71,7 +71,7 @@ def main(options: ConvertOptions) -> int:
             f"convert: {' and '.join(missing)} is missing: "
             "python -m trainer convert source=<folder> target=<new folder> to=coco task=detection"
         )
-    dataset = Dataset(
+    dataset = AutoDataset(
         format=options.format,
         path=options.source,
         train_annotations=options.train_annotations,

@@ -43,7 +43,7 @@ def compose(
     config = to_dataclass(tree, checked.mistakes)
     if config is not None:
         raw = cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False))
-        note(config, raw, tuple(map(str, conf.folders[1:])))
+        note(config, raw, tuple(map(str, conf.given_folders)))
         checked.mistakes += cross_check_mistakes(config, checked.typed_keys, conf, runnable=runnable)
     checked.raise_mistakes()
     return config, tree
@@ -59,7 +59,9 @@ def compose_for_run(command: str, checked: Any, conf: Conf) -> Any:
 
     ours = [typed.override for typed in checked.overrides if not typed.override.is_hydra_override()]
     try:
-        return load(command, ours, conf)
+        tree, mistakes = load(command, ours, conf)
+        checked.mistakes += mistakes
+        return tree
     except (HydraException, OmegaConfBaseException, ConfigError) as error:
         checked.mistakes.append(error_reason(error))
         return None

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from trainer.core import plugins
 from trainer.core.errors import ConfigError, did_you_mean
-from trainer.schema import METRICS, Experiment
+from trainer.schema import METRICS, Experiment, SlurmConfig, TorchrunConfig
+from trainer.schema.choices import GROUPS, keys_of
 from trainer.schema.conf_folders import Conf
-from trainer.schema.fields import Field, fields_of, value_at
+from trainer.schema.fields import Field, fields_of, fields_of_config, value_at
 from trainer.zoo.model_names import ModelNames
 from trainer.zoo.requirements import refusal
 
@@ -26,7 +28,7 @@ def cross_check_mistakes(
         conf: the configuration folders.
         runnable: whether what only a run needs must be there too (a data set's path, a checkpoint).
     """
-    found = list(_values(config, typed))
+    found = list(_values(config, conf))
     if isinstance(config, Experiment):
         found += _task_and_model(config, conf)
         found += _ignored(config, typed)
@@ -36,14 +38,27 @@ def cross_check_mistakes(
     return found
 
 
-def _values(config: Any, typed: AbstractSet[str]) -> Iterator[str]:
+def _values(config: Any, conf: Conf) -> Iterator[str]:
     """Values that files gave."""
-    schema: type = type(config)
-    for key, leaf in fields_of(schema).items():
+    for key, field in fields_of_config(config).items():
         value = value_at(config, key)
-        # None and an empty text are a schema's own defaults, never what a file had to say.
-        if value != leaf.default and (complaint := leaf.complaint(value)):
+        # None and an empty text are a schema's own defaults, never what a file says.
+        if value == field.default:
+            continue
+        if complaint := field.complaint(value):
             yield f"{key}={_shown(value)}: {complaint}"
+        elif field.is_choice and not field.choices:
+            yield from _name(key, str(value), conf)
+
+
+def _name(key: str, name: str, conf: Conf) -> Iterator[str]:
+    """A choice's name in a file that nothing has."""
+    group = key.partition(".")[0]
+    known = GROUPS.get(group)
+    others = plugins.names(known.entry_points) if known and known.entry_points else []
+    names = list(dict.fromkeys([*conf.groups.get(group, []), *(known.classes if known else ()), *others]))
+    if name not in names:
+        yield f"{key}={name}: expected one of {', '.join(names)}.{did_you_mean(name, names)}"
 
 
 def _task_and_model(config: Experiment, conf: Conf) -> Iterator[str]:
@@ -64,40 +79,41 @@ def _task_and_model(config: Experiment, conf: Conf) -> Iterator[str]:
 
 
 def _ignored(config: Experiment, typed: AbstractSet[str]) -> Iterator[str]:
-    """Typed keys that the chosen variant would not look at."""
-    for key, leaf in fields_of(Experiment).items():
-        value = value_at(config, key)
-        if key not in typed or value in (None, False):
+    """Typed keys that the chosen task doesn't use."""
+    for key, field in fields_of_config(config).items():
+        tasks = field.metadata.get("tasks")
+        if (
+            not tasks
+            or key not in typed
+            or config.task.name in tasks
+            or value_at(config, key) in (None, False)
+        ):
             continue
-        group = key.partition(".")[0]
-        if variants := leaf.metadata.get("only"):
-            variant = config.dataset.format if group == "dataset" else value_at(config, f"{group}.name")
-            if variant not in variants:
-                yield f"{key} is ignored with {group}={variant}; it is for {_choices(group, variants)}."
-        tasks = leaf.metadata.get("tasks")
-        if tasks and config.task.name not in tasks:
-            yield f"{key} is ignored with task={config.task.name}; it is for {' and '.join(tasks)}."
+        yield f"{key} is ignored with task={config.task.name}; it is for {' and '.join(tasks)}."
 
 
 def _conflicts(config: Experiment, typed: AbstractSet[str]) -> Iterator[str]:
     if {"scheduler.warmup_iters", "scheduler.warmup_epochs"} <= typed:
         yield "scheduler.warmup_iters and scheduler.warmup_epochs: give one of them."
     if config.resume == "auto" and not config.id:
-        yield "resume=auto needs id=<run id>: the run to go on with, or to start."
+        yield "resume=auto needs id=<run id>: the run to resume, or to start."
     launcher = config.launcher
-    if launcher.name == "torchrun" and launcher.nodes > 1:
+    if isinstance(launcher, TorchrunConfig) and launcher.nodes > 1:
         needed = ["rdzv_endpoint", "rdzv_id", *(["node_rank"] if launcher.rdzv_backend == "static" else [])]
         for key in (key for key in needed if getattr(launcher, key) is None):
-            doc = _leaf(f"launcher.{key}").metadata["doc"].rpartition(": ")[2]
+            doc = _field(f"launcher.{key}").metadata["doc"].rpartition(": ")[2]
             yield f"launcher.{key} is missing: launcher.nodes={launcher.nodes} needs {doc}."
-    if launcher.name == "slurm" and (launcher.time_minutes or math.inf) * 60 <= launcher.signal_delay_s:
+    if (
+        isinstance(launcher, SlurmConfig)
+        and (launcher.time_minutes or math.inf) * 60 <= launcher.signal_delay_s
+    ):
         yield (
             f"launcher.signal_delay_s={launcher.signal_delay_s}: a job of launcher.time_minutes="
             f"{launcher.time_minutes:g} would save and go back into the queue as soon as it begins."
         )
     if config.runtime.device == "cpu" and config.runtime.amp == "fp16":
         yield "runtime.amp=fp16 needs a GPU, and runtime.device is cpu; write runtime.amp=bf16."
-    boxes = _leaf("augmentation.mosaic").metadata["tasks"]
+    boxes = _field("augmentation.mosaic").metadata["tasks"]
     if config.augmentation.name in ("mosaic", "mosaic_mixup") and config.task.name not in boxes:
         yield (
             f"augmentation={config.augmentation.name} can't be used with task={config.task.name}; "
@@ -111,7 +127,7 @@ def _missing(config: Any) -> Iterator[str]:
             yield "checkpoint is missing: checkpoint=latest, a run's id or folder, or a .pth file."
         return
     data = config.dataset
-    if data.format in fields_of(Experiment)["dataset.path"].metadata["only"] and data.path is None:
+    if "path" in keys_of(type(data)) and data.path is None:
         yield f"dataset.path is missing: dataset={data.format} needs the data set's folder."
     try:
         if lacking := refusal(config.model.name, config.model.base):
@@ -120,12 +136,8 @@ def _missing(config: Any) -> Iterator[str]:
         yield error.message
 
 
-def _leaf(key: str) -> Field:
+def _field(key: str) -> Field:
     return fields_of(Experiment)[key]
-
-
-def _choices(group: str, variants: tuple[str, ...]) -> str:
-    return " and ".join(f"{group}={variant}" for variant in variants if variant != "default")
 
 
 def _shown(value: Any) -> str:

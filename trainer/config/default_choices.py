@@ -1,7 +1,8 @@
-"""Task and model when only one of them is typed.
+"""The choices that are not typed, and the class of a choice, read from the files without composing them.
 
-What is typed wins over an experiment's file, and that over ``train.yaml``. A model that is typed brings its
-usual task; a task that is typed brings its default model, unless the experiment's model can do it.
+Task and model follow each other: what is typed wins over an experiment's file, and that over ``train.yaml``. A model
+that is typed brings its usual task; a task that is typed brings its default model, unless the experiment's model can
+do it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trainer.core.yaml_io import load_yaml
+from trainer.schema.choices import GROUPS, choice_class
 from trainer.schema.conf_folders import Conf
 from trainer.zoo.model_names import ModelNames
 
@@ -52,3 +54,26 @@ def defaults(conf: Conf, group: str, choice: str) -> dict[str, str]:
             if isinstance(value, str):
                 found[name] = value
     return found
+
+
+def untyped_choice(conf: Conf, group: str, experiment: str | None = None) -> str:
+    """The choice of a group that isn't typed: the experiment's, else that of ``train.yaml``."""
+    recipe = defaults(conf, "experiment", experiment) if experiment else {}
+    return recipe.get(group) or defaults(conf, "", "train").get(group, "")
+
+
+def class_of_choice(conf: Conf, group: str, choice: str) -> type:
+    """The dataclass of a choice, by what its file and the files below it say."""
+    content = _content(conf, group, choice)
+    key = GROUPS[group].base.key
+    return choice_class(group, str(content.get(key, choice)), str(content.get("type") or ""))
+
+
+def _content(conf: Conf, group: str, choice: str) -> dict[str, object]:
+    """What a choice's file says, over the files of its group in its defaults list."""
+    content: dict[str, object] = {}
+    own = conf.read(group, choice)
+    for item in own.get("defaults") or []:
+        if isinstance(item, str) and item != "_self_":
+            content.update(_content(conf, group, item.rpartition("/")[2]))
+    return {**content, **own}

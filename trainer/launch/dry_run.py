@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.core.secrets import masked, masked_words
 from trainer.launch.job import Job
-from trainer.schema.fields import fields_of
+from trainer.schema.choices import keys_of
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,9 @@ class DryRun:
 def masked_job(job: Job) -> str:
     """The content of ``job.json``, with secrets masked and only the options of the job's own launcher."""
     content: dict[str, Any] = {**job.as_dict(), "words": masked_words(list(job.argv))}
-    config_class: Any = type(job.options)
+    known = keys_of(type(job.options))
     content["options"] = {
-        key: content["options"][key]
-        for key, option in fields_of(config_class).items()
-        if key != "dry_run" and job.options.name in option.metadata.get("only", (job.options.name,))
+        key: value for key, value in content["options"].items() if key != "dry_run" and key in known
     }
     content["environment"] = masked_environment(job.environment)
     return json.dumps(masked(content), indent=1, ensure_ascii=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -11,11 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
-from trainer.core import plugins
 from trainer.core.atomic_files import atomic_write
 from trainer.core.errors import ConfigError
-from trainer.launch.handle import GROUP
-from trainer.schema import LauncherConfig
+from trainer.schema import LauncherConfig, options_from
 
 if TYPE_CHECKING:  # a type checker's own: at run time Python before 3.13 knows no defaults
     from typing_extensions import TypeVar
@@ -85,20 +82,12 @@ class Job(Generic[ConfigT_co]):
         try:
             content = json.loads(path.read_bytes())
             paths = {key: Path(content[key]) for key in _PATHS if content[key]}
-            argv, options = tuple(content.pop("words")), _load_options(content["options"])
+            argv, options = tuple(content.pop("words")), options_from("launcher", content["options"])
             return Job(**{**content, **paths, "argv": argv, "options": options, "folder": path.parent})
         except FileNotFoundError:
             raise ConfigError(f"no job was launched from {path.parent}: it has no {FILE}") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} can't be read: {type(error).__name__}: {error}") from None
-
-
-def _load_options(content: Mapping[str, Any]) -> LauncherConfig:
-    """The options in the dataclass of their launcher. Keys that it doesn't have are dropped."""
-    config_class = plugins.load(GROUP, content["name"]).config_class
-    known = {option.name for option in dataclasses.fields(config_class)}
-    options: LauncherConfig = config_class(**{key: value for key, value in content.items() if key in known})
-    return options
 
 
 def travelling(

@@ -16,7 +16,7 @@ from trainer.launch.launcher import prepare_submission
 from trainer.launch.local import Local
 from trainer.launch.torchrun_command import agent_command, agent_environment
 from trainer.launch.variables import LAUNCHED
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import TorchrunConfig as Options
 
 
 class Torchrun(Local[Options]):

@@ -8,7 +8,7 @@ import sys
 from trainer.core.cpu_budget import CORES, usable_cpus
 from trainer.core.gpus import visible_gpus
 from trainer.launch.job import Job
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import TorchrunConfig as Options
 
 
 def process_count(job: Job[Options]) -> int:

@@ -33,7 +33,8 @@ def set_optimizer(cfg: Cfg, optimizer: Optimizer, *, frozen: bool = False) -> No
     """
     wrapper = cfg.setdefault("optim_wrapper", {"type": "OptimWrapper"})
     wrapper.setdefault("type", "OptimWrapper")
-    given = {key: getattr(optimizer, key) for key in _ARGUMENTS if getattr(optimizer, key) is not None}
+    options = vars(optimizer)
+    given = {key: options[key] for key in _ARGUMENTS if options.get(key) is not None}
     if "betas" in given:
         given["betas"] = tuple(given["betas"])
     if optimizer.name == "default":

@@ -102,10 +102,11 @@ def total_iterations(cfg: Cfg, epoch_length: int) -> int:
 
 
 def _main(scheduler: Scheduler, begin: int, total: int, epoch_length: int, lr: float) -> list[Cfg]:
+    options = vars(scheduler)
     per_iteration = {"by_epoch": False, "begin": begin, "end": total}
-    min_ratio = scheduler.min_ratio or 0.0
+    min_ratio = options.get("min_ratio") or 0.0
     if scheduler.name == "cosine":
-        flat_until = max(begin, int(total * (scheduler.flat_ratio or 0.0)))
+        flat_until = max(begin, int(total * (options.get("flat_ratio") or 0.0)))
         length = max(1, total - flat_until)
         return [
             {"type": "CosineAnnealingLR", "eta_min": lr * min_ratio, "T_max": length, "by_epoch": False}
@@ -113,22 +114,32 @@ def _main(scheduler: Scheduler, begin: int, total: int, epoch_length: int, lr: f
         ]
     if scheduler.name == "poly":
         return [
-            {"type": "PolyLR", "power": scheduler.power or 0.9, "eta_min": lr * min_ratio, **per_iteration}
+            {
+                "type": "PolyLR",
+                "power": options.get("power") or 0.9,
+                "eta_min": lr * min_ratio,
+                **per_iteration,
+            }
         ]
     if scheduler.name == "step":
-        step = (scheduler.step_size or 1) * epoch_length
-        return [{"type": "StepLR", "step_size": step, "gamma": scheduler.gamma or 0.1, **per_iteration}]
+        step = (options.get("step_size") or 1) * epoch_length
+        return [{"type": "StepLR", "step_size": step, "gamma": options.get("gamma") or 0.1, **per_iteration}]
     if scheduler.name == "multistep":
-        wanted = scheduler.milestones or [2 / 3, 11 / 12]
+        wanted = options.get("milestones") or [2 / 3, 11 / 12]
         shares = all(0 < milestone < 1 for milestone in wanted)
         places = [round(m * total) if shares else round(m * epoch_length) for m in wanted]
         return [
-            {"type": "MultiStepLR", "milestones": places, "gamma": scheduler.gamma or 0.1, **per_iteration}
+            {
+                "type": "MultiStepLR",
+                "milestones": places,
+                "gamma": options.get("gamma") or 0.1,
+                **per_iteration,
+            }
         ]
     if scheduler.name == "onecycle":
         return [
             {"type": "OneCycleLR", "eta_max": lr, "total_steps": total, "by_epoch": False}
-            | {"pct_start": scheduler.pct_start or 0.3}
+            | {"pct_start": options.get("pct_start") or 0.3}
         ]
     return [{"type": "ConstantLR", "factor": 1.0, **per_iteration}]
 

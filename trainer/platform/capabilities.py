@@ -19,8 +19,9 @@ from trainer.core.installation import VERSION
 from trainer.platform.settings.setting_keys import NOTHING, SettingKey
 from trainer.platform.settings.settings_table import ADVANCED, BASIC, FORM
 from trainer.platform.settings.task_names import LONG
-from trainer.schema import EXPORT_FORMATS, FORMATS, METRICS, TASKS, Experiment
+from trainer.schema import METRICS, TASKS, Experiment, export_formats, formats
 from trainer.schema.conf_folders import Conf
+from trainer.schema.fields import fields_of
 from trainer.zoo.model_names import ModelNames
 from trainer.zoo.requirements import needs
 
@@ -73,10 +74,10 @@ def capabilities() -> dict[str, Any]:
         ],
         "dataset_formats": [
             {"name": name, "display_name": name.upper(), "description": f"dataset={name}", "supported": True}
-            for name in FORMATS
+            for name in formats()
             if name != "auto"
         ],
-        "export_formats": list(EXPORT_FORMATS),
+        "export_formats": list(export_formats()),
         "requirements": _requirements(),
         "metric_candidates_by_task": {
             LONG[task]: [
@@ -211,10 +212,8 @@ def _field(key: SettingKey, advanced: bool) -> dict[str, Any]:
 
 def _meaning(key: SettingKey) -> str:
     """In words: what the leaf that it sets is for, or what the table says."""
-    group, _, leaf = key.to.partition(".") if isinstance(key.to, str) else ("", "", "")
-    owner = Experiment.__dataclass_fields__.get(group)
-    known = getattr(owner.default_factory, "__dataclass_fields__", {}) if owner is not None else {}
-    return str(known[leaf].metadata["doc"]) if leaf in known else key.meaning.replace("`", "")
+    known = fields_of(Experiment).get(key.to) if isinstance(key.to, str) and "." in key.to else None
+    return str(known.metadata["doc"]) if known else key.meaning.replace("`", "")
 
 
 def _entry(field: dict[str, Any]) -> dict[str, Any]:

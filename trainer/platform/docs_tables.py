@@ -1,4 +1,5 @@
-"""The tables of docs/platform.md, written from the code: ``python -m trainer.platform.docs_tables`` rewrites them in place.
+"""The tables of docs/platform.md, written from the code: ``python -m trainer.platform.docs_tables`` rewrites them
+in place.
 
 They stand between ``<!-- variables -->`` and ``<!-- /variables -->``, and likewise ``settings`` and ``operations``.
 """

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer.core import plugins
+from trainer.schema.datasets import Dataset
 from trainer.schema.declaration import typed_field
-from trainer.schema.groups import Dataset
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
@@ -76,7 +77,10 @@ class Predict:
     batch_size: int = typed_field(8, "images a step", ge=1)
 
 
-EXPORT_FORMATS = ("onnx", "torchscript", "tensorrt")
+def export_formats() -> tuple[str, ...]:
+    """The formats that ``export`` writes, those of plug-ins too."""
+    own = ("onnx", "torchscript", "tensorrt")
+    return tuple(dict.fromkeys((*own, *plugins.names("trainer.exporters"))))
 
 
 @dataclass
@@ -84,7 +88,7 @@ class Export:
     """``python -m trainer export``: files that answer for images without OpenMMLab, with the proof that they do."""
 
     checkpoint: str | None = typed_field(None, "a run's id or folder, or a .pth file", kind="path")
-    format: Any = typed_field("onnx", "what to write, one or several", choices=EXPORT_FORMATS, kind="words")
+    format: Any = typed_field("onnx", "what to write, one or several", choices=export_formats, kind="words")
     output: str | None = typed_field(None, "where to write; None: export/ in the run", kind="path")
     output_dir: str = typed_field("runs", "where runs are looked up", kind="path")
     batch: Any = typed_field("dynamic", "images at a time: a number, or dynamic", kind="batch")

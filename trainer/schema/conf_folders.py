@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trainer.core import plugins
 from trainer.core.errors import ConfigError
 from trainer.schema.experiment_file import GROUP, path_of
 
@@ -31,9 +32,19 @@ def config_name(command: str) -> str:
 
 @dataclass(frozen=True)
 class Conf:
-    """The configuration folders, ours first; ``--config-dir`` adds the others."""
+    """The configuration folders in the order in which a choice is looked up.
 
-    folders: list[Path] = field(default_factory=lambda: [conf_dir()])
+    Attributes:
+        folders: ours, those of plug-ins, then those given by ``--config-dir``.
+    """
+
+    folders: list[Path] = field(default_factory=lambda: [conf_dir(), *plugins.conf_folders()])
+
+    @property
+    def given_folders(self) -> list[Path]:
+        """The folders given by ``--config-dir``."""
+        installed = [conf_dir(), *plugins.conf_folders()]
+        return [folder for folder in self.folders if folder not in installed]
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
@@ -71,9 +82,13 @@ class Conf:
 
 
 def conf_with_dirs(folders: list[str]) -> Conf:
-    """Our folder and the given ones; a :class:`ConfigError` names one that isn't there."""
+    """Our folder, those of plug-ins, and the given ones.
+
+    Raises:
+        ConfigError: a given folder doesn't exist.
+    """
     extra = [Path(folder).expanduser().resolve() for folder in folders]
     for folder in extra:
         if not folder.is_dir():
             raise ConfigError(f"--config-dir {folder}: there is no such folder.")
-    return Conf([conf_dir(), *extra])
+    return Conf([conf_dir(), *plugins.conf_folders(), *extra])

@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer.schema.callbacks import Callback, NoCallback
+from trainer.schema.datasets import Dataset, DigitsDataset
 from trainer.schema.declaration import typed_field
-from trainer.schema.groups import (
-    Augmentation,
-    Callback,
-    Dataset,
-    Debug,
-    Model,
-    Optimizer,
-    Runtime,
-    Scheduler,
-    Task,
-    Tracking,
-)
-from trainer.schema.launch import Launch, LauncherConfig, Sweep
+from trainer.schema.groups import Augmentation, Debug, Model, Runtime, Task, Tracking
+from trainer.schema.launch import Launch, Sweep
+from trainer.schema.launchers import LauncherConfig, LocalConfig
+from trainer.schema.optimizers import DefaultOptimizer, Optimizer
+from trainer.schema.schedulers import DefaultScheduler, Scheduler
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
@@ -29,14 +23,14 @@ class Experiment:
 
     task: Task = field(default_factory=Task)
     model: Model = field(default_factory=Model)
-    dataset: Dataset = field(default_factory=Dataset)
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    scheduler: Scheduler = field(default_factory=Scheduler)
+    dataset: Dataset = field(default_factory=DigitsDataset)
+    optimizer: Optimizer = field(default_factory=DefaultOptimizer)
+    scheduler: Scheduler = field(default_factory=DefaultScheduler)
     augmentation: Augmentation = field(default_factory=Augmentation)
     runtime: Runtime = field(default_factory=Runtime)
     tracking: Tracking = field(default_factory=Tracking)
-    callback: Callback = field(default_factory=Callback)
-    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    callback: Callback = field(default_factory=NoCallback)
+    launcher: LauncherConfig = field(default_factory=LocalConfig)
     launch: Launch = field(default_factory=Launch)
     sweep: Sweep = field(default_factory=Sweep)
     debug: Debug = field(default_factory=Debug)

@@ -1,4 +1,4 @@
-"""The leaves of a schema by dotted name, and whether a value fits one."""
+"""The fields of a configuration by dotted key, and whether a value fits one."""
 
 from __future__ import annotations
 
@@ -12,21 +12,46 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.core.errors import did_you_mean
+from trainer.schema.choices import GROUPS, keys_of, owners
 
 _WORDS = {"true", "false", "yes", "no", "on", "off"}
 
 
 @dataclass(frozen=True)
 class Field:
-    """One typed leaf. ``metadata`` is what :func:`trainer.schema.typed_field` was told."""
+    """One field of a configuration.
+
+    Attributes:
+        key: the dotted key.
+        metadata: what :func:`trainer.schema.typed_field` was given.
+        owners: the choices of its group that take the key; empty when all do.
+    """
 
     key: str
     type: Any
     default: Any
     metadata: typing.Mapping[str, Any]
+    owners: tuple[str, ...] = ()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values it takes; empty when they are not listed."""
+        choices = self.metadata.get("choices") or ()
+        return tuple(choices() if callable(choices) else choices)
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether it holds the name of a group's choice, which is set by choosing it."""
+        return self.metadata.get("kind") == "choice"
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether it is a free mapping, whose keys are for whoever uses it."""
+        return bool(self.type == dict[str, Any])
 
     @property
     def optional(self) -> bool:
+        """Whether it takes null."""
         return type(None) in typing.get_args(self.type) or self.type is Any
 
     def complaint(self, value: Any) -> str | None:
@@ -35,25 +60,25 @@ class Field:
             return None if self.optional else f"expected {self.expected}, got null."
         if isinstance(value, str) and "${" in value:
             return None  # Looked at again when the configuration is composed.
-        if choices := self.metadata.get("choices"):
+        if choices := self.choices:
             hint = did_you_mean(value, choices) if isinstance(value, str) else ""
             several = isinstance(value, (list, tuple)) and self.metadata.get("kind") == "words"
-            good = bool(value) and all(one in choices for one in value) if several else value in choices
-            return None if good else f"expected {self.expected}, got {value!r}.{hint}"
+            valid = bool(value) and all(part in choices for part in value) if several else value in choices
+            return None if valid else f"expected {self.expected}, got {value!r}.{hint}"
         return None if self._fits(value) else f"expected {self.expected}, got {value!r}."
 
     @property
     def expected(self) -> str:
-        """What the leaf takes, in words."""
-        if choices := self.metadata.get("choices"):
-            some = "one or several" if self.metadata.get("kind") == "words" else "one"
-            return f"{some} of {', '.join(choices)}"
+        """What the field takes, for messages."""
+        if choices := self.choices:
+            number = "one or several" if self.metadata.get("kind") == "words" else "one"
+            return f"{number} of {', '.join(choices)}"
         kind = self.metadata.get("kind", "")
-        words = _KINDS.get(kind) or _NAMES.get(self._plain, "a value")
+        form = _KINDS.get(kind) or _NAMES.get(self._plain, "a value")
         limits = [
             f"{sign} {self.metadata[name]:g}" for name, sign in _LIMITS.items() if name in self.metadata
         ]
-        return f"{words} {' and '.join(limits)}".rstrip()
+        return f"{form} {' and '.join(limits)}".rstrip()
 
     @property
     def _plain(self) -> Any:
@@ -83,19 +108,57 @@ class Field:
 
 @functools.cache
 def fields_of(schema: type) -> dict[str, Field]:
-    """All leaves of a schema by dotted name; a mapping such as ``mm`` is one leaf."""
-    found: dict[str, Field] = {}
+    """All fields of a schema by dotted key; a free mapping such as ``mm`` is one field.
+
+    A group whose choices have classes of their own has the keys of all choices in this package.
+    """
+    fields: dict[str, Field] = {}
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
-            for key, leaf in fields_of(typing.cast(type, kind)).items():
-                found[f"{field.name}.{key}"] = dataclasses.replace(leaf, key=f"{field.name}.{key}")
+            group = GROUPS.get(field.name)
+            for part in [kind, *(group.classes.values() if group else ())]:
+                for key, inner in fields_of(typing.cast(type, part)).items():
+                    if key in keys_of(typing.cast(type, part)) or "." in key:
+                        name = f"{field.name}.{key}"
+                        belongs = owners(field.name, key) if group else inner.owners
+                        fields.setdefault(name, dataclasses.replace(inner, key=name, owners=belongs))
         else:
             factory = field.default_factory
             default = field.default if factory is dataclasses.MISSING else factory()
-            found[field.name] = Field(field.name, kind, default, field.metadata)
-    return found
+            fields[field.name] = Field(field.name, kind, default, field.metadata)
+    return fields
+
+
+def fields_with(schema: type, classes: typing.Mapping[str, type]) -> dict[str, Field]:
+    """As :func:`fields_of`, where ``classes`` gives the class of some groups, such as those of plug-ins."""
+    fields = dict(fields_of(schema))
+    for group, part in classes.items():
+        for key, inner in fields_of(typing.cast(typing.Hashable, part)).items():
+            if key in keys_of(part):
+                name = f"{group}.{key}"
+                known = fields.get(name)
+                fields[name] = dataclasses.replace(inner, key=name, owners=known.owners if known else ())
+    return fields
+
+
+def fields_of_config(config: Any) -> dict[str, Field]:
+    """The fields that a configuration has, with the classes that were chosen for it."""
+    names = [field.name for field in dataclasses.fields(config) if field.name in GROUPS]
+    schema: type = type(config)
+    return _exact_fields(schema, tuple((name, type(getattr(config, name))) for name in names))
+
+
+@functools.lru_cache(maxsize=64)
+def _exact_fields(schema: type, classes: tuple[tuple[str, type], ...]) -> dict[str, Field]:
+    keys = {group: keys_of(part) for group, part in classes}
+    fields = fields_with(schema, dict(classes))
+    return {
+        key: field
+        for key, field in fields.items()
+        if (parts := key.partition("."))[0] not in keys or parts[2] in keys[parts[0]]
+    }
 
 
 def value_at(config: Any, key: str) -> Any:

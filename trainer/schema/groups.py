@@ -21,14 +21,11 @@ METRICS = {
     "semantic_segmentation": ("mIoU", "mDice", "aAcc", "mAcc"),
     "pose": ("mAP50-95", "mAP50", "mAP75", "AR", "PCK"),
 }
-_ADAMS = ("default", "adam", "adamw")
-FORMATS = ("auto", "dice", "coco", "yolo", "voc", "labelme", "masks")
-_FILES = ("auto", "dice", "coco")
 
 
 @dataclass
 class Task:
-    name: str = typed_field("detection", "what the model learns to do", choices=TASKS)
+    name: str = typed_field("detection", "what the model learns to do", choices=TASKS, kind="choice")
     primary_metric: str = typed_field("mAP50-95", "the metric that chooses the best checkpoint")
     default_model: str = typed_field("", "the model when only the task is named")
     mode: str = typed_field(
@@ -57,144 +54,11 @@ class Model:
 
 
 @dataclass
-class Dataset:
-    name: str = typed_field("", "what the data set is called in run names and the tracker")
-    format: str = typed_field("digits", "how it is stored", choices=("digits", *FORMATS))
-    path: str | None = typed_field(
-        None, "the data set: a folder, an archive or s3://bucket/prefix", kind="path", only=FORMATS
-    )
-    train_annotations: str | None = typed_field(
-        None, "annotation file of the training split, relative to path", kind="path", only=_FILES
-    )
-    val_annotations: str | None = typed_field(
-        None, "annotation file of the validation split, relative to path", kind="path", only=_FILES
-    )
-    train_images: str | None = typed_field(
-        None, "coco: folder of the training images, relative to path", kind="path", only=("auto", "coco")
-    )
-    val_images: str | None = typed_field(
-        None, "coco: folder of the validation images, relative to path", kind="path", only=("auto", "coco")
-    )
-    classes: list[str] = typed_field(
-        [],
-        "names of the classes, the first for number or value 0, where the data set doesn't name them itself",
-        only=("auto", "yolo", "voc", "labelme", "masks"),
-    )
-    background: str = typed_field(
-        "auto",
-        "semantic segmentation: pixels of no object are class 0, or 255 and don't count; auto: as the format has it",
-        choices=("auto", "class", "ignore"),
-        tasks=("semantic_segmentation",),
-    )
-    follow_links: bool = typed_field(
-        False, "read files behind links that lead out of the data set's folder", only=FORMATS
-    )
-    on_error: str = typed_field(
-        "fail",
-        "what is wrong with the data stops (fail), is mended where it can be (fix), or is left out (skip)",
-        choices=("fail", "fix", "skip"),
-        only=FORMATS,
-    )
-    val_ratio: float = typed_field(
-        0.2,
-        "share of images validated on when the data set names no split",
-        gt=0,
-        le=0.9,
-        only=FORMATS,
-    )
-    test_ratio: float = typed_field(
-        0.0, "share of images kept for test when the split is drawn", ge=0, le=0.9, only=FORMATS
-    )
-    split_file: str | None = typed_field(
-        None, "JSON file that says which image is in which split, relative to path", kind="path", only=FORMATS
-    )
-    resplit: bool = typed_field(False, "draw train and val anew, whatever the data set says", only=FORMATS)
-    stratify: bool = typed_field(False, "draw so that each split has its share of every class", only=FORMATS)
-    fold: str | None = typed_field(
-        None, "k-fold: i/k, fold i (from 0) of k validates and the others train", kind="fold", only=FORMATS
-    )
-    group_by: str | None = typed_field(
-        None,
-        "keep images together in a split: a regular expression on the file name with one group, or an image's field",
-        only=FORMATS,
-    )
-    seed: int = typed_field(42, "seed of the split, and of the digit scenes", ge=0)
-    image_size: Any = typed_field(
-        None, "size fed to the network in px: one integer or [width, height]", kind="size"
-    )
-    scenes: int = typed_field(1200, "digits: training scenes", ge=1, only=("digits",))
-    val_scenes: int = typed_field(200, "digits: validation scenes", ge=1, only=("digits",))
-    scene_size: int = typed_field(
-        96, "digits: width and height of a scene in px", ge=32, le=2048, only=("digits",)
-    )
-
-
-@dataclass
-class Optimizer:
-    name: str = typed_field("default", "the update rule", choices=("default", "sgd", "adam", "adamw"))
-    lr: float | None = typed_field(None, "learning rate", gt=0)
-    weight_decay: float | None = typed_field(None, "weight decay", ge=0)
-    momentum: float | None = typed_field(None, "sgd: momentum", ge=0, le=1, only=("default", "sgd"))
-    nesterov: bool | None = typed_field(None, "sgd: Nesterov's momentum", only=("default", "sgd"))
-    betas: list[float] | None = typed_field(
-        None, "adam, adamw: decay rates of the two moments", only=_ADAMS, kind="pair", ge=0, le=1
-    )
-    eps: float | None = typed_field(None, "adam, adamw: added to the denominator", gt=0, only=_ADAMS)
-    amsgrad: bool | None = typed_field(None, "adam, adamw: the AMSGrad variant", only=_ADAMS)
-    fused: bool | None = typed_field(
-        None, "all parameters in one kernel: the same rule, faster, on CPU and GPU"
-    )
-    norm_decay_mult: float | None = typed_field(None, "weight decay's factor for normalisation layers", ge=0)
-    bias_decay_mult: float | None = typed_field(None, "weight decay's factor for biases", ge=0)
-    backbone_lr_mult: float | None = typed_field(None, "the learning rate's factor for the backbone", ge=0)
-    layer_decay: float | None = typed_field(
-        None, "the learning rate's factor from each backbone stage to the one before it", gt=0, le=1
-    )
-
-
-@dataclass
-class Scheduler:
-    name: str = typed_field(
-        "default",
-        "how the learning rate changes",
-        choices=("default", "constant", "step", "multistep", "cosine", "poly", "onecycle"),
-    )
-    warmup_iters: int | None = typed_field(None, "iterations of linear warm-up", ge=0)
-    warmup_epochs: float | None = typed_field(
-        None, "epochs of linear warm-up (instead of warmup_iters)", ge=0
-    )
-    warmup_ratio: float | None = typed_field(
-        None, "the learning rate's factor where warm-up starts", gt=0, le=1
-    )
-    gamma: float | None = typed_field(
-        None, "step, multistep: factor at each step", gt=0, le=1, only=("step", "multistep")
-    )
-    step_size: int | None = typed_field(None, "step: epochs between two steps", ge=1, only=("step",))
-    milestones: list[float] | None = typed_field(
-        None,
-        "multistep: epochs, or shares of the run when all are below 1",
-        only=("multistep",),
-        kind="ascending",
-        gt=0,
-    )
-    min_ratio: float | None = typed_field(
-        None, "cosine, poly: the learning rate's factor at the end", ge=0, le=1, only=("cosine", "poly")
-    )
-    flat_ratio: float | None = typed_field(
-        None, "cosine: share of the run at full rate before it falls", ge=0, le=0.95, only=("cosine",)
-    )
-    power: float | None = typed_field(None, "poly: the exponent", gt=0, only=("poly",))
-    pct_start: float | None = typed_field(
-        None, "onecycle: share of the run in which the rate rises", gt=0, le=0.99, only=("onecycle",)
-    )
-
-
-@dataclass
 class Augmentation:
     name: str = typed_field(
         "default",
         "which set of augmentations",
-        choices=("default", "none", "light", "mosaic", "mosaic_mixup", "strong"),
+        kind="choice",
     )
     mosaic: bool | None = typed_field(
         None, "four images in one (detection, instance segmentation)", tasks=BOX_TASKS
@@ -218,7 +82,7 @@ class Augmentation:
 
 @dataclass
 class Runtime:
-    name: str = typed_field("auto", "the machine's kind", choices=("auto", "cpu", "gpu", "amp"))
+    name: str = typed_field("auto", "the kind of machine", kind="choice")
     device: str = typed_field("auto", "where to run", choices=("auto", "cpu", "gpu"))
     epochs: int | None = typed_field(None, "epochs to train", ge=1)
     batch_size: int | None = typed_field(None, "images a step and process", ge=1)
@@ -253,7 +117,7 @@ class Runtime:
 
 @dataclass
 class Tracking:
-    name: str = typed_field("mlflow", "the tracker", choices=("mlflow", "none"))
+    name: str = typed_field("mlflow", "the tracker", kind="choice")
     uri: str | None = typed_field(None, "tracking server; None: sqlite file mlflow.db in output_dir")
     experiment: str | None = typed_field(None, "experiment's name; None: <dataset>-<task>")
     run_name: str | None = typed_field(None, "run's name; None: the run id")
@@ -271,32 +135,8 @@ class Tracking:
 
 
 @dataclass
-class Callback:
-    name: str = typed_field("none", "who is told about the run", choices=("none", "platform"))
-    url: str | None = typed_field(
-        None, "the callback address, http://backend:8000/api/v1", only=("platform",)
-    )
-    job_id: int | None = typed_field(None, "the job's number there", ge=0, only=("platform",))
-    max_retries: int = typed_field(
-        3, "tries of a callback in a row, besides the first one", ge=0, only=("platform",)
-    )
-    retry_delay: float = typed_field(
-        2.0, "seconds before the second try, doubled for each further one", ge=0, only=("platform",)
-    )
-    interval: int = typed_field(1, "epochs between two rows of metrics", ge=1, only=("platform",))
-    flush_seconds: float = typed_field(
-        60.0, "how long the end waits for a backend that doesn't answer", ge=0, only=("platform",)
-    )
-    upload: bool | None = typed_field(
-        None, "checkpoints go to the results store; None: where one is configured", only=("platform",)
-    )
-
-
-@dataclass
 class Debug:
-    name: str = typed_field(
-        "none", "a short-cut for finding mistakes", choices=("none", "one_batch", "overfit", "profile")
-    )
+    name: str = typed_field("none", "a shortened run for finding mistakes", kind="choice")
     max_batches: int | None = typed_field(None, "training and validation batches an epoch", ge=1)
     overfit: int | None = typed_field(None, "train and validate on the same first images", ge=1)
     profile: bool = typed_field(False, "write a torch profile of a few iterations")

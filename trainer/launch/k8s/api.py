@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.core.errors import ConfigError, NetworkError, ResourceError, TrainerError
 from trainer.launch.k8s.kubeconfig import connect, namespace_of
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import KubernetesConfig as Options
 
 Object = dict[str, Any]
 

@@ -9,7 +9,7 @@ from trainer.core.installation import VERSION
 from trainer.launch.job import Job
 from trainer.launch.k8s.pod import pod_spec, processes_per_pod, without_empty
 from trainer.launch.k8s.pod_job import pod_job_json, pod_run_dir, resource_name
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import KubernetesConfig as Options
 
 PREFIX = "openmmlab-trainer"
 JOB_LABEL = f"{PREFIX}/job"  # on every object of a job

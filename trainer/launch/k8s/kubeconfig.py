@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.core.errors import ConfigError, did_you_mean
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import KubernetesConfig as Options
 
 _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 

@@ -27,7 +27,7 @@ from trainer.launch.k8s.mounts import find_mistakes
 from trainer.launch.k8s.pod_job import lost_run_warning, pod_run_dir, resource_name
 from trainer.launch.k8s.pod_logs import current_output, follow_output
 from trainer.launch.launcher import Launcher, prepare_submission, refuse_running
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import KubernetesConfig as Options
 
 _STATUS_FILE = "status.json"  # the status of a job that has ended, since the cluster deletes it in time
 _RETRY_SECONDS = 600.0  # how long a command that waits for its job retries while the cluster doesn't answer

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from trainer.core.errors import did_you_mean
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import KubernetesConfig as Options
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _CLAIM = re.compile(

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.launch.k8s.mounts import mounts, tolerations
 from trainer.launch.variables import LAUNCHED
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import KubernetesConfig as Options
 
 JOB_FOLDER = "/etc/openmmlab-trainer"  # where the Secret with job.json is mounted
 GIB = 1024**3

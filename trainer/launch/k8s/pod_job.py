@@ -14,7 +14,7 @@ from trainer.launch.dry_run import masked_job
 from trainer.launch.job import Job
 from trainer.launch.k8s.mounts import mounts
 from trainer.launch.k8s.pod import processes_per_pod
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import KubernetesConfig as Options
 
 # Paths and addresses of this machine, which don't travel unless launcher.env names them.
 _LOCAL_VARIABLES = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trainer.launch import file_signals
 from trainer.launch.job import FILE, Job
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import KubernetesConfig as Options
 
 # Kubeflow's operator sets them as if each pod were one process.
 _OPERATOR_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

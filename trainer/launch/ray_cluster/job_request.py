@@ -12,7 +12,7 @@ from trainer.core.errors import ConfigError
 from trainer.launch.job import Job
 from trainer.launch.local import background_environment
 from trainer.launch.variables import LAUNCHED
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import RayConfig as Options
 
 # Keys of Ray's runtime environment that copy files to the machines. Here the machines share the files, so that the run
 # can be read from this machine.

@@ -37,7 +37,7 @@ from trainer.launch.ray_cluster.job_request import (
     workers_per_node,
 )
 from trainer.launch.ray_cluster.nodes import Node, count_fitting
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import RayConfig as Options
 
 logger = logging.getLogger("trainer")
 

@@ -24,7 +24,7 @@ from trainer.launch import file_signals
 from trainer.launch.job import Job
 from trainer.launch.job_status import CANCELLED, JobNotes
 from trainer.launch.ray_cluster.job_request import placement_group_spec
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import RayConfig as Options
 
 KILL_SECONDS = 10.0  # from the first failure until the other processes are killed
 WAIT_SECONDS = 30.0  # between two messages while the placement group waits

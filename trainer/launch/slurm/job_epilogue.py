@@ -20,7 +20,7 @@ from trainer.launch.job import Job
 from trainer.launch.job_status import CANCELLED, JobNotes
 from trainer.launch.slurm.cli import run_command
 from trainer.launch.slurm.rank_main import REQUEUE_FILE, attempt_name
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import SlurmConfig as Options
 
 _IDLE_FILE = "idle.json"
 _MAX_IDLE_ATTEMPTS = 3

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer.core.errors import ConfigError
 from trainer.launch.job import Job
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import SlurmConfig as Options
 
 LOG = "output.log"
 # Options of sbatch that have a key of their own here, or that the launcher sets itself (empty).

@@ -19,7 +19,7 @@ from trainer.launch.launcher import Launcher, prepare_submission
 from trainer.launch.local import background_environment, follow_lines
 from trainer.launch.slurm.cli import JobInfo, job_info, partitions, run_command
 from trainer.launch.slurm.script import LOG, sbatch_script, tasks_per_node
-from trainer.schema import LauncherConfig as Options
+from trainer.schema import SlurmConfig as Options
 
 FILE = "sbatch.sh"
 

@@ -1,7 +1,8 @@
 """Telling the platform's backend what a run's event log says, along with the run or afterwards.
 
 Events become bodies in the outbox; from there a thread delivers them, and another one brings checkpoints into the
-results store. A job that is cancelled (SIGTERM, or :func:`trainer.platform.callbacks.sink_state.silence`) isn't told about any more;
+results store. A job that is cancelled (SIGTERM, or :func:`trainer.platform.callbacks.sink_state.silence`) isn't
+told about any more;
 every other end is told last, once, after the uploads.
 """
 

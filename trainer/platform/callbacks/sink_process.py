@@ -1,6 +1,7 @@
 """The sink's process beside a training: starting it, waiting a little for it at the end, catching up afterwards.
 
-As a program it is that process: ``python -m trainer.platform.callbacks.sink_process <run dir> <pid> <size of the log>``.
+As a program it is that process: ``python -m trainer.platform.callbacks.sink_process <run dir> <pid> <size of the
+log>``.
 """
 
 from __future__ import annotations

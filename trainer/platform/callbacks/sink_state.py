@@ -17,7 +17,7 @@ from trainer.core.errors import ConfigError
 from trainer.platform.settings.environment_variables import Given, callback_url
 from trainer.runs.events.sink import Cursor, cursor_file
 from trainer.runs.run import Run
-from trainer.schema import Callback
+from trainer.schema import Callback, PlatformCallback
 
 NAME = "platform"
 ENVIRONMENT = "TRAINER_CALLBACK_URL"
@@ -137,7 +137,7 @@ def _marker(run_dir: Path) -> Path:
     return run_dir / "sinks" / f"{NAME}.silent"
 
 
-def _configured(run: Run, uri: str | None) -> Callback:
+def _configured(run: Run, uri: str | None) -> PlatformCallback:
     try:
         saved: dict[str, Any] = yaml.safe_load((run.dir / "config.yaml").read_text())["callback"]
         chosen = saved["name"]
@@ -147,8 +147,7 @@ def _configured(run: Run, uri: str | None) -> Callback:
         raise ConfigError(
             f"{run.dir} is no job of a platform: it was trained without callback=platform callback.job_id=..."
         )
-    callback = Callback(
-        **{key: value for key, value in saved.items() if key in Callback.__dataclass_fields__}
-    )
+    known = PlatformCallback.__dataclass_fields__
+    callback = PlatformCallback(**{key: value for key, value in saved.items() if key in known})
     callback.url = uri or callback.url
     return callback

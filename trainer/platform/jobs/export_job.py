@@ -19,7 +19,7 @@ from trainer.platform.jobs.operation import Operation, upload
 from trainer.platform.settings.environment_variables import Variables
 from trainer.platform.settings.setting_keys import Reader
 from trainer.platform.supervisor import Supervisor
-from trainer.schema import EXPORT_FORMATS
+from trainer.schema import export_formats
 
 
 class ExportOperation(Operation):
@@ -30,12 +30,12 @@ class ExportOperation(Operation):
         given = job.variables.get("EXPORT_FORMAT")
         if given is None:
             mistakes.append(
-                f"{job.variables.named('EXPORT_FORMAT')} is missing: one of {', '.join(EXPORT_FORMATS)}"
+                f"{job.variables.named('EXPORT_FORMAT')} is missing: one of {', '.join(export_formats())}"
             )
-        elif given.value.lower() not in EXPORT_FORMATS:
+        elif given.value.lower() not in export_formats():
             mistakes.append(
-                f"{given.source}={given.value}: this trainer exports {', '.join(EXPORT_FORMATS)}."
-                f"{did_you_mean(given.value, EXPORT_FORMATS)}"
+                f"{given.source}={given.value}: this trainer exports {', '.join(export_formats())}."
+                f"{did_you_mean(given.value, export_formats())}"
             )
         else:
             reader.take([("format", given.value.lower())], given.source, given.value)

@@ -68,7 +68,7 @@ def settle(reader: Reader, task: str) -> None:
             reader.drop(name, f"it is for {' and '.join(tasks)}")
             continue
         group = name.partition(".")[0]
-        variants = leaf.metadata.get("only")
+        variants = leaf.owners
         chosen = str(reader.pairs.get(group, "default"))
         if variants and group in ("optimizer", "scheduler") and chosen not in variants:
             reader.drop(name, f"{group} is {chosen}; it is for {' and '.join(variants)}")

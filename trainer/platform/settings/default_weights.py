@@ -43,7 +43,8 @@ def usual_weights(base: str) -> tuple[str, str]:
         current_tag(url)
     except (RemoteFault, OSError) as error:
         return NONE, (
-            f"training starts from RANDOM weights: {shown_url(url)} can't be had ({mask_text(str(error))}). Mount a folder "
+            f"training starts from RANDOM weights: {shown_url(url)} can't be had ({mask_text(str(error))}). "
+            f"Mount a folder "
             "with the file and name it by MODEL_WEIGHTS_DIR, or say what is meant by CONFIG's pretrained"
         )
     return PUBLISHED, f"training starts from {shown_url(url)}"

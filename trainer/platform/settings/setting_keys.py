@@ -47,7 +47,8 @@ class SettingKey:
 
     Attributes:
         name: what the platform calls it.
-        to: the override's key, or a function that gives overrides or raises :class:`IgnoredSetting`; None: always ignored.
+        to: the override's key, or a function that gives overrides or raises :class:`IgnoredSetting`; None: always
+            ignored.
         says: what it becomes, for the documentation, or why it is ignored; empty where ``to`` says it.
         type: see :data:`trainer.platform.settings.coercion.TYPES`.
         low, high: limits of a number, both allowed unless ``above``, which excludes the lower one.

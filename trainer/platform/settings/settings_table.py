@@ -1,6 +1,7 @@
 """What each setting of a training job becomes: the one table, from which docs/platform.md is written.
 
-The drawers, in the order in which they count (:mod:`trainer.platform.settings.config_json` reads them): variables, CONFIG's
+The drawers, in the order in which they count (:mod:`trainer.platform.settings.config_json` reads them): variables,
+CONFIG's
 ``basic``, ``advanced`` and flat keys, ``advanced_config``, older variables, defaults.
 """
 
@@ -105,8 +106,10 @@ FORM: tuple[SettingKey, ...] = (
     SettingKey("freeze", "model.freeze", type="int", low=-1, high=10),
     SettingKey("overrides", t.overrides, "a list of `key=value`, any of the trainer's own", type="list",
         sample=["runtime.clip_grad=5"]),
-    SettingKey("resume_from", None, "a job goes on from its own last checkpoint by itself; `load_from` starts from another"),
-    SettingKey("resume", None, "a job goes on from its own last checkpoint by itself; the variable RESUME=false starts anew"),
+    SettingKey("resume_from", None,
+        "a job goes on from its own last checkpoint by itself; `load_from` starts from another"),
+    SettingKey("resume", None,
+        "a job goes on from its own last checkpoint by itself; the variable RESUME=false starts anew"),
     *(SettingKey(name, None, _YOLO) for name in (
         "warmup_momentum", "warmup_bias_lr", "copy_paste", "translate", "shear", "perspective", "flipud", "bgr",
         "erasing", "auto_augment", "box", "cls", "dfl", "nbs", "rect", "cache", "single_cls", "dropout", "overlap_mask",
@@ -148,11 +151,13 @@ NESTED: dict[str, tuple[SettingKey, ...]] = {
             ("T_0", 10), ("T_mult", 2), ("mode", "min"), ("factor", 0.1), ("patience", 10), ("threshold", 1e-4),
             ("cooldown", 0), ("min_lr", 0.0),
         )),
-        SettingKey("max_lr", t.max_lr, "`optimizer.lr` with one_cycle", type="float", low=0, above=True, high=1, default=0.1),
+        SettingKey("max_lr", t.max_lr, "`optimizer.lr` with one_cycle", type="float", low=0, above=True, high=1,
+            default=0.1),
         SettingKey("pct_start", "scheduler.pct_start", type="float", low=0, above=True, high=0.99, default=0.3),
         SettingKey("anneal_strategy", None, "one_cycle anneals by a cosine", default="cos"),
         SettingKey("warmup_epochs", "scheduler.warmup_epochs", type="float", low=0, default=0),
-        SettingKey("warmup_lr", t.warmup_lr, "`scheduler.warmup_ratio`, divided by the learning rate where one is given",
+        SettingKey("warmup_lr", t.warmup_lr,
+            "`scheduler.warmup_ratio`, divided by the learning rate where one is given",
             type="float", low=0, above=True, default=1e-6),
     ),
     "augmentation": (

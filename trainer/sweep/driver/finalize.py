@@ -1,6 +1,7 @@
 """What stays of a sweep: its best trial as a recipe, its plots, and all of it in MLflow.
 
-``python -m trainer.sweep.driver.finalize <folder> [--upload]`` is the process that a driver leaves behind; ``sweep plot`` does
+``python -m trainer.sweep.driver.finalize <folder> [--upload]`` is the process that a driver leaves behind; ``sweep
+plot`` does
 the same for people. Done again, it brings everything up to date.
 """
 

@@ -1,7 +1,8 @@
 """The process that warm trials are forked from: ``python -m trainer.sweep.driver.fork_server <socket> <modules>``.
 
 It imports everything, trains nothing, asks no GPU anything, and forks a child for each request of the pool
-(:mod:`trainer.sweep.driver.fork_client`). When the pool is gone, it has its children stop and save, and ends with the last.
+(:mod:`trainer.sweep.driver.fork_client`). When the pool is gone, it has its children stop and save, and ends with
+the last.
 """
 
 from __future__ import annotations

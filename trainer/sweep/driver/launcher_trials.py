@@ -211,7 +211,8 @@ class LauncherChild:
 
 def trial_options(options: Options, sweep: Sweep) -> Options:
     """The launcher's options for one trial: of Ray's GPUs as many as ``sweep.gpus_per_trial`` says."""
-    return replace(options, dry_run=False, num_gpus=options.num_gpus * sweep.gpus_per_trial)
+    gpus = {"num_gpus": options.num_gpus * sweep.gpus_per_trial} if options.name == "ray" else {}
+    return replace(options, dry_run=False, **gpus)
 
 
 def elsewhere_slots(options: Options, sweep: Sweep) -> list[Slot]:

@@ -98,7 +98,8 @@ class ColdChild:
 
 
 def find_launched(log: Path) -> Child | None:
-    """The job of a trial that a launcher has begun for another driver; see :mod:`trainer.sweep.driver.launcher_trials`."""
+    """The job of a trial that a launcher has begun for another driver; see
+    :mod:`trainer.sweep.driver.launcher_trials`."""
     if not log.with_suffix(".job").is_dir():
         return None
     from trainer.schema import LauncherConfig

@@ -101,7 +101,7 @@ def make_launch(plan: SweepPlan, folder: SweepFolder, program: Sequence[str] | N
 def slots_of(plan: SweepPlan) -> list[Slot]:
     """Room for the sweep's trials: of this machine, or of where a launcher starts them."""
     launcher = plan.config.launcher
-    if launcher.name in ("local", "torchrun") and launcher.nodes == 1:
+    if launcher.name == "local" or (launcher.name == "torchrun" and launcher.nodes == 1):
         return make_slots(plan.sweep, plan.config.runtime.device)
     from trainer.sweep.driver.launcher_trials import elsewhere_slots
 

@@ -3,4 +3,4 @@
 from trainer.sweep.space.parse_space import SweepPlan, make_plan, read_space
 from trainer.sweep.space.space import Parameter, SearchSpace, Values
 
-__all__ = ["Parameter", "SweepPlan", "SearchSpace", "Values", "make_plan", "read_space"]
+__all__ = ["Parameter", "SearchSpace", "SweepPlan", "Values", "make_plan", "read_space"]

@@ -8,9 +8,11 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
+from trainer.config.default_choices import class_of_choice
 from trainer.config.overrides import parse_override
 from trainer.core.errors import ConfigError, did_you_mean
 from trainer.schema import COMMANDS
+from trainer.schema.choices import keys_of
 from trainer.schema.conf_folders import Conf
 from trainer.schema.fields import fields_of
 from trainer.sweep.space.render import render, same
@@ -86,22 +88,18 @@ def _with_variants(
     """With the condition that the schema has: some keys are for some choices of their group only."""
     leaf = fields_of(COMMANDS[command]).get(parameter.key)
     group = parameter.key.partition(".")[0]
-    if leaf is None or "only" not in leaf.metadata or group in {one.key for one in parameter.when}:
+    if leaf is None or not leaf.owners or group in {one.key for one in parameter.when}:
         return parameter
     choices = [
         choice for other in searched if other.key == group and not other.when for choice in other.choices
     ]
-    using = tuple(choice for choice in choices if _variant(conf, group, str(choice)) in leaf.metadata["only"])
+    name = parameter.key.partition(".")[2]
+    using = tuple(choice for choice in choices if name in keys_of(class_of_choice(conf, group, str(choice))))
     if choices and not using:
         raise ConfigError(f"none of {group}={','.join(map(str, choices))} looks at it.")
     if len(using) == len(choices):
         return parameter
     return replace(parameter, when=(*parameter.when, Condition(group, using)))
-
-
-def _variant(conf: Conf, group: str, choice: str) -> str:
-    told = conf.read(group, choice)
-    return str(told.get("format" if group == "dataset" else "name", choice))
 
 
 def _named(parameters: Sequence[Parameter], mistakes: list[str]) -> list[Parameter]:

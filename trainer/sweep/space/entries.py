@@ -68,9 +68,7 @@ class SpaceEntries:
         some = [
             typed
             for typed in self.fixed
-            if typed.key in known
-            and "only" in known[typed.key].metadata
-            and typed.key.partition(".")[0] in groups
+            if typed.key in known and known[typed.key].owners and typed.key.partition(".")[0] in groups
         ]
         self.fixed = [typed for typed in self.fixed if typed not in some]
         return [parameter(typed, self._options, self.canonical) for typed in some]
