@@ -28,7 +28,6 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "trainer.callbacks": {
         "platform": "trainer.platform.run_callback:PlatformRunCallback",
     },
-    "trainer.metrics": {},
     "trainer.exporters": {
         "onnx": "trainer.export.onnx_format:OnnxFormat",
         "torchscript": "trainer.export.torchscript_format:TorchScriptFormat",

@@ -29,8 +29,7 @@ from trainer.core.builtin_plugins import BUILT_IN
 from trainer.core.errors import ConfigError, did_you_mean
 
 CONF = "trainer.conf"
-MODULES = "trainer.modules"
-GROUPS = (*BUILT_IN, CONF, MODULES)
+GROUPS = (*BUILT_IN, CONF)
 _SUFFIXES = (".dist-info", ".egg-info")
 
 
@@ -120,11 +119,6 @@ def conf_folders() -> list[Path]:
         ConfigError: a plug-in names a folder that isn't there.
     """
     return [_folder(entry) for entry in entry_points(CONF)]
-
-
-def modules() -> list[str]:
-    """The modules that plug-ins want imported wherever a model is built (group ``trainer.modules``)."""
-    return [entry.value for entry in entry_points(MODULES)]
 
 
 def _folder(entry: EntryPoint) -> Path:

@@ -1,1 +1,0 @@
-"""A plug-in of the OpenMMLab trainer, whole: see README.md."""
