@@ -39,7 +39,7 @@ ARG TORCH_CUDA_ARCH_LIST="7.5 8.0 8.6 8.9 9.0 10.0 12.0+PTX"
 ARG EXTRAS=postgresql,grpc
 # Nothing but this decides what is installed, so that a changed line of the trainer installs nothing anew. The package
 # is installed as a pointer to this folder, where the last stage puts the rest.
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY scripts/setup scripts/setup
 COPY scripts/container scripts/container
 COPY trainer/__init__.py trainer/__init__.py
