@@ -26,6 +26,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "tensorboard": "trainer.tracking.tensorboard_sink:TensorboardSink",
     },
     "trainer.callbacks": {},
-    "trainer.metrics": {},
+    "trainer.metrics": {
+        "box": "trainer.engine.metrics.box_metrics:BoxMetrics",
+        "mask": "trainer.engine.metrics.mask_metrics:MaskMetrics",
+        "pose": "trainer.engine.metrics.pose_metrics:PoseMetrics",
+        "segmentation": "trainer.engine.metrics.segmentation_metrics:SegMetrics",
+    },
     "trainer.exporters": {},
 }

@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from trainer.core.errors import CheckpointError
 from trainer.core.atomic_files import atomic_file, atomic_write, move_into_place
+from trainer.core.errors import CheckpointError
 
 NAMES = ("last", "best")
 KEPT = re.compile(r"(epoch|iter)-\d+")
@@ -149,7 +149,7 @@ class Manifest:
         for name in names:
             self.file(name).unlink(missing_ok=True)
 
-    def mend(self) -> list[str]:
+    def repair(self) -> list[str]:
         """Make the entries say what the files are, whatever a kill has cut: what is wrong with those that go."""
         complaints: list[str] = []
         manifest = self.read()

@@ -10,6 +10,7 @@ from trainer.schema.groups import Dataset
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
+IMPORTS = "modules of your own that the model needs; a run's own checkpoint knows them"
 
 MODEL = (
     "a run's id or folder, a .pth file, an exported file, its folder or package; also https://, s3://, models:/, "
@@ -37,6 +38,7 @@ class Evaluate:
     half: bool = typed_field(False, "compute in bfloat16 (CPU) or float16 (GPU)")
     batch_size: int | None = typed_field(None, "images a step; None: as in the run's validation", ge=1)
     workers: int = typed_field(0, "data loader processes", ge=0, le=256)
+    imports: list[str] = typed_field([], IMPORTS)
 
 
 @dataclass
@@ -74,6 +76,7 @@ class Predict:
     device: str = typed_field("auto", "where to run", choices=("auto", "cpu", "gpu"))
     half: bool = typed_field(False, "compute in bfloat16 (CPU) or float16 (GPU)")
     batch_size: int = typed_field(8, "images a step", ge=1)
+    imports: list[str] = typed_field([], IMPORTS)
 
 
 EXPORT_FORMATS = ("onnx", "torchscript", "tensorrt")
@@ -124,3 +127,4 @@ class Export:
     force: bool = typed_field(False, "keep a file whose proof failed, marked so")
     package: bool = typed_field(True, "write export_<id>.zip")
     id: str | None = typed_field(None, "the package's id; None: <run's id>-<format>")
+    imports: list[str] = typed_field([], IMPORTS)
