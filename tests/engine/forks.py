@@ -154,6 +154,7 @@ def _train(toy: Any, command: dict[str, Any]) -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
         sys.stderr = os.fdopen(2, "w", closefd=False)
         os.environ.update(command["env"])
+        sys.path[:0] = filter(None, command["env"].get("PYTHONPATH", "").split(os.pathsep))
         if "words" in command:
             os.chdir(command["start"])
             code = command_line.main(command["words"])

@@ -41,7 +41,7 @@ def main(config: Evaluate, overrides: list[str]) -> int:
     from trainer.inference import evaluation_report
     from trainer.inference.load_model import load_model
 
-    model = load_model(found, config.device, half=config.half)
+    model = load_model(found, config.device, half=config.half, imports=config.imports)
     notes_to_stderr(model.notes)
     evaluation = _evaluate(console, model, config)
     folder = Path(config.output).expanduser() if config.output else found.folder("")

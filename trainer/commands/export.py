@@ -39,7 +39,7 @@ def main(config: Export, overrides: list[str]) -> int:
     from trainer.inference.predictor import Predictor
     from trainer.tracking.exported import log_export
 
-    predictor = load_model(found, "cpu")
+    predictor = load_model(found, "cpu", imports=config.imports)
     if not isinstance(predictor, Predictor):
         raise ConfigError(f"checkpoint={config.checkpoint}: that is an exported file already")
     notes_to_stderr(predictor.notes)

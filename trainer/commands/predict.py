@@ -52,7 +52,7 @@ def main(config: Predict, overrides: list[str]) -> int:
     # Imported after the first mistakes were found: torch and the OpenMMLab packages take seconds.
     from trainer.inference.load_model import load_model
 
-    model = load_model(found, config.device, half=config.half, nms_iou=config.nms_iou)
+    model = load_model(found, config.device, half=config.half, nms_iou=config.nms_iou, imports=config.imports)
     source = source or _validation(model)
     count = source.count if config.max_images is None else min(config.max_images, source.count or sys.maxsize)
     words = f"{count} {'frames' if source.video else 'images'}" if source.count else "images"

@@ -73,7 +73,7 @@ def _task_and_model(config: Experiment, conf: Conf) -> Iterator[str]:
         others = ", ".join(dict.fromkeys([task.default_model, *near]))
         yield f"model={model.name} can't do task={task.name}; {able}. Models for {task.name}: {others}."
     metrics = METRICS[task.name]
-    if task.primary_metric not in metrics:
+    if task.primary_metric not in metrics and not task.metrics:
         hint = did_you_mean(task.primary_metric, metrics) or f" Metrics: {', '.join(metrics)}."
         yield f"task.primary_metric={task.primary_metric}: {task.name} has no such metric.{hint}"
 

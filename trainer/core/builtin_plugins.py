@@ -28,6 +28,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "trainer.callbacks": {
         "platform": "trainer.platform.run_callback:PlatformRunCallback",
     },
+    "trainer.metrics": {
+        "box": "trainer.engine.metrics.box_metrics:BoxMetrics",
+        "mask": "trainer.engine.metrics.mask_metrics:MaskMetrics",
+        "pose": "trainer.engine.metrics.pose_metrics:PoseMetrics",
+        "segmentation": "trainer.engine.metrics.segmentation_metrics:SegMetrics",
+    },
     "trainer.exporters": {
         "onnx": "trainer.export.onnx_format:OnnxFormat",
         "torchscript": "trainer.export.torchscript_format:TorchScriptFormat",

@@ -29,7 +29,8 @@ from trainer.core.builtin_plugins import BUILT_IN
 from trainer.core.errors import ConfigError, did_you_mean
 
 CONF = "trainer.conf"
-GROUPS = (*BUILT_IN, CONF)
+MODULES = "trainer.modules"
+GROUPS = (*BUILT_IN, CONF, MODULES)
 _SUFFIXES = (".dist-info", ".egg-info")
 
 
@@ -119,6 +120,11 @@ def conf_folders() -> list[Path]:
         ConfigError: a plug-in names a folder that isn't there.
     """
     return [_folder(entry) for entry in entry_points(CONF)]
+
+
+def modules() -> list[str]:
+    """The modules that plug-ins want imported wherever a model is built (group ``trainer.modules``)."""
+    return [entry.value for entry in entry_points(MODULES)]
 
 
 def _folder(entry: EntryPoint) -> Path:

@@ -15,6 +15,7 @@ from trainer.core.errors import (
     TrainerError,
     of_the_machine,
 )
+from trainer.core.user_modules import missing_part
 
 TRACEBACK = 20_000  # characters
 
@@ -77,6 +78,8 @@ def _classify(error: BaseException) -> TrainerError:
         return DatasetError(f"an image can't be read: {text}")
     if is_worker_death(error):
         return ResourceError(f"a data loader process was killed, mostly for lack of (shared) memory: {text}")
+    if hint := missing_part(error):
+        return ConfigError(hint)
     return FrameworkError(f"{type(error).__name__}: {text}")
 
 

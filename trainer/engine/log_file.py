@@ -54,7 +54,7 @@ class LogFile:
             logger.setLevel(level)
         self.handler.close()
 
-    def also(self, handler: logging.Handler) -> None:
+    def add_handler(self, handler: logging.Handler) -> None:
         """Have what these loggers say go to ``handler`` too, until the block ends."""
         self.others.append(handler)
         for logger in self._loggers:
@@ -65,7 +65,7 @@ class LogFile:
         cause = (type(error), error, error.__traceback__) if error is not None else None
         self.handler.handle(logging.LogRecord("trainer", level, "", 0, message, None, cause))
 
-    def tell(self, event: Event) -> None:
+    def log_event(self, event: Event) -> None:
         """Listener of the event log."""
         line = event_text(event)
         if line is not None:

@@ -12,6 +12,7 @@ from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 
 from trainer.core.errors import CheckpointError
+from trainer.core.user_modules import user_modules
 from trainer.engine.checkpoint.file import SCHEME
 from trainer.engine.distributed.ranks import Ranks
 from trainer.engine.weights.weighted_runner import WeightedRunner
@@ -77,10 +78,13 @@ def runner_config(
         # The local backend would write the events and the config a second time.
         visualizer["vis_backends"] = [one for one in backends if one.get("type") != "LocalVisBackend"]
         cfg.visualizer = visualizer
+    worker_init: dict[str, Any] = {"type": "seeds_from_torch"}
+    if modules := user_modules(cfg.get("custom_imports")):
+        worker_init["imports"] = modules
     for name in ("train_dataloader", "val_dataloader"):
         loader = cfg.get(name)
         if isinstance(loader, dict):
-            loader.setdefault("worker_init_fn", dict(type="seeds_from_torch"))
+            loader.setdefault("worker_init_fn", dict(worker_init))
     if ranks.size > 1:
         cfg.launcher = "pytorch"  # the process group is there already
         import torch

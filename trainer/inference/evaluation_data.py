@@ -18,6 +18,7 @@ from trainer.inference.predictor_base import BasePredictor
 from trainer.inference.samples import Sample, has_test, split_loader, split_samples
 from trainer.mmconfig.dataset import evaluator as metric_of
 from trainer.mmconfig.dataset import reading
+from trainer.mmconfig.named_parts import with_named_metrics
 from trainer.schema import Dataset
 
 Cfg = dict[str, Any]
@@ -102,7 +103,8 @@ def other_data(model: BasePredictor, dataset: Dataset, split: str = "val") -> Da
     for key in ("indices", "bbox_file", "filter_cfg"):
         leaf.pop(key, None)
     leaf.update(reading(model.task, bundle if model.task == "pose" else seen, chosen), test_mode=True)
-    evaluator = metric_of(model.task, chosen, config.get("val_evaluator"))
+    base = config.get("val_evaluator")
+    evaluator = with_named_metrics(metric_of(model.task, chosen, base), base)
     return Data(loader, evaluator, bundle.name, split, False, (*bundle.notes, *notes))
 
 
@@ -115,6 +117,7 @@ def config_of(model: BasePredictor) -> Cfg:
     config = getattr(model, "config", None)
     if config is not None:
         return config
+    from trainer.checkpoints.checkpoint_modules import import_trusted
     from trainer.checkpoints.config_allowlist import check_config
     from trainer.checkpoints.safe_config_parser import parse_config
 
@@ -124,7 +127,7 @@ def config_of(model: BasePredictor) -> Cfg:
             f"{model.found.path} lies outside of its run, so its data set isn't known; dataset=... names one"
         )
     parsed = parse_config(file.read_text(encoding="utf-8"))
-    check_config(parsed)
+    check_config(parsed, import_trusted(parsed, model.found))
     return parsed
 
 

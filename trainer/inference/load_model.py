@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trainer.checkpoints.checkpoint_modules import import_trusted
 from trainer.checkpoints.config_allowlist import check_config
 from trainer.checkpoints.resolve_checkpoint import ResolvedCheckpoint, find_checkpoint
 from trainer.checkpoints.safe_config_parser import parse_config
 from trainer.config_tree.traverse import get_path, traverse
 from trainer.core.errors import CheckpointError, FrameworkError, ResourceError
+from trainer.core.user_modules import import_modules, missing_part
 from trainer.inference.autocast import use_half_precision
 from trainer.inference.predictor import Predictor
 from trainer.inference.predictor_base import BasePredictor
@@ -27,6 +30,7 @@ def load_model(
     output_dir: str | Path = "runs",
     half: bool = False,
     nms_iou: float | None = None,
+    imports: Sequence[str] = (),
 ) -> BasePredictor:
     """The model of a checkpoint or an exported file, ready to predict.
 
@@ -39,10 +43,12 @@ def load_model(
         output_dir: where runs are looked up.
         half: compute in bfloat16 (CPU) or float16 (GPU) where that is safe. An exported file has its own precision.
         nms_iou: overlap from which two boxes are duplicates; None: as the model has it. An exported file keeps its own.
+        imports: modules of your own that the model needs. Those of installed plug-ins, and those that the
+            checkpoint's own run has recorded, are imported without being named.
 
     Raises:
         CheckpointError: missing, damaged, untrusted, or not of the model that it says.
-        ConfigError: no run, or more than one, has that name.
+        ConfigError: no run, or more than one, has that name; or a module of ``imports`` can't be imported.
         ResourceError: a GPU is asked for and there is none.
     """
     found = (
@@ -51,17 +57,24 @@ def load_model(
     if found.exported:
         from trainer.inference.exported_predictor import ExportedPredictor
 
+        import_modules(imports)
         return ExportedPredictor(found, device, half, nms_iou)
-    return load_checkpoint(found, device, half, nms_iou)
+    return load_checkpoint(found, device, half, nms_iou, imports)
 
 
 def load_checkpoint(
-    found: ResolvedCheckpoint, device: str = "auto", half: bool = False, nms_iou: float | None = None
+    found: ResolvedCheckpoint,
+    device: str = "auto",
+    half: bool = False,
+    nms_iou: float | None = None,
+    imports: Sequence[str] = (),
 ) -> Predictor:
     """The model of a ``.pth`` file, with its network and its config; raises as :func:`load_model`."""
     with suppress_output():
         where = _prepare(device)
-        model, config, about, epoch, has_nms = (_published if found.published else _own)(found, nms_iou)
+        model, config, about, epoch, has_nms = (_published if found.published else _own)(
+            found, nms_iou, imports
+        )
         model.to(where).eval()
         if half:
             use_half_precision(model)
@@ -71,12 +84,12 @@ def load_checkpoint(
         return predictor
 
 
-def _own(found: ResolvedCheckpoint, nms_iou: float | None) -> _Loaded:
+def _own(found: ResolvedCheckpoint, nms_iou: float | None, imports: Sequence[str]) -> _Loaded:
     """A model that was trained here."""
     meta, weights = _read(found.path)
     about = meta["trainer"]
     config = parse_config(about["config"])
-    check_config(config)
+    check_config(config, import_trusted(config, found, imports))
     has_nms = nms_iou is None or _set_nms(config["model"], nms_iou)
     model = _build(config, found.path)
     _load_weights(model, weights, found.path, about["model"])
@@ -84,11 +97,12 @@ def _own(found: ResolvedCheckpoint, nms_iou: float | None) -> _Loaded:
     return model, config, about, meta.get("epoch"), has_nms
 
 
-def _published(found: ResolvedCheckpoint, nms_iou: float | None) -> _Loaded:
+def _published(found: ResolvedCheckpoint, nms_iou: float | None, imports: Sequence[str]) -> _Loaded:
     """A model of the zoo."""
     from trainer.inference.pretrained_model import describe_pretrained, fill_pretrained
 
     assert found.published is not None
+    import_modules(imports)
     config, about, facts = describe_pretrained(found.path, found.published)
     has_nms = nms_iou is None or _set_nms(config["model"], nms_iou)
     model = _build(config, found.path)
@@ -169,10 +183,8 @@ def _build(config: dict[str, Any], path: Path) -> Any:
         with DefaultScope.overwrite_default_scope(config.get("default_scope")):
             return MODELS.build(ConfigDict(copy.deepcopy(config["model"])))
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise FrameworkError(
-            f"the model in {path} can't be built: {type(error).__name__}: {reason}"
-        ) from error
+        reason = missing_part(error) or " ".join(f"{type(error).__name__}: {error}".split())
+        raise FrameworkError(f"the model in {path} can't be built: {reason}") from error
 
 
 def _load_weights(model: Any, weights: dict[str, Any], path: Path, name: str) -> None:

@@ -18,6 +18,7 @@ from trainer.mmconfig import (
     freeze,
     image_size,
     initial_weights,
+    named_parts,
     num_classes,
     optimizer,
     padding,
@@ -84,6 +85,9 @@ def build_config(
         variables = base_variables.find_links(cfg)  # by now they stand in other places
         step(base_variables.patch_linked, cfg, exp.mm, variables)
         base_variables.follow(cfg, variables)
+    if bundle is not None:
+        step(named_parts.add_imports, cfg, exp.imports)
+        step(named_parts.add_metrics, cfg, exp.task.metrics)
     if errors:
         raise ConfigError("\n".join(errors))
     if bundle is not None:

@@ -119,7 +119,6 @@ def set_environment(cfg: Cfg, runtime: Runtime, work_dir: Path | None) -> None:
         cfg["vis_backends"] = []
     cfg["launcher"] = "none"
     cfg["resume"] = False
-    cfg["custom_imports"] = _imports(cfg.get("custom_imports"))
     if work_dir is not None:
         cfg["work_dir"] = str(work_dir)
 
@@ -155,10 +154,3 @@ def _set_ema(cfg: Cfg, ema: bool | None) -> None:
 
 def _add_hook(cfg: Cfg, hook: Cfg) -> None:
     cfg["custom_hooks"] = [*(cfg.get("custom_hooks") or []), hook]
-
-
-def _imports(base: Cfg | None) -> Cfg:
-    ours = "trainer.engine.registered"
-    listed = (base or {}).get("imports") or []
-    listed = [listed] if isinstance(listed, str) else list(listed)
-    return {"imports": [*listed, *([] if ours in listed else [ours])], "allow_failed_imports": False}

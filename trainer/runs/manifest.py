@@ -149,7 +149,7 @@ class Manifest:
         for name in names:
             self.file(name).unlink(missing_ok=True)
 
-    def mend(self) -> list[str]:
+    def repair(self) -> list[str]:
         """Make the entries say what the files are, whatever a kill has cut: what is wrong with those that go."""
         complaints: list[str] = []
         manifest = self.read()

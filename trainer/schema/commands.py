@@ -11,6 +11,7 @@ from trainer.schema.declaration import typed_field
 
 # ruff: noqa: RUF009  typed_field() makes a dataclass field
 
+IMPORTS = "modules of your own that the model needs; a run's own checkpoint knows them"
 
 MODEL = (
     "a run's id or folder, a .pth file, an exported file, its folder or package; also https://, s3://, models:/, "
@@ -38,6 +39,7 @@ class Evaluate:
     half: bool = typed_field(False, "compute in bfloat16 (CPU) or float16 (GPU)")
     batch_size: int | None = typed_field(None, "images a step; None: as in the run's validation", ge=1)
     workers: int = typed_field(0, "data loader processes", ge=0, le=256)
+    imports: list[str] = typed_field([], IMPORTS)
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Predict:
     device: str = typed_field("auto", "where to run", choices=("auto", "cpu", "gpu"))
     half: bool = typed_field(False, "compute in bfloat16 (CPU) or float16 (GPU)")
     batch_size: int = typed_field(8, "images a step", ge=1)
+    imports: list[str] = typed_field([], IMPORTS)
 
 
 def export_formats() -> tuple[str, ...]:
@@ -128,3 +131,4 @@ class Export:
     force: bool = typed_field(False, "keep a file whose proof failed, marked so")
     package: bool = typed_field(True, "write export_<id>.zip")
     id: str | None = typed_field(None, "the package's id; None: <run's id>-<format>")
+    imports: list[str] = typed_field([], IMPORTS)

@@ -43,4 +43,7 @@ class Experiment:
         "| a run's id or folder",
         kind="resume",
     )
+    imports: list[str] = typed_field(
+        [], "modules of your own, imported wherever a model, hook, metric or optimizer of theirs is built"
+    )
     mm: dict[str, Any] = typed_field({}, "differences to any key of the MMEngine config")

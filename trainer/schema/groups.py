@@ -31,6 +31,9 @@ class Task:
     mode: str = typed_field(
         "max", "whether a larger or a smaller primary metric is better", choices=("max", "min")
     )
+    metrics: list[str] = typed_field(
+        [], "further metrics by name, besides the task's own; an installed package adds choices"
+    )
 
 
 @dataclass
