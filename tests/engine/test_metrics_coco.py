@@ -157,7 +157,7 @@ def test_confusion_counted_by_hand(tmp_path):
     boxes = {"cat": [10, 10, 40, 40], "dog": [80, 80, 40, 40], "crowd": [10, 100, 50, 50]}
     truths = [
         {
-            "id": i,
+            "id": i + 1,  # 0 means "unmatched" in COCO's evaluation
             "image_id": 1,
             "category_id": i % 2 + 1,
             "bbox": box,

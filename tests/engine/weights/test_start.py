@@ -79,7 +79,7 @@ def test_a_file_is_where_training_starts_and_a_resumed_run_needs_it_no_more(tmp_
 def test_without_a_network_nothing_is_started(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRAINER_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setattr("trainer.checkpoints.download.PAUSE", 0.01)
+    monkeypatch.setattr("trainer.core.retry.PAUSE", 0.01)
     url = "http://127.0.0.1:9/rtmdet_tiny-387a891e.pth"
     assert main([*SMALL, f"model.weights={url}"]) == 1
     message = capsys.readouterr().err
