@@ -68,7 +68,7 @@ def _best(results: SweepResults, options: SweepOptions) -> int:
         print(json.dumps({"best": sweep_status.best(results), "recipes": list(map(str, files))}, indent=2))
     else:
         sweep_status.print_best(results)
-    return 0 if files else 1
+    return 0 if results.best else 1
 
 
 def _plot(results: SweepResults, options: SweepOptions) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,20 @@ class SweepFolder:
         return [json.loads(line) for line in self.trials.read_text(encoding="utf-8").splitlines()]
 
 
-def sweep_name(command: str, words: Sequence[str], stem: str, study: str | None) -> str:
-    """A sweep's name: ``study``, else ``stem`` and eight digits that follow from what was typed, in any order.
+def sweep_name(
+    command: str,
+    words: Sequence[str],
+    stem: str,
+    study: str | None,
+    *,
+    per_call: Collection[str] = OF_THE_CALL,
+    study_key: str = "sweep.study",
+) -> str:
+    """A sweep's name: ``study``, else ``stem`` and eight digits that follow from the overrides, in any order.
+
+    Args:
+        per_call: keys that may differ between two calls of the same sweep.
+        study_key: the key of ``study``, for the error.
 
     Raises:
         ConfigError: ``study`` can't be a folder's name.
@@ -110,10 +122,10 @@ def sweep_name(command: str, words: Sequence[str], stem: str, study: str | None)
     if study is not None:
         if not study or slug(study) != study:
             raise ConfigError(
-                f"sweep.study={study}: letters, digits, '-', '_', '.' and '+' only, such as {slug(study)}"
+                f"{study_key}={study}: letters, digits, '-', '_', '.' and '+' only, such as {slug(study)}"
             )
         return study
-    kept = sorted(word for word in last_of_each(words) if key_of(word) not in OF_THE_CALL)
+    kept = sorted(word for word in last_of_each(words) if key_of(word) not in per_call)
     return f"{slug(stem)}-{hashlib.sha256(json.dumps([command, *kept]).encode()).hexdigest()[:8]}"
 
 

@@ -37,7 +37,7 @@ def write_best(results: SweepResults) -> list[Path]:
         The files, ``best.yaml`` first; none while no trial is complete.
     """
     chosen = best_row(results)
-    if chosen is None:
+    if chosen is None or not results.has_recipe:
         return []
     folder = results.folder.dir
     targets = {folder / BEST: chosen}

@@ -62,6 +62,11 @@ class SweepResults:
         """Whether all trials that were asked for have ended."""
         return self.counted >= self.n_trials and not any(row["state"] == RUNNING for row in self.rows)
 
+    @property
+    def has_recipe(self) -> bool:
+        """Whether its trials are trainings of ours, which a recipe repeats; False for another application's."""
+        return bool(self.about.get("command", "train") == "train")
+
     def searched(self, row: Row) -> dict[str, Any]:
         """A trial's values by key."""
         return {self.keys.get(name, name): value for name, value in row["params"].items()}
@@ -108,7 +113,10 @@ def read_results(folder: SweepFolder, storage: str | None = None) -> SweepResult
     keys = {one["name"]: one["key"] for one in (about.get("space") or {}).get("parameters", [])}
     note = None
     try:
-        found = rows(_records(folder, storage or str(about.get("store"))), objectives)
+        found = rows(
+            _records(folder, str(about.get("id") or folder.id), storage or str(about.get("store"))),
+            objectives,
+        )
     except (StoreDown, ConfigError, ImportError) as error:
         if storage is not None:
             raise
@@ -124,7 +132,7 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def _records(folder: SweepFolder, store: str) -> Sequence[TrialRecord]:
+def _records(folder: SweepFolder, name: str, store: str) -> Sequence[TrialRecord]:
     if store == folder.plain_journal.name:
         from trainer.sweep.stores.plain_journal import JournalGridStore
 
@@ -137,10 +145,10 @@ def _records(folder: SweepFolder, store: str) -> Sequence[TrialRecord]:
     if store == folder.journal.name and not folder.journal.is_file():
         raise StoreDown(f"{folder.journal} isn't there")
     storage = open_storage(None if store == folder.journal.name else store, folder.journal)
-    if folder.id not in study_names(storage):
-        raise ConfigError(f"sweep {folder.id} isn't in {store}")
+    if name not in study_names(storage):
+        raise ConfigError(f"sweep {name} isn't in {store}")
     with reaching():
-        return read_study(storage, folder.id)
+        return read_study(storage, name)
 
 
 def _counts(row: Row) -> bool:

@@ -120,7 +120,8 @@ def print_best(results: SweepResults, console: Console | None = None) -> None:
     for name, words in rows.items():
         table.add_row(Text(name, "dim"), Text(words))
     console.print(table)
-    console.print("again:", command(results, results.folder.dir / BEST), soft_wrap=True, markup=False)
+    if results.has_recipe:
+        console.print("again:", command(results, results.folder.dir / BEST), soft_wrap=True, markup=False)
     _print_note(results, console)
 
 

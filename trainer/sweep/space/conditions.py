@@ -39,7 +39,10 @@ def read_condition(text: str, canonical: Callable[[str, Any], Any]) -> Condition
 
 
 def settle(
-    parameters: Iterable[Parameter], fixed: Callable[[str], Any], command: str, conf: Conf
+    parameters: Iterable[Parameter],
+    fixed: Callable[[str], Any],
+    command: str | None = None,
+    conf: Conf | None = None,
 ) -> tuple[list[Parameter], list[str]]:
     """Parameters in the order in which they can be decided, and what is wrong with their conditions.
 
@@ -48,6 +51,7 @@ def settle(
 
     Args:
         fixed: the value that a key has in every trial; :class:`ConfigError` where there is no such key.
+        command: of ours, whose schema says which keys are for some choices only; None: another application's.
     """
     mistakes: list[str] = []
     kept: list[Parameter] = []
@@ -56,7 +60,9 @@ def settle(
         try:
             decided = _decide(parameter, given, fixed)
             if decided is not None:
-                kept.append(_with_variants(decided, given, command, conf))
+                if command is not None and conf is not None:
+                    decided = _with_variants(decided, given, command, conf)
+                kept.append(decided)
         except ConfigError as error:
             mistakes.append(f"{parameter.name}: {error.message}")
     named = _named(kept, mistakes)

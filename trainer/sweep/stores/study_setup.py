@@ -59,7 +59,6 @@ def open_study(
     sweep, output = plan.sweep, Path(plan.config.output_dir).absolute()
     name = sweep_name(plan.command, words, stem, sweep.study)
     storage: Any = None
-    plain = is_plain(plan)
     # Two drivers that begin the same sweep at once: one makes it, the other finds it.
     with _alone(output / "sweeps" / f".{name}.lock"):
         if sweep.storage is not None:
@@ -74,21 +73,50 @@ def open_study(
             names.append(found)  # a folder that was deleted, whose runs are still there: they are others
             found = newest(name, names, True)
         folder = SweepFolder(output / "sweeps" / found)
-        grid = list(plan.space.grid()) if sweep.sampler == "grid" else None
-        store: TrialStore
-        if plain:
-            store = JournalGridStore(folder.plain_journal)
-        else:
-            store = _optuna(plan, folder, storage, driver)
-        about = _about(plan, words, folder, dirs)
-        before = store.about()
-        if before:
-            _refuse_other(found, before, about)
-            about["created"] = before.get("created", about["created"])
-        else:
-            store.describe(about)
-        folder.describe(about)
-    return OpenedStudy(folder, store, grid, sweep.storage is not None, not before)
+        description = describe_sweep(plan, words, found, output, dirs)
+        remedy = "sweep.fresh=true starts a new one beside it, sweep.study=<another name> gives this one its own name."
+        return open_in_folder(
+            plan, folder, description, driver, storage, epochs=plan.config.runtime.epochs, remedy=remedy
+        )
+
+
+def open_in_folder(
+    plan: SweepPlan,
+    folder: SweepFolder,
+    description: dict[str, Any],
+    driver: str,
+    storage: Any = None,
+    *,
+    epochs: int | None = None,
+    remedy: str,
+) -> OpenedStudy:
+    """Open the store of a sweep whose folder and name are known, or create it.
+
+    Args:
+        description: what :func:`describe_sweep` returned; its ``id`` is the study's name.
+        driver: this driver's name.
+        storage: an open Optuna storage; None: a journal in the folder.
+        epochs: the length of a full trial, for the pruner's defaults.
+        remedy: the last sentence of the error for a sweep of that name that searches something else.
+
+    Raises:
+        ConfigError: a sweep of that name searches another space.
+        StoreDown: the storage doesn't answer.
+    """
+    store: TrialStore
+    if is_plain(plan):
+        store = JournalGridStore(folder.plain_journal)
+    else:
+        store = _make_optuna_store(plan, folder, str(description["id"]), storage, driver, epochs)
+    earlier = store.about()
+    if earlier:
+        _check_same_sweep(str(description["id"]), earlier, description, remedy)
+        description["created"] = earlier.get("created", description["created"])
+    else:
+        store.describe(description)
+    folder.describe(description)
+    grid = list(plan.space.grid()) if plan.sweep.sampler == "grid" else None
+    return OpenedStudy(folder, store, grid, plan.sweep.storage is not None, not earlier)
 
 
 def is_plain(plan: SweepPlan) -> bool:
@@ -96,7 +124,9 @@ def is_plain(plan: SweepPlan) -> bool:
     return plan.sweep.sampler == "grid" and plan.sweep.pruner == "none" and plan.sweep.storage is None
 
 
-def _optuna(plan: SweepPlan, folder: SweepFolder, storage: Any, driver: str) -> TrialStore:
+def _make_optuna_store(
+    plan: SweepPlan, folder: SweepFolder, name: str, storage: Any, driver: str, epochs: int | None
+) -> TrialStore:
     try:
         import optuna
 
@@ -112,12 +142,10 @@ def _optuna(plan: SweepPlan, folder: SweepFolder, storage: Any, driver: str) -> 
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = storage or open_storage(None, folder.journal)
-    pruner = make_pruner(plan.sweep, epochs=plan.config.runtime.epochs)
+    pruner = make_pruner(plan.sweep, epochs=epochs)
 
     def build(sampler: Any) -> OptunaStore:
-        return OptunaStore(
-            storage, folder.id, plan.objectives, plan.space, sampler, plan.sweep.sampler, pruner
-        )
+        return OptunaStore(storage, name, plan.objectives, plan.space, sampler, plan.sweep.sampler, pruner)
 
     if plan.sweep.sampler == "grid":
         return build(optuna.samplers.RandomSampler(seed=plan.sweep.seed))  # never asked
@@ -128,12 +156,14 @@ def _optuna(plan: SweepPlan, folder: SweepFolder, storage: Any, driver: str) -> 
     return store
 
 
-def _about(plan: SweepPlan, words: Sequence[str], folder: SweepFolder, dirs: Sequence[str]) -> dict[str, Any]:
+def describe_sweep(
+    plan: SweepPlan, words: Sequence[str], name: str, output: Path, dirs: Sequence[str] = ()
+) -> dict[str, Any]:
     """What ``sweep.json`` and the study say of the sweep, secrets masked."""
     sweep = plan.sweep
     return {
         "format": 1,
-        "id": folder.id,
+        "id": name,
         "command": plan.command,
         "words": masked_words(list(words)),
         "config_dirs": [str(Path(path).absolute()) for path in dirs],
@@ -145,13 +175,13 @@ def _about(plan: SweepPlan, words: Sequence[str], folder: SweepFolder, dirs: Seq
         "seed": sweep.seed,
         "n_trials": plan.n_trials,
         "store": "journal.jsonl" if is_plain(plan) else mask_text(sweep.storage or "journal.log"),
-        "output_dir": str(Path(plan.config.output_dir).absolute()),
+        "output_dir": str(output),
         "created": time.time(),
         "versions": _versions(),
     }
 
 
-def _refuse_other(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _check_same_sweep(name: str, before: Mapping[str, Any], now: Mapping[str, Any], remedy: str) -> None:
     """Raise ConfigError where a sweep of that name has searched something else: its trials don't compare."""
     changed = []
     if (was := before.get("objectives")) != (given := now["objectives"]):
@@ -171,10 +201,7 @@ def _refuse_other(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) 
         if was.get(key) != given.get(key):
             changed.append(f"{was.get(key, f'{key} as it comes')} is now {given.get(key, 'not typed')}")
     if changed:
-        raise ConfigError(
-            f"sweep {name} is another one: {'; '.join(changed)}. sweep.fresh=true starts anew beside it, "
-            "sweep.study=<another name> gives this one its own."
-        )
+        raise ConfigError(f"sweep {name} is another one: {'; '.join(changed)}. {remedy}")
 
 
 def _compared(fixed: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Hydra plug-in: ``hydra/sweeper=openmmlab_trainer`` for any Hydra application. See docs/sweeps.md."""
