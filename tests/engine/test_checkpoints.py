@@ -180,7 +180,7 @@ def test_newest_whole_one_is_found_and_the_rest_told(run: Run) -> None:
     path, entry, complaints = manifest.newest_valid()
     assert (path.stem, entry["epoch"]) == ("epoch-2", 2)
     assert complaints == ["last.pth is missing", "epoch-3.pth doesn't match its checksum"]
-    assert manifest.mend() == ["last.pth is missing", "epoch-3.pth doesn't match its checksum"]
+    assert manifest.repair() == ["last.pth is missing", "epoch-3.pth doesn't match its checksum"]
     assert "last" not in manifest.read() and "best" in manifest.read()
 
 
@@ -393,7 +393,7 @@ def test_rename_without_its_entry_is_made_up_for(tmp_path: Path, monkeypatch: py
         patch.setattr(Manifest, "_settle", full)
         save(2)
     assert manifest.read()["last"]["epoch"] == 1 and manifest.entry("last")["epoch"] == 2
-    assert manifest.mend() == []
+    assert manifest.repair() == []
     CheckpointWriter(manifest, NullEventLog(), Keep(every=1)).give_names("epoch")
     entries = manifest.read()
     assert entries.keys() == {"version", "last", "best", "epoch-2"}
