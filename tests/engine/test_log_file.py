@@ -23,7 +23,7 @@ def test_a_model_is_initialised_after_a_run_ended(tmp_path: Path) -> None:
     MMLogger.get_current_instance().setLevel("ERROR")  # as predicting leaves it
     with LogFile(tmp_path / "train.log") as log:
         other = logging.NullHandler()
-        log.also(other)
+        log.add_handler(other)
         log.take_mmengine().info("said by mmengine")
     assert "said by mmengine" in (tmp_path / "train.log").read_text()
     for logger in MMLogger._instance_dict.values():
